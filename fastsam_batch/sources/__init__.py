@@ -1,0 +1,1 @@
+"""Where images come from: one file an input format. Knows no models."""

@@ -1,0 +1,82 @@
+"""What a source is: it plans units of images, and reads the bytes of a planned unit."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """One planned image: its id within the corpus and the URI of its bytes."""
+
+    image_id: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One stored row of the plan.
+
+    `members`: one unit, its images listed. `rows`: one unit, rows [start, stop) of a Parquet shard.
+    `stream`: a whole tar shard, or its images [start, stop), read once in order and cut into units of
+    `unit_size` as it is read; `stop` None means to its end. `unit_id` names the unit, or for a stream
+    the prefix of its units' names.
+    """
+
+    unit_id: str
+    shard: str
+    kind: Literal["members", "rows", "stream"]
+    start: int
+    stop: int | None
+    unit_size: int
+    shard_size: int | None = None
+    members: tuple[ImageRef, ...] = ()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What earlier plans hold, so that a rerun plans only what is new."""
+
+    members: frozenset[str] = frozenset()
+    stops: dict[str, int | None] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image's bytes as read, or why they could not be read."""
+
+    image_id: str
+    uri: str
+    data: bytes | None
+    error_kind: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True)
+class UnitBytes:
+    """One unit's images in order; `last` on the last unit of a streamed shard."""
+
+    unit_id: str
+    shard: str
+    last: bool
+    images: tuple[EncodedImage, ...]
+
+
+class Source(ABC):
+    """An input. Instances travel to Ray tasks, so they hold plain values only."""
+
+    @abstractmethod
+    def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
+        """Rows for what `planned` does not hold yet, in a stable order, at most `limit` images.
+
+        Raises InputError where the input cannot be listed, is empty, or a shard changed since it was
+        planned.
+        """
+
+    @abstractmethod
+    def read(self, row: PlanRow, done: Collection[str]) -> Iterator[UnitBytes]:
+        """The units of `row` that are not in `done`, in order. An unreadable image is an error on it."""

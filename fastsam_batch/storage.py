@@ -1,0 +1,74 @@
+"""Where bytes live: fsspec paths, and writes that are either whole or absent."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+from fastsam_batch.errors import InputError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+
+def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
+    """Filesystem and path of a URI (a local path, file://, s3://, gs://, http(s)://, memory://).
+
+    Raises InputError for a scheme that no installed fsspec backend serves. Credentials come from the
+    environment only; the S3 endpoint from AWS_ENDPOINT_URL, which botocore reads itself.
+    """
+    import fsspec
+
+    try:
+        fs, path = fsspec.core.url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"cannot open {redact(uri)}: {error}") from error
+    return fs, path
+
+
+def redact(uri: str) -> str:
+    """The URI without user, password or query, fit for logs, errors and stored files."""
+    from urllib.parse import urlsplit, urlunsplit
+
+    if "://" not in uri:
+        return uri
+    parts = urlsplit(uri)
+    netloc = parts.netloc.rpartition("@")[2]
+    query = "" if parts.scheme in ("http", "https") else parts.query
+    return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
+
+
+def join(uri: str, *parts: str) -> str:
+    """`uri` with `parts` behind it, one slash between each."""
+    return "/".join([uri.rstrip("/") or "/", *(part.strip("/") for part in parts)])
+
+
+def is_local(fs: AbstractFileSystem) -> bool:
+    """True where paths are files of this machine."""
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    return protocol in ("file", "local")
+
+
+def write_atomic(fs: AbstractFileSystem, path: str, data: bytes) -> None:
+    """Put `data` at `path` so that a reader sees all of it or nothing, replacing what was there.
+
+    An object store publishes an object when its upload completes; a local file is written beside its
+    name, synced, and renamed.
+    """
+    if not is_local(fs):
+        fs.pipe_file(path, data)
+        return
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f".{os.path.basename(path)}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
