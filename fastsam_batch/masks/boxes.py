@@ -1,0 +1,77 @@
+"""Box arithmetic: frames, letterbox geometry, and the method's snapping to the image border."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+BORDER_PIXELS = 20
+WHOLE_FRAME_IOU = 0.9
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How an image lies in the network's input: resized to `resized_hw`, then padded to `input_hw`.
+
+    `top` and `left` are the padding in input pixels. Convention: Ultralytics `data/augment.py` LetterBox
+    with auto=True, centred.
+    """
+
+    image_hw: tuple[int, int]
+    resized_hw: tuple[int, int]
+    input_hw: tuple[int, int]
+    top: int
+    left: int
+
+
+def letterbox_of(image_hw: tuple[int, int], imgsz: int, stride: int = 32) -> Letterbox:
+    """The letterbox of an image: long side `imgsz`, sides padded to multiples of `stride`, no more."""
+    height, width = image_hw
+    ratio = min(imgsz / height, imgsz / width)
+    resized_hw = max(round(height * ratio), 1), max(round(width * ratio), 1)
+    pad_h, pad_w = ((imgsz - resized_hw[0]) % stride) / 2, ((imgsz - resized_hw[1]) % stride) / 2
+    top, left = round(pad_h - 0.1), round(pad_w - 0.1)
+    bottom, right = round(pad_h + 0.1), round(pad_w + 0.1)
+    input_hw = resized_hw[0] + top + bottom, resized_hw[1] + left + right
+    return Letterbox(image_hw, resized_hw, input_hw, top, left)
+
+
+def boxes_to_image(boxes_xyxy: NDArray[np.float32], letterbox: Letterbox) -> NDArray[np.float32]:
+    """Boxes float32 [n, 4] from input pixels to image pixels, clipped to the image.
+
+    The image's place is recovered from the two shapes alone, as Ultralytics `utils/ops.py` scale_boxes and
+    the mask stage do, so that boxes and masks share one frame (a side can differ by a pixel from what was
+    resized).
+    """
+    (height, width), (input_h, input_w) = letterbox.image_hw, letterbox.input_hw
+    gain = min(input_h / height, input_w / width)
+    content_h, content_w = max(round(height * gain), 1), max(round(width * gain), 1)
+    left, top = round((input_w - content_w) / 2 - 0.1), round((input_h - content_h) / 2 - 0.1)
+    shift = np.array([left, top] * 2, np.float32)
+    gains = np.array([content_w / width, content_h / height] * 2, np.float32)
+    limit = np.array([width, height] * 2, np.float32)
+    return np.clip((boxes_xyxy - shift) / gains, 0, limit).astype(np.float32)
+
+
+def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Boxes within 20 px of the border moved onto it; a box that then nearly is the frame becomes it.
+
+    float32 [n, 4] in image pixels, a copy. Method: FastSAM `adjust_bboxes_to_image_border`, and the
+    replacement of boxes with IoU > 0.9 to the frame, applied to every image alike.
+    """
+    height, width = image_hw
+    boxes = boxes_xyxy.copy()
+    boxes[:, :2][boxes[:, :2] < BORDER_PIXELS] = 0
+    boxes[boxes[:, 2] > width - BORDER_PIXELS, 2] = width
+    boxes[boxes[:, 3] > height - BORDER_PIXELS, 3] = height
+    share = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / (height * width)
+    boxes[share > WHOLE_FRAME_IOU] = (0, 0, width, height)
+    return boxes
+
+
+def pixel_range(low: float, high: float, size: int) -> tuple[int, int]:
+    """First and end (exclusive) of the whole pixels p with low <= p < high within [0, size)."""
+    return min(max(math.ceil(low), 0), size), min(max(math.ceil(high), 0), size)
