@@ -21,10 +21,10 @@ def parse_where(text: str, columns: Mapping[str, pa.DataType]) -> pc.Expression:
 
     Grammar, keywords in any case: `and`, `or`, `not`, parentheses; `= == != <> < <= > >=`;
     `[not] in (a, b)`; `[not] between a and b`; `is [not] null`; `[not] like 'a%'` (`%` stands for any text,
-    `_` for one character, `\\` escapes). Values are numbers and texts in single or double quotes, a quote inside doubled. A column `bbox`
-    is compared by its parts `bbox.x`, `bbox.y`, `bbox.width`, `bbox.height`. As in SQL, a comparison with
-    null is neither true nor false, and such rows are left out. A number is compared in its column's own
-    precision, so that `score = 0.9` finds the float32 nearest to 0.9.
+    `_` for one character, `\\` escapes). Values are numbers, and texts in single or double quotes with a
+    quote inside doubled. A column `bbox` is compared by its parts `bbox.x`, `bbox.y`, `bbox.width`,
+    `bbox.height`. As in SQL, a comparison with null is neither true nor false, and such rows are left out.
+    A number is compared in its column's own precision: `score = 0.9` finds the float32 nearest to 0.9.
 
     Raises InputError that says where and what was expected.
     """

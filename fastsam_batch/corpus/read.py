@@ -1,0 +1,224 @@
+"""Reading a corpus: committed units only, whatever else lies in its folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+
+from fastsam_batch import storage
+from fastsam_batch.corpus import layout
+from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_schema
+from fastsam_batch.corpus.where import parse_where
+from fastsam_batch.errors import InputError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+# A filter as `parse_where` reads it, a pyarrow expression, or all rows.
+Where: TypeAlias = str | pc.Expression | None
+
+READ_THREADS = 16
+# Rows in flight are BATCH_ROWS times this, in each of two files: memory does not grow with the corpus.
+_BATCHES_AHEAD = 2
+_FILES_AHEAD = 2
+BATCH_ROWS = 8192
+
+
+class Corpus:
+    """A finished or growing corpus. It sees the units whose receipts existed when it first looked.
+
+    `uri` is where it lies, `info` the content of corpus.json (schemas/corpus.v1.json).
+    """
+
+    def __init__(self, uri: str, info: dict[str, Any]) -> None:
+        self.uri = uri
+        self.info = info
+        self._fs, self._root = storage.filesystem(uri)
+
+    @classmethod
+    def open(cls, uri: str) -> Corpus:
+        """The corpus at `uri`. Raises InputError where there is none, or one of a newer version."""
+        fs, root = storage.filesystem(uri)
+        name = storage.redact(uri)
+        try:
+            info = json.loads(fs.cat_file(storage.join(root, layout.CORPUS_FILE)))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise InputError(
+                f"{name} is not a corpus: it holds no {layout.CORPUS_FILE}; name the output of a segment job"
+            ) from error
+        except ValueError as error:
+            raise InputError(
+                f"{name}/{layout.CORPUS_FILE} is not JSON; restore it or segment anew"
+            ) from error
+        except OSError as error:
+            raise InputError(f"cannot read {name}/{layout.CORPUS_FILE}: {error}") from error
+        version = info.get("schema_version") if isinstance(info, dict) else None
+        if not isinstance(version, int):
+            raise InputError(f"{name}/{layout.CORPUS_FILE} names no schema_version: it is no corpus of ours")
+        if version > SCHEMA_VERSION:
+            raise InputError(
+                f"{name} has schema version {version} and this fastsam-batch reads up to {SCHEMA_VERSION}: "
+                "update fastsam-batch"
+            )
+        return cls(uri, info)
+
+    def __repr__(self) -> str:
+        return f"Corpus({storage.redact(self.uri)!r})"
+
+    @property
+    def embedding_dim(self) -> int | None:
+        """D, the length of an embedding; None where masks were not embedded."""
+        dim: int | None = self.info.get("embedding_dim")
+        return dim
+
+    def receipts(self) -> dict[str, dict[str, Any]]:
+        """Receipts (schemas/receipt.v1.json) by unit_id, in the order of the names; read once."""
+        return self._receipts
+
+    def images(self, columns: Collection[str] | None = None, where: Where = None) -> pa.Table:
+        """Rows of images (schemas/images.v1.json), failed images included.
+
+        `where` is a filter as `parse_where` reads it, or a pyarrow expression. Raises InputError for an
+        unknown column, a wrong filter, and a file that is missing or broken.
+        """
+        return pa.Table.from_batches(*self._scan("images", columns, where, BATCH_ROWS))
+
+    def masks(self, columns: Collection[str] | None = None, where: Where = None) -> pa.Table:
+        """Rows of masks (schemas/masks.v1.json), all in memory: `mask_batches` where they may not fit.
+
+        `unit_id` can be named in `columns` and `where` too, though the files do not store it; a filter on
+        it opens the named units' files only. Otherwise as `images`.
+        """
+        return pa.Table.from_batches(*self._scan("masks", columns, where, BATCH_ROWS))
+
+    def mask_batches(
+        self, columns: Collection[str] | None = None, where: Where = None, batch_rows: int = BATCH_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """As `masks`, at most `batch_rows` rows at a time, in the corpus's order and in bounded memory."""
+        batches, _ = self._scan("masks", columns, where, batch_rows)
+        return batches
+
+    def image(self, image_id: str) -> tuple[dict[str, Any], pa.Table]:
+        """One image's row, and its masks ordered by mask_index. Raises InputError for an unknown id."""
+        rows = self.images(where=pc.field("image_id") == image_id).to_pylist()
+        if not rows:
+            raise InputError(
+                f"{storage.redact(self.uri)} holds no image {image_id!r}; its images table lists them"
+            )
+        row: dict[str, Any] = rows[0]
+        unit = pc.field("unit_id") == row["unit_id"]
+        masks = self.masks(where=unit & (pc.field("image_id") == image_id))
+        return row, masks.sort_by("mask_index")
+
+    def search(self, text: str | Collection[str], **options: Any) -> pa.Table:
+        """The masks that look most like a text: `search.find.find_masks`, whose options these are."""
+        # search is a room below this one; importing it here keeps reading free of models.
+        from fastsam_batch.search.find import find_masks
+
+        return find_masks(self, [text] if isinstance(text, str) else list(text), **options)
+
+    @cached_property
+    def _receipts(self) -> dict[str, dict[str, Any]]:
+        paths = list_files(self._fs, storage.join(self._root, layout.RECEIPTS_FOLDER), ".json")
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            receipts = pool.map(self._receipt, paths)
+            return {str(receipt["unit_id"]): receipt for receipt in receipts}
+
+    def _receipt(self, path: str) -> dict[str, Any]:
+        try:
+            receipt: dict[str, Any] = json.loads(self._fs.cat_file(path))
+            _ = receipt["unit_id"], receipt["files"]["masks"]["path"], receipt["files"]["images"]["path"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._broken(f"{layout.RECEIPTS_FOLDER}/{path.rpartition('/')[2]}", error) from error
+        return receipt
+
+    def _scan(
+        self, kind: str, columns: Collection[str] | None, where: Where, batch_rows: int
+    ) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
+        stored = images_schema() if kind == "images" else masks_schema(self.embedding_dim)
+        schema = stored if "unit_id" in stored.names else stored.append(pa.field("unit_id", pa.string()))
+        names = list(stored.names if columns is None else columns)
+        for name in names:
+            if name not in schema.names:
+                raise InputError(f"{kind} have no column {name}; the columns are {', '.join(schema.names)}")
+        if isinstance(where, str):
+            where = parse_where(where, dict(zip(schema.names, schema.types, strict=True)))
+        paths = {unit: receipt["files"][kind]["path"] for unit, receipt in self._receipts.items()}
+        dataset = ds.FileSystemDataset.from_paths(
+            [storage.join(self._root, path) for path in paths.values()],
+            schema=schema,
+            format=ds.ParquetFileFormat(),
+            filesystem=arrow_filesystem(self._fs),
+            partitions=[pc.field("unit_id") == unit for unit in paths],
+        )
+        selected = pa.schema([schema.field(name) for name in names])
+        return self._batches(dataset, names, where, batch_rows), selected
+
+    def _batches(
+        self, dataset: ds.Dataset, names: list[str], where: pc.Expression | None, batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        scanner = dataset.scanner(
+            columns=names,
+            filter=where,
+            batch_size=batch_rows,
+            batch_readahead=_BATCHES_AHEAD,
+            fragment_readahead=_FILES_AHEAD,
+        )
+        try:
+            for batch in scanner.to_batches():
+                if len(batch):
+                    yield batch
+        except (OSError, pa.ArrowException) as error:
+            for file, problem in self._broken_files(dataset):
+                raise self._broken(file, problem) from error
+            raise
+
+    def _broken_files(self, dataset: ds.Dataset) -> Iterator[tuple[str, Exception]]:
+        """Files that cannot be read alone: a scan of many does not always name the one it fails at."""
+        for fragment in dataset.get_fragments():
+            try:
+                fragment.to_table(schema=dataset.schema)
+            except (OSError, pa.ArrowException) as error:  # noqa: PERF203 - each file is tried alone
+                yield fragment.path[len(self._root) :].lstrip("/"), error
+
+    def _broken(self, file: str, problem: Exception) -> InputError:
+        reason = (
+            "it is missing" if isinstance(problem, FileNotFoundError) else f"it is broken ({_line(problem)})"
+        )
+        return InputError(
+            f"cannot read {file} of the corpus {storage.redact(self.uri)}: {reason}; "
+            "verify_corpus lists every such file, and segmenting again after deleting its receipt restores it"
+        )
+
+
+def arrow_filesystem(fs: AbstractFileSystem) -> pafs.FileSystem:
+    """The same files for pyarrow; local ones without a detour through Python."""
+    if storage.is_local(fs):
+        return pafs.LocalFileSystem()
+    return pafs.PyFileSystem(pafs.FSSpecHandler(fs))
+
+
+def list_files(fs: AbstractFileSystem, folder: str, suffix: str) -> list[str]:
+    """Paths in `folder` that end in `suffix`, sorted; none where it does not exist.
+
+    Files being written (their names start with a dot) are left out.
+    """
+    fs.invalidate_cache()  # a corpus grows while it is looked at, and s3fs remembers listings
+    try:
+        paths = fs.ls(folder, detail=False)
+    except FileNotFoundError:
+        return []
+    names = (str(path) for path in paths)
+    return sorted(p for p in names if p.endswith(suffix) and not p.rpartition("/")[2].startswith("."))
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
