@@ -1,0 +1,1 @@
+"""Weights, the segmenter and the embedder. Know no storage layout and no Ray."""

@@ -1,0 +1,145 @@
+"""Read a pickled Ultralytics checkpoint without running anything that is in it.
+
+A `.pt` of FastSAM pickles a whole network object. Here its classes are never imported: every one on the
+allow-list unpickles to an inert shell that keeps its state and does nothing, and a name outside the list
+refuses the file. The state dict and the architecture are then read off the shells, and the network is
+built anew from them. (torch's `weights_only` with Ultralytics' classes allowed would not do: it may call
+those classes, and building one from a crafted architecture reaches `eval`.)
+"""
+
+from __future__ import annotations
+
+import collections
+import pickle
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from fastsam_batch.errors import InputError
+
+# Modules whose classes may appear, as shells. torch.nn and ultralytics hold layers, losses, options.
+_SHELL_MODULES = ("torch.nn", "ultralytics")
+_SHELL_NAMES = {
+    ("datetime", "datetime"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("pathlib", "Path"),
+    ("pathlib", "PosixPath"),
+    ("pathlib", "PurePosixPath"),
+    ("pathlib", "WindowsPath"),
+    ("pathlib._local", "PosixPath"),
+    ("types", "SimpleNamespace"),
+}
+# What tensors are made of: these are called for real.
+_REAL_NAMES: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("torch", "Size"): torch.Size,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+}
+_BUILTINS = {"set": set, "frozenset": frozenset, "slice": slice, "range": range, "complex": complex}
+_ACTIVATIONS = {None, "nn.SiLU()", "torch.nn.SiLU()", "nn.ReLU()", "torch.nn.ReLU()"}
+_LAYER_CALLS = {"nn.Upsample", "nn.ConvTranspose2d", "nn.Identity", "nn.MaxPool2d"}
+
+
+class _Shell:
+    """Stands for an object of an allowed class: holds its state, has no behaviour."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> _Shell:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.state: dict[str, Any] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        parts = state if isinstance(state, tuple) else (state,)
+        self.state = {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _REAL_NAMES:
+            return _REAL_NAMES[module, name]
+        if module in ("builtins", "__builtin__") and name in _BUILTINS:
+            return _BUILTINS[name]
+        if module == "torch" and isinstance(value := getattr(torch, name, None), torch.dtype):
+            return value
+        if module == "torch" and name.endswith("Storage") and isinstance(getattr(torch, name, None), type):
+            return getattr(torch, name)
+        in_module = any(module == allowed or module.startswith(allowed + ".") for allowed in _SHELL_MODULES)
+        if (in_module and "." not in name) or (module, name) in _SHELL_NAMES:
+            return type(name, (_Shell,), {"__module__": module})
+        raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Architecture (an Ultralytics model YAML as a dict) and state dict of a `.pt` file.
+
+    The averaged weights (`ema`) are taken where the file has them, as Ultralytics does. Raises InputError
+    for a file that is not such a checkpoint, or that names a class outside the allow-list.
+    """
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not a PyTorch checkpoint of version 1.6 or later; save it again with torch.save")
+    safe_pickle = SimpleNamespace(Unpickler=_Unpickler, __name__="safe_pickle")
+    try:
+        loaded = torch.load(path, map_location="cpu", pickle_module=safe_pickle, weights_only=False)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: refused, it holds {error}, which is not on the allow-list of a segmentation checkpoint; "
+            "export the weights to safetensors where you trust the file"
+        ) from error
+    except (RuntimeError, EOFError, AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"{path}: not a readable PyTorch checkpoint ({type(error).__name__}: {error})") from error
+    model = (loaded.get("ema") or loaded.get("model")) if isinstance(loaded, dict) else loaded
+    if not isinstance(model, _Shell) or not isinstance(model.state.get("yaml"), dict):
+        raise InputError(f"{path}: holds no Ultralytics network under 'model' or 'ema'; pass a YOLOv8-seg checkpoint")
+    architecture = model.state["yaml"]
+    _check_architecture(path, architecture)
+    state = _tensors(model)
+    return architecture, {name: tensor.detach() for name, tensor in state.items()}
+
+
+def _tensors(module: _Shell, prefix: str = "") -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    hidden = module.state.get("_non_persistent_buffers_set") or ()
+    for group in ("_parameters", "_buffers"):
+        for name, value in (module.state.get(group) or {}).items():
+            if isinstance(value, torch.Tensor) and name not in hidden:
+                found[prefix + name] = value
+    for name, child in (module.state.get("_modules") or {}).items():
+        if isinstance(child, _Shell):
+            found.update(_tensors(child, f"{prefix}{name}."))
+    return found
+
+
+def _check_architecture(path: Path, architecture: dict[str, Any]) -> None:
+    """Refuse an architecture with anything but layer names and plain numbers: parts of it are evaluated."""
+    problem = None
+    if architecture.get("activation") not in _ACTIVATIONS or architecture.get("act") not in _ACTIVATIONS:
+        problem = "an activation that is not a plain one"
+    rows = [*(architecture.get("backbone") or []), *(architecture.get("head") or [])]
+    for row in rows:
+        if not (isinstance(row, (list, tuple)) and len(row) == 4 and isinstance(row[2], str)):
+            problem = "a layer that is not [from, repeats, name, arguments]"
+            break
+        name = row[2]
+        if name not in _LAYER_CALLS and not name.isidentifier():
+            problem = f"the layer name {name!r}"
+        if not all(_plain(value) for value in (row[0], row[1], *row[3])):
+            problem = f"an argument of {name} that is not a plain value"
+    if not rows:
+        problem = "no layers"
+    if problem:
+        raise InputError(f"{path}: refused, its architecture holds {problem}; pass a YOLOv8-seg checkpoint")
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.isidentifier() or value == "None"
+    if isinstance(value, (list, tuple)):
+        return all(_plain(item) for item in value)
+    return value is None or isinstance(value, (bool, int, float))

@@ -1,0 +1,177 @@
+"""CLIP: crops of masks and texts into one space. Any open_clip architecture, from any place it loads from."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.models.crops import mask_crop
+from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
+from fastsam_batch.masks.rle import Rle
+from fastsam_batch.models.network import UNSTATED_LICENCE
+
+CROP_KINDS = {"masked": ("masked",), "context": ("context",), "both": ("masked", "context")}
+_CONFIG = "open_clip_config.json"
+_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+def find_embedder(name: str) -> tuple[ModelFiles, str]:
+    """Files of an embedder and the open_clip model name that loads them.
+
+    `builtin`; `local-dir:FOLDER` or a folder with open_clip_config.json and weights; `hf-hub:ORG/REPO`;
+    `ARCH:TAG` with a pretrained tag; `ARCH:FILE` with a path or URI of weights. Raises InputError, naming
+    the option and the remedy.
+    """
+    if name == "builtin":
+        return _folder(name, BUILTIN_FOLDER / "clip")
+    if name.startswith("hf-hub:"):
+        return _folder(name, _download_hub(name))
+    folder = Path(name.removeprefix("local-dir:")).expanduser()
+    if name.startswith("local-dir:") or folder.is_dir():
+        return _folder(name, folder)
+    architecture, colon, tag = name.partition(":")
+    import open_clip
+
+    if not colon or architecture not in open_clip.list_models():
+        raise InputError(
+            f"--embedder {name}: not builtin, none, a folder with {_CONFIG}, hf-hub:ORG/REPO, or ARCH:TAG with an "
+            "architecture of open_clip.list_models()"
+        )
+    pretrained = open_clip.get_pretrained_cfg(architecture, tag)
+    if pretrained:
+        try:
+            weights = Path(open_clip.download_pretrained(pretrained))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _no_download(name, error) from error
+    else:
+        weights = local_copy(tag, f"--embedder {architecture}:")
+    return ModelFiles(name, weights), architecture
+
+
+def _folder(name: str, folder: Path) -> tuple[ModelFiles, str]:
+    weights = [folder / file for file in _WEIGHTS if (folder / file).is_file()]
+    if not (folder / _CONFIG).is_file() or not weights:
+        raise InputError(f"--embedder {name}: {folder} holds no {_CONFIG} with {_WEIGHTS[0]}")
+    return ModelFiles(name, weights[0], (folder / _CONFIG, weights[0])), f"local-dir:{folder}"
+
+
+def _download_hub(name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repository = name.removeprefix("hf-hub:")
+    try:
+        folder = Path(hf_hub_download(repository, _CONFIG)).parent
+        for file in _WEIGHTS:
+            try:
+                hf_hub_download(repository, file)
+                return folder
+            except HfHubHTTPError:  # the repository has its weights under another of the names
+                continue
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError, ValueError, RuntimeError) as error:
+        raise _no_download(name, error) from error
+    raise InputError(f"--embedder {name}: the repository has none of {', '.join(_WEIGHTS)}")
+
+
+def _no_download(name: str, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return InputError(
+        f"--embedder {name}: its weights could not be downloaded ({reason}); download them on a machine with a "
+        "network and pass a folder with them, or use --embedder builtin"
+    )
+
+
+class Embedder:
+    """An open_clip model on a device: image crops and texts to L2-normalised float32 vectors."""
+
+    def __init__(self, name: str, *, batch_size: int = 64, device: str = "cpu") -> None:
+        """Load the embedder that `name` selects (see `find_embedder`); raises InputError."""
+        import open_clip
+
+        self.files, model_name = find_embedder(name)
+        self.name = self.files.name
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        pretrained = None if model_name.startswith("local-dir:") else str(self.files.main)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # open_clip warns of quick_gelu for plain weight files
+                model = open_clip.create_model(
+                    model_name, pretrained, pretrained_text=False, weights_only=True, require_pretrained=True
+                )
+            self._tokenizer = open_clip.get_tokenizer(model_name)
+        except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
+            raise InputError(f"--embedder {name}: cannot be loaded ({str(error).splitlines()[0]})") from error
+        self._model = model.to(self.device).eval().requires_grad_(False)
+        preprocess: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
+        side = preprocess["size"]
+        self.image_size: int = side if isinstance(side, int) else side[0]
+        self._mean = torch.tensor(preprocess["mean"], device=self.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(preprocess["std"], device=self.device).view(1, 3, 1, 1)
+        self.fill_rgb = np.round(np.array(preprocess["mean"]) * 255).astype(np.uint8)
+        self.dim = int(self.encode_texts(["a"]).shape[1])
+        self.licence = _licence(self.files)
+
+    def embed_crops(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings float32 [n, dim], unit length, of crops uint8 RGB [n, image_size, image_size, 3]."""
+        parts = [self._forward(crops[i : i + self.batch_size]) for i in range(0, len(crops), self.batch_size)]
+        return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
+
+    def _forward(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            with torch.inference_mode():
+                pixels = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+                features = self._model.encode_image((pixels - self._mean) / self._std)
+                return _unit(features)
+        except torch.cuda.OutOfMemoryError:
+            if len(crops) == 1:
+                raise
+            torch.cuda.empty_cache()
+            half = len(crops) // 2
+            return np.concatenate([self._forward(crops[:half]), self._forward(crops[half:])])
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeddings float32 [n, dim], unit length, of texts as they are (no templates)."""
+        with torch.inference_mode():
+            return _unit(self._model.encode_text(self._tokenizer(list(texts)).to(self.device)))
+
+    def crops_of(
+        self, image: NDArray[np.uint8], rles: Sequence[Rle], bboxes_xywh: NDArray[np.float32], mode: str
+    ) -> NDArray[np.uint8]:
+        """Crops of n masks of one image, uint8 [n, k, image_size, image_size, 3].
+
+        k is 1 for mode `masked` or `context`, 2 for `both`, whose embeddings `merge_crops` averages.
+        """
+        kinds = CROP_KINDS[mode]
+        out = np.empty((len(rles), len(kinds), self.image_size, self.image_size, 3), np.uint8)
+        for row, rle, box in zip(out, rles, bboxes_xywh, strict=True):
+            for place, kind in enumerate(kinds):
+                row[place] = mask_crop(image, rle, box, self.image_size, self.fill_rgb, kind)
+        return out
+
+
+def merge_crops(embeddings: NDArray[np.float32], per_mask: int) -> NDArray[np.float32]:
+    """One unit vector a mask, float32 [n, dim], from the vectors of its crops [n * per_mask, dim]."""
+    mean = embeddings.reshape(-1, per_mask, embeddings.shape[1]).mean(1)
+    length = np.linalg.norm(mean, axis=1, keepdims=True)
+    return (mean / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def _unit(features: torch.Tensor) -> NDArray[np.float32]:
+    return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+
+
+def _licence(files: ModelFiles) -> str:
+    for path in files.parts:
+        if path.name == _CONFIG:
+            licence = json.loads(path.read_text(encoding="utf-8")).get("licence")
+            return str(licence) if licence else UNSTATED_LICENCE
+    return UNSTATED_LICENCE

@@ -1,0 +1,150 @@
+"""FastSAM in everything mode: a mask for every object and region of an image.
+
+Method: FastSAM (Zhao et al. 2023), first stage, on a YOLOv8-seg with one class. Ultralytics builds the
+network; letterbox, batching, NMS and the mask stage are ours, and agree with Ultralytics' own
+FastSAMPredictor (retina_masks=True).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.ops import nms
+
+from fastsam_batch.masks.boxes import Letterbox, boxes_to_image, letterbox_of, snap_to_border
+from fastsam_batch.masks.prototypes import encode_masks
+from fastsam_batch.masks.rle import Rle
+from fastsam_batch.models.network import load_network
+
+PADDING_GREY = 114
+NMS_CANDIDATES = 30_000  # as Ultralytics `utils/nms.py` max_nms
+_COEFFICIENTS = 32
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The n masks of one image by descending score.
+
+    `image_hw` (height, width); `boxes_xyxy` float32 [n, 4] the detections' boxes, snapped to the border as
+    the method does; `scores` float32 [n]; `bboxes_xywh` float32 [n, 4] tight boxes of the masks; `areas`
+    int64 [n]; `stability` float32 [n]; `rles` n masks. All in pixels of the image.
+    """
+
+    image_hw: tuple[int, int]
+    boxes_xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    bboxes_xywh: NDArray[np.float32]
+    areas: NDArray[np.int64]
+    stability: NDArray[np.float32]
+    rles: list[Rle]
+
+
+class Segmenter:
+    """A segmentation network with its thresholds, on a device."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        imgsz: int | None = None,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_masks: int = 300,
+        batch_size: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        """Load weights from `path`; None takes the weights' own default.
+
+        `imgsz` is the long side of the input in pixels, a multiple of 32. Raises InputError as
+        `load_network` does.
+        """
+        network = load_network(path)
+        self.licence = network.licence
+        self.imgsz = int(network.defaults["imgsz"]) if imgsz is None else imgsz
+        self.conf = network.defaults["conf"] if conf is None else conf
+        self.iou = network.defaults["iou"] if iou is None else iou
+        self.max_masks = max_masks
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        self._classes = network.classes
+        self._stride = network.stride
+        self._module = network.module.to(self.device, memory_format=torch.channels_last)
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
+        """Masks of each image, uint8 RGB [height, width, 3] of any sizes, in their order.
+
+        Images of one letterbox shape share batches of `batch_size`.
+        """
+        letterboxes = [letterbox_of(image.shape[:2], self.imgsz, self._stride) for image in images]
+        by_shape: dict[tuple[int, int], list[int]] = {}
+        for index, letterbox in enumerate(letterboxes):
+            by_shape.setdefault(letterbox.input_hw, []).append(index)
+        results: dict[int, Segmentation] = {}
+        for indices in by_shape.values():
+            for first in range(0, len(indices), self.batch_size):
+                batch = indices[first : first + self.batch_size]
+                inputs = np.stack([letterboxed(images[i], letterboxes[i]) for i in batch])
+                for i, found in zip(batch, self._forward(inputs), strict=True):
+                    results[i] = self._masks(*found, letterboxes[i])
+        return [results[index] for index in range(len(images))]
+
+    def _forward(self, inputs: NDArray[np.uint8]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Kept detections [n, 5 + 32] (box in input pixels, score, coefficients) and prototypes, by image."""
+        try:
+            pixels = torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2)
+            with torch.inference_mode():
+                (predictions, prototypes), *_ = self._module(pixels.float().div_(255))
+                return [
+                    (self._keep(prediction), planes)
+                    for prediction, planes in zip(predictions, prototypes, strict=True)
+                ]
+        except torch.cuda.OutOfMemoryError:
+            if len(inputs) == 1:
+                raise
+            torch.cuda.empty_cache()
+            half = len(inputs) // 2
+            return self._forward(inputs[:half]) + self._forward(inputs[half:])
+
+    def _keep(self, prediction: torch.Tensor) -> torch.Tensor:
+        """Confidence threshold and class-agnostic NMS over one image's [4 + classes + 32, anchors]."""
+        boxes_cxcywh, classes, coefficients = prediction.split([4, self._classes, _COEFFICIENTS])
+        scores = classes.amax(0)
+        candidates = (scores > self.conf).nonzero().squeeze(1)
+        if len(candidates) > NMS_CANDIDATES:
+            candidates = candidates[scores[candidates].argsort(descending=True)[:NMS_CANDIDATES]]
+        centre, size = boxes_cxcywh[:, candidates].T.float().split(2, dim=1)
+        boxes = torch.cat([centre - size / 2, centre + size / 2], dim=1)
+        scores = scores[candidates].float()
+        kept = nms(boxes, scores, self.iou)[: self.max_masks]
+        return torch.cat([boxes[kept], scores[kept, None], coefficients[:, candidates[kept]].T.float()], dim=1)
+
+    def _masks(self, kept: torch.Tensor, prototypes: torch.Tensor, letterbox: Letterbox) -> Segmentation:
+        detections = kept.cpu().numpy()
+        boxes = boxes_to_image(detections[:, :4], letterbox)
+        masks = encode_masks(prototypes.float().cpu().numpy(), detections[:, 5:], boxes, letterbox.image_hw)
+        return Segmentation(
+            image_hw=letterbox.image_hw,
+            boxes_xyxy=snap_to_border(boxes[masks.kept], letterbox.image_hw),
+            scores=detections[masks.kept, 4],
+            bboxes_xywh=masks.bboxes_xywh,
+            areas=masks.areas,
+            stability=masks.stability,
+            rles=[Rle(letterbox.image_hw, counts) for counts in masks.counts],
+        )
+
+
+def letterboxed(image: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.uint8]:
+    """The network's input: the image resized bilinearly and padded with grey, uint8 [*input_hw, 3]."""
+    height, width = letterbox.resized_hw
+    out = np.full((*letterbox.input_hw, 3), PADDING_GREY, np.uint8)
+    resized = image
+    if image.shape[:2] != (height, width):
+        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    out[letterbox.top : letterbox.top + height, letterbox.left : letterbox.left + width] = resized
+    return out

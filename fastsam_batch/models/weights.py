@@ -1,0 +1,106 @@
+"""Find the files of a model, wherever its option says they are, and digest them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.storage import filesystem, redact
+
+FASTSAM_NAMES = ("FastSAM-s", "FastSAM-x")
+BUILTIN_FOLDER = Path(str(files("fastsam_batch"))) / "models" / "builtin"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model's local files: `name` is the option that selects it, `main` what to load."""
+
+    name: str
+    main: Path
+    parts: tuple[Path, ...] = ()
+
+    def sha256(self) -> dict[str, str]:
+        """Hexadecimal digests of every file by its name."""
+        return {path.name: sha256_of(path) for path in self.parts or (self.main,)}
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def find_segmenter(name: str) -> ModelFiles:
+    """Files of `builtin`, `FastSAM-s`, `FastSAM-x`, a path, or a URI.
+
+    Raises InputError, naming the option and the remedy, where there is no such file.
+    """
+    if name == "builtin":
+        return ModelFiles(name, BUILTIN_FOLDER / "segmenter.safetensors")
+    if name in FASTSAM_NAMES:
+        return ModelFiles(name, _download_fastsam(name))
+    return ModelFiles(redact(name), local_copy(name, "--segmenter"))
+
+
+def local_copy(uri: str, option: str) -> Path:
+    """A local file for a path or URI; a remote one is copied once a content version to the cache folder.
+
+    Raises InputError where it cannot be read.
+    """
+    if "://" not in uri:
+        path = Path(uri).expanduser()
+        if not path.is_file():
+            raise InputError(f"{option} {uri}: no such file, and not a name of a model; see --help for the names")
+        return path
+    fs, path = filesystem(uri)
+    try:
+        version = fs.ukey(path)
+        target = cache_folder() / f"{hashlib.sha256(str(version).encode()).hexdigest()[:16]}-{os.path.basename(path)}"
+        if not target.is_file():
+            handle, temporary = tempfile.mkstemp(dir=target.parent)
+            os.close(handle)
+            fs.get_file(path, temporary)
+            os.replace(temporary, target)
+    except FileNotFoundError as error:
+        raise InputError(f"{option} {redact(uri)}: no such object") from error
+    except OSError as error:
+        raise InputError(f"{option} {redact(uri)}: cannot be read ({type(error).__name__}: {error})") from error
+    return target
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights are kept: $FASTSAM_BATCH_CACHE, or fastsam-batch in the user's cache."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "fastsam-batch"
+    folder = Path(os.environ.get("FASTSAM_BATCH_CACHE", default))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _download_fastsam(name: str) -> Path:
+    target = cache_folder() / f"{name}.pt"
+    if target.is_file():
+        return target
+    from ultralytics.utils.downloads import attempt_download_asset
+
+    try:
+        found = Path(attempt_download_asset(str(target)))
+    except (OSError, RuntimeError) as error:  # Ultralytics raises ConnectionError and others below OSError
+        raise _no_download(name, target) from error
+    if not found.is_file():
+        raise _no_download(name, target)
+    return found
+
+
+def _no_download(name: str, target: Path) -> InputError:
+    return InputError(
+        f"--segmenter {name}: its weights could not be downloaded; fetch {name}.pt from the Ultralytics assets "
+        f"release on a machine with a network and pass its path, or put it at {target}"
+    )

@@ -1,0 +1,181 @@
+"""Weights files: the official form loads, everything hostile or broken is refused and does not run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from reference.checkpoints import official_checkpoint
+from safetensors.torch import load_file, save_file
+from ultralytics.nn.tasks import DetectionModel, SegmentationModel
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.models.network import load_network
+from fastsam_batch.models.segmenter import Segmenter
+from fastsam_batch.models.weights import BUILTIN_FOLDER, find_segmenter, sha256_of
+
+BUILTIN = BUILTIN_FOLDER / "segmenter.safetensors"
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_official_form_gives_the_masks_of_its_weights(tmp_path, half):
+    path = official_checkpoint(tmp_path / "official.pt", half)
+    options = {"imgsz": 416, "conf": 0.1, "iou": 0.7}
+    image = skimage.data.coffee()
+    (expected,) = Segmenter(BUILTIN, **options).segment([image])
+    (found,) = Segmenter(path, **options).segment([image])
+    assert [rle.counts for rle in found.rles] == [rle.counts for rle in expected.rles]
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_ema_is_preferred(tmp_path):
+    path = official_checkpoint(tmp_path / "a.pt")
+    loaded = torch.load(path, weights_only=False)
+    loaded["ema"] = SegmentationModel("yolov8n-seg.yaml", nc=1, verbose=False)
+    torch.save(loaded, path)
+    expected = load_network(path).module.state_dict()
+    assert any(
+        not torch.equal(value, load_network(BUILTIN).module.state_dict()[name]) for name, value in expected.items()
+    )
+
+
+def test_defaults_are_the_method_s_unless_the_weights_say_otherwise(tmp_path):
+    assert load_network(official_checkpoint(tmp_path / "a.pt")).defaults == {"imgsz": 1024, "conf": 0.4, "iou": 0.9}
+    assert load_network(BUILTIN).defaults["imgsz"] == 416
+    assert load_network(BUILTIN).licence == "AGPL-3.0"
+
+
+class Runs:
+    """Unpickled by an ordinary loader, this creates a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+class Calls:
+    """Unpickled by an ordinary loader, this builds a network whose architecture runs code."""
+
+    def __init__(self, path):
+        code = f"__import__('os').mkdir({str(path)!r})"
+        self.architecture = {"nc": 1, "activation": code, "backbone": [[-1, 1, "Conv", [8, 3, 2]]], "head": []}
+
+    def __reduce__(self):
+        return SegmentationModel, (self.architecture,)
+
+
+def with_architecture(tmp_path, change):
+    path = official_checkpoint(tmp_path / "a.pt", half=False)
+    loaded = torch.load(path, weights_only=False)
+    change(loaded["model"].yaml)
+    torch.save(loaded, path)
+    return path
+
+
+@pytest.mark.parametrize("place", ["beside", "inside"])
+def test_malicious_pickle_does_not_run(tmp_path, place):
+    marker = tmp_path / "ran"
+    path = official_checkpoint(tmp_path / "a.pt")
+    loaded = torch.load(path, weights_only=False)
+    if place == "beside":
+        loaded["extra"] = Runs(marker)
+    else:
+        loaded["model"].extra = Runs(marker)
+    torch.save(loaded, path)
+    torch.load(path, weights_only=False)
+    assert marker.exists()  # the attack works on an ordinary loader
+    marker.rmdir()
+    with pytest.raises(InputError, match=r"mkdir, which is not on the allow-list"):
+        load_network(path)
+    assert not marker.exists()
+
+
+def test_allowed_classes_are_not_called(tmp_path):
+    marker = tmp_path / "ran"
+    path = tmp_path / "a.pt"
+    torch.save({"model": Calls(marker)}, path)
+    with pytest.raises(InputError):
+        load_network(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: y.update(activation="__import__('os').getcwd()"), "activation"),
+        (lambda y: y["backbone"][0].__setitem__(2, "torch.hub.load"), "layer name"),
+        (lambda y: y["backbone"][0][3].__setitem__(0, "__import__('os')"), "not a plain value"),
+        (lambda y: y.update(backbone=[], head=[]), "no layers"),
+        (lambda y: y.update(backbone=["Conv"]), "a layer that is not"),
+        (lambda y: y["backbone"][0].__setitem__(2, "NoSuchLayer"), "cannot be built"),
+        (lambda y: y.update(nc=7), "do not fit"),
+    ],
+)
+def test_architectures_that_are_refused(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        load_network(with_architecture(tmp_path, change))
+
+
+def detection(path):
+    torch.save({"model": DetectionModel("yolov8n.yaml", nc=1, verbose=False)}, path)
+
+
+def truncated(path):
+    whole = official_checkpoint(path).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("a.pt", lambda p: p.write_bytes(b"hello"), "not a PyTorch checkpoint"),
+        ("a.pt", lambda p: p.write_bytes(pickle.dumps({"model": 1})), "not a PyTorch checkpoint"),
+        ("a.pt", truncated, "not a"),
+        ("a.pt", lambda p: torch.save({"state": torch.zeros(3)}, p), "holds no Ultralytics network"),
+        ("a.pt", detection, "not a segmentation network"),
+        ("a.safetensors", lambda p: p.write_bytes(b"hello"), "not a readable safetensors"),
+        ("a.safetensors", lambda p: save_file({"x": torch.zeros(1)}, p), "architecture"),
+        (
+            "a.safetensors",
+            lambda p: save_file(load_file(BUILTIN), p, metadata={"architecture": "http://x/yolov8n-seg.yaml"}),
+            "is not one of",
+        ),
+        (
+            "a.safetensors",
+            lambda p: save_file(load_file(BUILTIN), p, metadata={"architecture": "yolov8s-seg.yaml"}),
+            "do not fit",
+        ),
+        ("a.bin", lambda p: p.write_bytes(b"x"), "unknown kind"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, name, make, message):
+    make(tmp_path / name)
+    with pytest.raises(InputError, match=message) as refused:
+        load_network(tmp_path / name)
+    assert str(tmp_path / name) in str(refused.value)
+
+
+def test_finding_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(BUILTIN.read_bytes())
+    assert find_segmenter(str(path)).sha256() == {"mine.safetensors": sha256_of(BUILTIN)}
+    remote = find_segmenter(path.as_uri())
+    assert remote.main.parent == tmp_path / "cache"
+    assert sha256_of(remote.main) == sha256_of(BUILTIN)
+    with pytest.raises(InputError, match="no such file, and not a name"):
+        find_segmenter(str(tmp_path / "none.pt"))
+    with pytest.raises(InputError, match="no such object"):
+        find_segmenter((tmp_path / "none.pt").as_uri())
+
+
+def test_weights_that_are_already_there_are_not_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path))
+    official_checkpoint(tmp_path / "FastSAM-s.pt")
+    assert find_segmenter("FastSAM-s").main == tmp_path / "FastSAM-s.pt"
