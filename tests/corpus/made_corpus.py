@@ -139,15 +139,16 @@ def masks_table(masks: list[dict[str, Any]], dim: int | None) -> pa.Table:
 
 
 def write_unit(
-    uri: str, unit_id: str, images: list[dict[str, Any]], masks: list[dict[str, Any]], dim: int | None = DIM
+    uri: str,
+    unit_id: str,
+    images: list[dict[str, Any]],
+    masks: list[dict[str, Any]],
+    dim: int | None = DIM,
+    row_group_size: int = 5,
 ) -> None:
     """A unit's two files and its receipt."""
-    commit(
-        uri,
-        unit_id,
-        parquet(pa.Table.from_pylist(images, schema=images_schema())),
-        parquet(masks_table(masks, dim)),
-    )
+    image_file = parquet(pa.Table.from_pylist(images, schema=images_schema()))
+    commit(uri, unit_id, image_file, parquet(masks_table(masks, dim), row_group_size=row_group_size))
     receipt = receipt_of(uri, unit_id)
     failed = [image["error_kind"] for image in images if image["status"] == "failed"]
     receipt |= {"images": len(images), "failed": len(failed), "masks": len(masks)}
@@ -187,12 +188,12 @@ def receipt_of(uri: str, unit_id: str) -> dict[str, Any]:
     return receipt
 
 
-def parquet(table: pa.Table, footer: bool = True) -> bytes:
+def parquet(table: pa.Table, footer: bool = True, row_group_size: int = 5) -> bytes:
     """A Parquet file's bytes, with the corpus's mark in the footer."""
     if footer:
         table = table.replace_schema_metadata({"fastsam_batch": json.dumps({"schema_version": 1})})
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", row_group_size=5)
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
     return sink.getvalue()
 
 

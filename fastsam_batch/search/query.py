@@ -1,0 +1,40 @@
+"""Texts to query vectors: prompt templates, averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsam_batch.errors import InputError
+
+# Method: CLIP (Radford et al., 2021), section 3.1.4, prompt ensembling in embedding space. The wordings suit
+# crops of one thing, which is what the corpus embeds.
+TEMPLATES = (
+    "{}",
+    "a photo of a {}.",
+    "a photo of the {}.",
+    "a close-up photo of a {}.",
+    "a cropped photo of a {}.",
+    "a {} on a plain background.",
+)
+
+EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+def text_vectors(
+    texts: Sequence[str], encode: EncodeTexts, templates: Sequence[str] = TEMPLATES
+) -> NDArray[np.float32]:
+    """Query vectors float32 [n_texts, D], unit length: the mean over the templates of each text.
+
+    `encode` gives float32 [n, D], unit length, of n sentences. Raises InputError for no or an empty text.
+    """
+    if not texts:
+        raise InputError("there is no text to search for; name at least one")
+    for text in texts:
+        if not text.strip():
+            raise InputError("a text to search for is empty; write what the mask should show")
+    sentences = [template.replace("{}", text.strip()) for text in texts for template in templates]
+    vectors = encode(sentences).reshape(len(texts), len(templates), -1).mean(axis=1)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)

@@ -1,0 +1,47 @@
+"""Search results as files."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastsam_batch import storage
+from fastsam_batch.errors import InputError
+
+FORMATS = (".parquet", ".jsonl")
+
+
+def write_hits(uri: str, hits: pa.Table) -> None:
+    """Write a search result (`find.hits_schema`) whole or not at all, as the name's ending says.
+
+    `.parquet`, or `.jsonl` with one JSON object a hit. Raises InputError for another ending.
+    """
+    check_hits_name(uri)
+    fs, path = storage.filesystem(uri)
+    data = _parquet(hits) if path.lower().endswith(".parquet") else _json_lines(hits)
+    try:
+        storage.write_atomic(fs, path, data)
+    except OSError as error:
+        raise InputError(f"cannot write {storage.redact(uri)}: {error.strerror or error}") from error
+
+
+def check_hits_name(uri: str) -> None:
+    """Raise InputError unless `write_hits` knows the format by the name; worth asking before a search."""
+    if not uri.lower().endswith(FORMATS):
+        raise InputError(
+            f"cannot tell the format of {storage.redact(uri)}; end its name in .parquet or .jsonl"
+        )
+
+
+def _parquet(hits: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(hits, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _json_lines(hits: pa.Table) -> bytes:
+    lines = (json.dumps(row, ensure_ascii=False) for row in hits.to_pylist())
+    return "".join(f"{line}\n" for line in lines).encode()

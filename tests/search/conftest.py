@@ -1,0 +1,24 @@
+"""A corpus for each test of this room."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from corpus.made_corpus import MadeCorpus, make_corpus
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeCorpus:
+    """Three units on disk, as `made_corpus` writes them; not to be changed."""
+    folder = tmp_path_factory.mktemp("made")
+    return make_corpus(str(folder / "corpus"), folder)
+
+
+@pytest.fixture
+def made(made_once: MadeCorpus, tmp_path: Path) -> MadeCorpus:
+    """A copy of the three units, to be read or broken."""
+    uri = str(tmp_path / "corpus")
+    shutil.copytree(made_once.uri, uri)
+    return MadeCorpus(uri, made_once.masks, made_once.images)

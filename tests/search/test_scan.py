@@ -1,0 +1,105 @@
+"""The exact scan against the slow one, ties, thresholds, and its memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from corpus.made_corpus import DIM, MadeCorpus, make_corpus, masks_table, write_unit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from reference.search import best_masks
+
+from fastsam_batch import Corpus
+from fastsam_batch.errors import InputError
+from fastsam_batch.search.scan import embedding_matrix, scan
+
+
+def unit_vectors(count: int, seed: int, dim: int = DIM) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(count, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    top_k=st.sampled_from([1, 2, 5, 17, 100]),
+    min_score=st.one_of(st.none(), st.floats(-0.5, 0.875, width=32)),
+    batch_rows=st.sampled_from([1, 3, 7, 1000]),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_agrees_with_the_slow_search(
+    made_once: MadeCorpus, seed: int, top_k: int, min_score: float | None, batch_rows: int
+) -> None:
+    vectors = unit_vectors(3, seed)
+    found = scan(Corpus.open(made_once.uri), vectors, top_k, min_score, batch_rows=batch_rows)
+    for hits, vector in zip(found, vectors, strict=True):
+        expected = best_masks(made_once.masks, vector, top_k, min_score)
+        assert [(hit.similarity, hit.image_id, hit.mask_index) for hit in hits] == expected
+
+
+def test_equal_masks_go_by_image_and_index(made: MadeCorpus) -> None:
+    # The same embeddings again under other names, in another unit: every similarity occurs twice.
+    again = [row | {"image_id": "0-" + row["image_id"]} for row in made.masks]
+    write_unit(made.uri, "unit-0009", [], again)
+    vectors = unit_vectors(4, 1)
+    for top_k in (1, 7, 12):
+        for batch_rows in (2, 5, 1000):
+            found = scan(Corpus.open(made.uri), vectors, top_k, batch_rows=batch_rows)
+            for hits, vector in zip(found, vectors, strict=True):
+                expected = best_masks(made.masks + again, vector, top_k)
+                assert [(hit.similarity, hit.image_id, hit.mask_index) for hit in hits] == expected
+
+
+def test_filter_before_the_best_are_taken(made: MadeCorpus) -> None:
+    vector = unit_vectors(1, 5)
+    hits = scan(Corpus.open(made.uri), vector, 4, where="score < 0.75 and image_id != 'coffee.png'")[0]
+    rows = [row for row in made.masks if row["score"] < 0.75 and row["image_id"] != "coffee.png"]
+    assert [(hit.similarity, hit.image_id, hit.mask_index) for hit in hits] == best_masks(rows, vector[0], 4)
+
+
+def test_a_threshold_above_all_finds_nothing(made: MadeCorpus) -> None:
+    assert scan(Corpus.open(made.uri), unit_vectors(2, 0), 5, min_score=0.999) == [[], []]
+
+
+def test_vectors_that_are_no_numbers_are_never_hits(made: MadeCorpus) -> None:
+    bad = [made.masks[0] | {"mask_index": 0, "embedding": [value] * DIM} for value in (np.nan, np.inf)]
+    write_unit(made.uri, "unit-0009", [], bad)
+    hits = scan(Corpus.open(made.uri), unit_vectors(1, 0), 100)[0]
+    assert "unit-0009" not in {hit.unit_id for hit in hits}
+
+
+def test_embedding_matrix_of_a_slice_with_nulls(made: MadeCorpus) -> None:
+    column = masks_table(made.masks, DIM)["embedding"].combine_chunks()
+    matrix = embedding_matrix(column.slice(3, 7))
+    for row, stored in zip(matrix, column.slice(3, 7).to_pylist(), strict=True):
+        np.testing.assert_array_equal(row, [np.nan] * DIM if stored is None else stored)
+
+
+@pytest.mark.parametrize(
+    ("dim", "top_k", "message"),
+    [(DIM, 0, "ask for at least 1"), (DIM + 1, 5, f"has {DIM + 1} dimensions and the corpus")],
+)
+def test_wrong_questions(made: MadeCorpus, dim: int, top_k: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        scan(Corpus.open(made.uri), unit_vectors(1, 0, dim), top_k)
+
+
+def test_a_corpus_without_embeddings(tmp_path: Path) -> None:
+    made = make_corpus(str(tmp_path / "corpus"), tmp_path, dim=None)
+    with pytest.raises(InputError, match="no embeddings"):
+        scan(Corpus.open(made.uri), unit_vectors(1, 0), 5)
+
+
+def test_memory_does_not_grow_with_the_corpus(made: MadeCorpus) -> None:
+    for unit in range(24):
+        write_unit(made.uri, f"unit-1{unit:03d}", [], made.masks[:1] * 4000, row_group_size=4000)
+    corpus = Corpus.open(made.uri)
+    columns = ["image_id", "embedding", "rle"]
+    table_bytes = corpus.masks(columns).nbytes
+    pa.default_memory_pool().release_unused()
+    before, peak = pa.total_allocated_bytes(), 0
+    for _ in corpus.mask_batches(columns, batch_rows=500):
+        peak = max(peak, pa.total_allocated_bytes() - before)
+    assert peak < table_bytes / 4
