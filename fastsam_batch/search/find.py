@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -41,15 +40,12 @@ def find_masks(
 
 
 def hits_schema() -> pa.Schema:
-    """Columns of a search result: text, rank (from 1), similarity (raw cosine), then the mask's and its uri."""
+    """Columns of a search result: text, rank (from 1), similarity (raw cosine), the mask's own, and its uri."""
     masks = masks_schema(None)
     ours = [("text", pa.string()), ("rank", pa.int32()), ("similarity", pa.float32())]
+    uri = pa.field("uri", pa.string(), nullable=False)
     stored = [masks.field(name) for name in masks.names if name != "embedding"]
-    return pa.schema([*(pa.field(*each, nullable=False) for each in ours), *stored, _uri_field()])
-
-
-def _uri_field() -> pa.Field:
-    return pa.field("uri", pa.string(), nullable=False)
+    return pa.schema([*(pa.field(*each, nullable=False) for each in ours), *stored, uri])
 
 
 def _corpus_encoder(corpus: Corpus) -> EncodeTexts:
@@ -67,16 +63,15 @@ def _corpus_encoder(corpus: Corpus) -> EncodeTexts:
 def _with_masks(corpus: Corpus, texts: Sequence[str], hits: Sequence[Sequence[Hit]]) -> pa.Table:
     """Hits with the columns of their masks, fetched from their own files only."""
     found = [hit for each in hits for hit in each]
-    of_hits = pc.field("unit_id").isin(_distinct(hit.unit_id for hit in found)) & pc.field("image_id").isin(
-        _distinct(hit.image_id for hit in found)
-    )
+    of_hits = pc.field("unit_id").isin(_distinct(hit.unit_id for hit in found))
+    of_hits &= pc.field("image_id").isin(_distinct(hit.image_id for hit in found))
     wanted = {(hit.image_id, hit.mask_index) for hit in found}
     columns = [name for name in hits_schema().names if name not in ("text", "rank", "similarity", "uri")]
     masks: dict[tuple[str, int], dict[str, Any]] = {}
     for batch in corpus.mask_batches(columns, of_hits):
         keys = zip(batch["image_id"].to_pylist(), batch["mask_index"].to_pylist(), strict=True)
-        rows = np.flatnonzero([key in wanted for key in keys])
-        masks |= {(row["image_id"], row["mask_index"]): row for row in batch.take(pa.array(rows)).to_pylist()}
+        kept = batch.filter(pa.array([key in wanted for key in keys], pa.bool_()))
+        masks |= {(row["image_id"], row["mask_index"]): row for row in kept.to_pylist()}
     uris = corpus.images(["image_id", "uri"], of_hits).to_pylist()
     uri_of = {row["image_id"]: row["uri"] for row in uris}
 
@@ -89,5 +84,5 @@ def _with_masks(corpus: Corpus, texts: Sequence[str], hits: Sequence[Sequence[Hi
     return pa.Table.from_pylist(rows, schema=hits_schema())
 
 
-def _distinct(values: Collection[str]) -> pa.Array:
+def _distinct(values: Iterable[str]) -> pa.Array:
     return pa.array(sorted(set(values)), pa.string())

@@ -70,7 +70,7 @@ def scan(
         )
     if vectors.shape[1] != corpus.embedding_dim:
         raise InputError(
-            f"the text has {vectors.shape[1]} dimensions and the corpus {corpus.uri} has {corpus.embedding_dim}; "
+            f"the text has {vectors.shape[1]} dimensions, the corpus {corpus.uri} has {corpus.embedding_dim}; "
             "search with the embedder that corpus.json names"
         )
     best = [_Best(top_k, -np.inf if min_score is None else min_score) for _ in vectors]

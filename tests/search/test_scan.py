@@ -79,7 +79,7 @@ def test_embedding_matrix_of_a_slice_with_nulls(made: MadeCorpus) -> None:
 
 @pytest.mark.parametrize(
     ("dim", "top_k", "message"),
-    [(DIM, 0, "ask for at least 1"), (DIM + 1, 5, f"has {DIM + 1} dimensions and the corpus")],
+    [(DIM, 0, "ask for at least 1"), (DIM + 1, 5, f"has {DIM + 1} dimensions, the corpus")],
 )
 def test_wrong_questions(made: MadeCorpus, dim: int, top_k: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
