@@ -7,6 +7,7 @@ PLAN_FOLDER = "plan"
 MASKS_FOLDER = "masks"
 IMAGES_FOLDER = "images"
 RECEIPTS_FOLDER = "receipts"
+ATTEMPTS_FOLDER = "attempts"
 
 
 def plan_file(number: int) -> str:

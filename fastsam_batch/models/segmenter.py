@@ -45,6 +45,21 @@ class Segmentation:
     rles: list[Rle]
 
 
+@dataclass(frozen=True)
+class Detections:
+    """What the network found in one image, before its masks are made.
+
+    `boxes_xyxy` float32 [n, 4] in image pixels, `scores` float32 [n] descending, `coefficients` float32
+    [n, 32], `prototypes` float32 [32, input height / 4, input width / 4].
+    """
+
+    image_hw: tuple[int, int]
+    boxes_xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    coefficients: NDArray[np.float32]
+    prototypes: NDArray[np.float32]
+
+
 class Segmenter:
     """A segmentation network with its thresholds, on a device."""
 
@@ -77,31 +92,46 @@ class Segmenter:
         self._module = network.module.to(self.device, memory_format=torch.channels_last)
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
-        """Masks of each image, uint8 RGB [height, width, 3] of any sizes, in their order.
+        """Masks of each image, uint8 RGB [height, width, 3] of any sizes, in their order."""
+        return [self.masks(detections) for detections in self.detect(images)]
 
-        Images of one letterbox shape share batches of `batch_size`.
-        """
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Boxes and mask coefficients of each image; images of one letterbox shape share batches."""
         letterboxes = [letterbox_of(image.shape[:2], self.imgsz, self._stride) for image in images]
         by_shape: dict[tuple[int, int], list[int]] = {}
         for index, letterbox in enumerate(letterboxes):
             by_shape.setdefault(letterbox.input_hw, []).append(index)
-        results: dict[int, Segmentation] = {}
+        results: dict[int, Detections] = {}
         for indices in by_shape.values():
             for first in range(0, len(indices), self.batch_size):
                 batch = indices[first : first + self.batch_size]
                 inputs = np.stack([letterboxed(images[i], letterboxes[i]) for i in batch])
-                for i, found in zip(batch, self._forward(inputs), strict=True):
-                    results[i] = self._masks(*found, letterboxes[i])
+                for i, (kept, prototypes) in zip(batch, self._forward(inputs), strict=True):
+                    boxes = boxes_to_image(kept[:, :4], letterboxes[i])
+                    results[i] = Detections(letterboxes[i].image_hw, boxes, kept[:, 4], kept[:, 5:], prototypes)
         return [results[index] for index in range(len(images))]
 
-    def _forward(self, inputs: NDArray[np.uint8]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def masks(self, found: Detections) -> Segmentation:
+        """The detections' masks as runs; a detection whose mask is empty is left out."""
+        masks = encode_masks(found.prototypes, found.coefficients, found.boxes_xyxy, found.image_hw)
+        return Segmentation(
+            image_hw=found.image_hw,
+            boxes_xyxy=snap_to_border(found.boxes_xyxy[masks.kept], found.image_hw),
+            scores=found.scores[masks.kept],
+            bboxes_xywh=masks.bboxes_xywh,
+            areas=masks.areas,
+            stability=masks.stability,
+            rles=[Rle(found.image_hw, counts) for counts in masks.counts],
+        )
+
+    def _forward(self, inputs: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Kept detections [n, 5 + 32] (box in input pixels, score, coefficients) and prototypes, by image."""
         try:
             pixels = torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2)
             with torch.inference_mode():
                 (predictions, prototypes), *_ = self._module(pixels.float().div_(255))
                 return [
-                    (self._keep(prediction), planes)
+                    (self._keep(prediction).cpu().numpy(), planes.float().cpu().numpy())
                     for prediction, planes in zip(predictions, prototypes, strict=True)
                 ]
         except torch.cuda.OutOfMemoryError:
@@ -123,20 +153,6 @@ class Segmenter:
         scores = scores[candidates].float()
         kept = nms(boxes, scores, self.iou)[: self.max_masks]
         return torch.cat([boxes[kept], scores[kept, None], coefficients[:, candidates[kept]].T.float()], dim=1)
-
-    def _masks(self, kept: torch.Tensor, prototypes: torch.Tensor, letterbox: Letterbox) -> Segmentation:
-        detections = kept.cpu().numpy()
-        boxes = boxes_to_image(detections[:, :4], letterbox)
-        masks = encode_masks(prototypes.float().cpu().numpy(), detections[:, 5:], boxes, letterbox.image_hw)
-        return Segmentation(
-            image_hw=letterbox.image_hw,
-            boxes_xyxy=snap_to_border(boxes[masks.kept], letterbox.image_hw),
-            scores=detections[masks.kept, 4],
-            bboxes_xywh=masks.bboxes_xywh,
-            areas=masks.areas,
-            stability=masks.stability,
-            rles=[Rle(letterbox.image_hw, counts) for counts in masks.counts],
-        )
 
 
 def letterboxed(image: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.uint8]:

@@ -1,0 +1,44 @@
+# make setup | demo | test | lint | bench | clean
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := out/demo
+QUERIES := --text "a motorcycle" --text "a cat" --text "a flower" --text "a building" --text "a bus"
+
+.PHONY: setup demo test lint format bench clean
+
+setup: $(STAMP)
+
+# Torch and torchvision come from the ordinary registry: the CPU-only torch has no matching torchvision.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed; name one by PYTHON=python3.x" if sys.version_info < (3, 10) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: setup
+	@rm -rf $(DEMO)
+	$(BIN)/python jobs/segment_corpus.py --input demo: --output $(DEMO)/corpus
+	$(BIN)/python jobs/search_masks.py --corpus $(DEMO)/corpus $(QUERIES) --top-k 6 --output $(DEMO)/hits.parquet --gallery $(DEMO)/gallery.html
+	$(BIN)/python jobs/search_masks.py --corpus $(DEMO)/corpus $(QUERIES) --top-k 6 --gallery $(DEMO)/contact-sheet.png
+	$(BIN)/python jobs/verify_corpus.py --corpus $(DEMO)/corpus
+	@echo
+	@echo "Look at   $(DEMO)/gallery.html (in a browser) or $(DEMO)/contact-sheet.png"
+	@echo "Ask more  $(BIN)/python jobs/search_masks.py --corpus $(DEMO)/corpus --text 'a helmet' --gallery $(DEMO)/helmet.html"
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,146 @@
+"""The command line: parse options, call one function, print its summary as the last line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastsam_batch.errors import InputError
+
+if TYPE_CHECKING:
+    from fastsam_batch.run import Progress
+
+DONE, FAILED, BAD_INPUT, TOO_MANY_FAILED = 0, 1, 2, 3
+Summary = dict[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`fastsam-batch COMMAND …`. Returns 0 done, 2 bad arguments or input, 3 too many images failed, 1 else."""
+    parser = argparse.ArgumentParser(prog="fastsam-batch", description=__import__("fastsam_batch").__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (help_text, add_options, _) in _COMMANDS.items():
+        add_options(commands.add_parser(name, help=help_text, description=help_text, formatter_class=_Help))
+    arguments = vars(parser.parse_args(argv))
+    command = _COMMANDS[arguments.pop("command")][2]
+    return _finish(command, arguments)
+
+
+def job(name: str, argv: Sequence[str] | None = None) -> int:
+    """One command as a script of its own: what jobs/*.py run."""
+    help_text, add_options, command = _COMMANDS[name]
+    parser = argparse.ArgumentParser(description=help_text, formatter_class=_Help)
+    add_options(parser)
+    return _finish(command, vars(parser.parse_args(argv)))
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=100)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        # "(default: None)" tells nobody anything.
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments: dict[str, Any]) -> int:
+    try:
+        summary, code = command(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return FAILED
+    except Exception:
+        traceback.print_exc()
+        return FAILED
+    print(json.dumps(summary), flush=True)
+    return code
+
+
+def _segment_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--input", required=True, metavar="URI",
+        help="folder of images, .tar/.tar.gz shards, Parquet (bytes or uri), CSV/JSON Lines with uri, a glob, or demo:")
+    add("--output", required=True, metavar="URI", help="the corpus; run again to add what is missing")
+    models = parser.add_argument_group("models")
+    models.add_argument("--segmenter", default="builtin", help="builtin, FastSAM-s, FastSAM-x, or a path or URI")
+    models.add_argument("--embedder", default="builtin",
+                        help="builtin, ARCH:TAG of open_clip, hf-hub:ORG/REPO, a folder, ARCH:FILE, or none")
+    add = parser.add_argument_group("results (part of the corpus's fingerprint)").add_argument
+    add("--imgsz", type=int, help="long side of the network's input; default: the weights' own, FastSAM 1024")
+    add("--conf", type=float, help="confidence threshold; default: the weights' own, FastSAM 0.4")
+    add("--iou", type=float, help="NMS threshold; default: the weights' own, FastSAM 0.9")
+    add("--max-masks", type=int, default=300, help="masks an image at most")
+    add("--min-area", type=int, default=100, help="smaller masks (pixels) get no embedding")
+    add("--crop", choices=("masked", "context", "both"), default="both",
+        help="what CLIP sees: background removed, box with margin, or the mean of the two")
+    add("--max-pixels", type=int, default=100_000_000, help="larger images fail as too_large")
+    add = parser.add_argument_group("running").add_argument
+    add("--unit-size", type=int, default=128, help="images committed together")
+    add("--batch-size", type=int, help="images a forward pass; default: 16 on a GPU, 1 on a CPU")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the models run")
+    add("--actors", metavar="N|MIN:MAX", help="size of the actor pool; default: what the cluster holds")
+    add("--gpus-per-actor", type=float, default=1.0, help="share of a GPU an actor takes")
+    add("--limit", type=int, help="plan at most this many new images")
+    add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more images failed")
+    add("--verbose", action="store_true", help="show Ray's own log")
+    add = parser.add_argument_group("columns of Parquet and manifest inputs").add_argument
+    add("--bytes-column", default="bytes", help="encoded image")
+    add("--uri-column", default="uri", help="where the image is")
+    add("--id-column", default="image_id", help="image_id, optional")
+
+
+def _segment(arguments: dict[str, Any]) -> tuple[Summary, int]:
+    from fastsam_batch.config import segment_options
+
+    options = segment_options(arguments)
+    _quiet_libraries()
+    from fastsam_batch.run import segment_corpus
+
+    summary = segment_corpus(options, _show_progress)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    _print_segment_summary(summary, options.output)
+    too_many = summary["failed"] > options.max_failed_fraction * summary["images"]
+    return summary, TOO_MANY_FAILED if too_many else DONE
+
+
+def _show_progress(progress: Progress) -> None:
+    line = (
+        f"{progress.units} units · {progress.images:,} images · {progress.masks:,} masks · "
+        f"{progress.failed:,} failed · {progress.images_per_second:.1f} images/s"
+    )
+    end = "" if sys.stderr.isatty() else "\n"
+    print(f"\r{line}" if not end else line, end=end, file=sys.stderr, flush=True)
+
+
+def _print_segment_summary(summary: Summary, output: str) -> None:
+    from fastsam_batch.storage import redact
+
+    print(f"corpus   {redact(output)}")
+    print(f"images   {summary['images']:,} ({summary['failed']:,} failed)")
+    for kind, count in summary["failures"].items():
+        print(f"         {count:,} {kind}")
+    print(f"masks    {summary['masks']:,}")
+    print(f"units    {summary['units']:,} ({summary['skipped_units']:,} were there before)")
+    print(f"seconds  {summary['seconds']:.1f} ({summary['images_per_second']:.1f} images/s without start-up)")
+    total = sum(summary["stages"].values())
+    for stage, seconds in sorted(summary["stages"].items(), key=lambda item: -item[1]):
+        print(f"         {seconds:8.2f} {stage} ({seconds / total:.0%})")
+
+
+def _quiet_libraries() -> None:
+    """Keep libraries from reporting usage or installing packages on their own."""
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+
+
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[..., tuple[Summary, int]]]] = {
+    "segment": ("Segment everything in images and embed every mask, into a corpus.", _segment_options, _segment),
+}

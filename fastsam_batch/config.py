@@ -1,0 +1,67 @@
+"""Options of the main job, typed and checked before Ray starts."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from fastsam_batch.errors import InputError
+
+# Options that change rows: they make the fingerprint, together with the weights.
+RESULT_OPTIONS = ("imgsz", "conf", "iou", "max_masks", "min_area", "crop", "max_pixels")
+
+
+class SegmentOptions(BaseModel):
+    """Everything `segment_corpus` can be told. None means: the weights' or the machine's own default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: str = Field(min_length=1)
+    output: str = Field(min_length=1)
+    segmenter: str = "builtin"
+    embedder: str = "builtin"
+    imgsz: int | None = Field(None, ge=32, le=8192, multiple_of=32)
+    conf: float | None = Field(None, gt=0, lt=1)
+    iou: float | None = Field(None, gt=0, le=1)
+    max_masks: int = Field(300, ge=1, le=10_000)
+    min_area: int = Field(100, ge=0)
+    crop: Literal["masked", "context", "both"] = "both"
+    max_pixels: int = Field(100_000_000, ge=1)
+    unit_size: int = Field(128, ge=1, le=10_000)
+    batch_size: int | None = Field(None, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    actors: str | None = Field(None, pattern=r"^[1-9]\d*(:[1-9]\d*)?$")
+    gpus_per_actor: float = Field(1.0, gt=0)
+    limit: int | None = Field(None, ge=1)
+    max_failed_fraction: float = Field(1.0, ge=0, le=1)
+    bytes_column: str = "bytes"
+    uri_column: str = "uri"
+    id_column: str = "image_id"
+    verbose: bool = False
+
+    @field_validator("actors")
+    @classmethod
+    def _actors_ascend(cls, value: str | None) -> str | None:
+        if value and ":" in value:
+            low, high = (int(part) for part in value.split(":"))
+            if low > high:
+                raise ValueError("MIN:MAX needs MIN <= MAX")
+        return value
+
+    def actor_range(self, default: int) -> tuple[int, int]:
+        """Smallest and largest size of the actor pool."""
+        low, _, high = (self.actors or str(default)).partition(":")
+        return int(low), int(high or low)
+
+
+def segment_options(values: dict[str, Any]) -> SegmentOptions:
+    """Checked options. Raises InputError: one sentence a wrong option, naming it."""
+    try:
+        return SegmentOptions(**values)
+    except ValidationError as error:
+        problems = [
+            f"--{'.'.join(str(part) for part in problem['loc']).replace('_', '-')} {problem['input']}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise InputError("; ".join(problems)) from error

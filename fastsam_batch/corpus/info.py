@@ -1,0 +1,109 @@
+"""corpus.json: what a corpus is made of, and whether a run may add to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import fastsam_batch
+from fastsam_batch.corpus.layout import CORPUS_FILE
+from fastsam_batch.corpus.schema import SCHEMA_VERSION
+from fastsam_batch.errors import InputError
+from fastsam_batch.storage import filesystem, join, redact, write_atomic
+
+
+@dataclass(frozen=True)
+class CorpusInfo:
+    """Content of corpus.json (schemas/corpus.v1.json)."""
+
+    input: str
+    options: dict[str, Any]
+    models: dict[str, Any]
+    embedding_dim: int | None
+    fingerprint: str
+    created_by: str
+    created_at: str
+    schema_version: int = SCHEMA_VERSION
+
+
+def describe(
+    input_uri: str, options: dict[str, Any], models: dict[str, Any], embedding_dim: int | None
+) -> CorpusInfo:
+    """The description of a corpus to be made; its fingerprint covers the options and the weights' digests."""
+    weights = {role: model and sorted(model["sha256"].values()) for role, model in models.items()}
+    basis = json.dumps({"schema": SCHEMA_VERSION, "options": options, "weights": weights}, sort_keys=True)
+    return CorpusInfo(
+        input=redact(input_uri),
+        options=options,
+        models=models,
+        embedding_dim=embedding_dim,
+        fingerprint=hashlib.sha256(basis.encode()).hexdigest(),
+        created_by=f"fastsam-batch {fastsam_batch.__version__}",
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def read_info(corpus_uri: str) -> CorpusInfo | None:
+    """What corpus.json says, or None where there is none. Raises InputError where it is not readable."""
+    fs, root = filesystem(corpus_uri)
+    path = join(root, CORPUS_FILE)
+    try:
+        data = fs.cat_file(path)
+    except FileNotFoundError:
+        return None
+    try:
+        loaded = json.loads(data)
+        version = loaded["schema_version"]
+        if version == SCHEMA_VERSION:
+            return CorpusInfo(**loaded)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{redact(corpus_uri)}/{CORPUS_FILE}: damaged ({error}); restore it or use another --output") from error
+    raise InputError(
+        f"{redact(corpus_uri)}/{CORPUS_FILE}: schema version {version}, this program writes {SCHEMA_VERSION}; "
+        "use another --output or the version of fastsam-batch that made it"
+    )
+
+
+def claim(corpus_uri: str, info: CorpusInfo) -> CorpusInfo:
+    """Make corpus.json, or return the one that is there if this run may add to it.
+
+    Raises InputError, with every difference, where the corpus was made from another input, with other
+    options or with other weights.
+    """
+    there = read_info(corpus_uri)
+    if there is None:
+        fs, root = filesystem(corpus_uri)
+        write_atomic(fs, join(root, CORPUS_FILE), json.dumps(asdict(info), indent=1).encode())
+        return info
+    differences = _differences(there, info)
+    if differences:
+        raise InputError(
+            f"{redact(corpus_uri)} was made differently: {'; '.join(differences)}. "
+            "Use the same options to add to it, or another --output"
+        )
+    return there
+
+
+def _differences(there: CorpusInfo, here: CorpusInfo) -> list[str]:
+    found = []
+    if there.input != here.input:
+        found.append(f"--input was {there.input}, is {here.input}")
+    for name in sorted({*there.options, *here.options}):
+        before, now = there.options.get(name), here.options.get(name)
+        if before != now:
+            found.append(f"--{name.replace('_', '-')} was {before}, is {now}")
+    for role in ("segmenter", "embedder"):
+        before, now = there.models[role], here.models[role]
+        if (before and sorted(before["sha256"].values())) != (now and sorted(now["sha256"].values())):
+            found.append(f"the {role} was {_model(before)}, is {_model(now)}")
+    return found
+
+
+def _model(model: dict[str, Any] | None) -> str:
+    if model is None:
+        return "none"
+    digests = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(model["sha256"].items()))
+    return f"{model['name']} ({digests})"

@@ -1,0 +1,127 @@
+"""The stored plan: units keep their names and members for ever, and a rerun knows what is left."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastsam_batch.corpus.layout import PLAN_FOLDER, RECEIPTS_FOLDER, plan_file, receipt_file
+from fastsam_batch.corpus.receipts import read_receipt
+from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
+from fastsam_batch.storage import filesystem, join, write_atomic
+
+PLAN_SCHEMA = pa.schema(
+    [
+        pa.field("unit_id", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("start", pa.int64(), nullable=False),
+        pa.field("stop", pa.int64()),
+        pa.field("unit_size", pa.int64(), nullable=False),
+        pa.field("shard_size", pa.int64()),
+        pa.field("members", pa.list_(pa.struct([("image_id", pa.string()), ("uri", pa.string())]))),
+    ]
+)
+_READERS = 32
+
+
+@dataclass(frozen=True)
+class PendingRow:
+    """A row of the plan with units left to do; `done` are those of its units that have a receipt."""
+
+    row: PlanRow
+    done: frozenset[str] = frozenset()
+
+
+def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
+    """All rows planned so far, in order, and the number of plan files."""
+    fs, root = filesystem(corpus_uri)
+    folder = join(root, PLAN_FOLDER)
+    paths = sorted(path for path in _names(fs, folder) if path.endswith(".parquet"))
+    rows: list[PlanRow] = []
+    for name in paths:
+        with fs.open(join(folder, name), "rb") as file:
+            rows.extend(_rows(pq.read_table(file)))
+    return rows, len(paths)
+
+
+def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
+    """Store the `number`-th plan, counted from 1, before any of its work starts."""
+    fs, root = filesystem(corpus_uri)
+    columns = {name: [getattr(row, name) for row in rows] for name in PLAN_SCHEMA.names if name != "members"}
+    columns["members"] = [
+        [{"image_id": member.image_id, "uri": member.uri} for member in row.members] or None for row in rows
+    ]
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=PLAN_SCHEMA), buffer, compression="zstd")
+    write_atomic(fs, join(root, plan_file(number)), buffer.getvalue())
+
+
+def planned(rows: Iterable[PlanRow]) -> Planned:
+    """What the rows hold, as a source needs to know to plan only what is new."""
+    members: set[str] = set()
+    stops: dict[str, int | None] = {}
+    sizes: dict[str, int] = {}
+    for row in rows:
+        members.update(member.image_id for member in row.members)
+        if row.kind != "members":
+            before = stops.get(row.shard, 0)
+            stops[row.shard] = None if row.stop is None or before is None else max(before, row.stop)
+        if row.shard_size is not None:
+            sizes[row.shard] = row.shard_size
+    return Planned(frozenset(members), stops, sizes)
+
+
+def pending(corpus_uri: str, rows: Sequence[PlanRow]) -> tuple[list[PendingRow], int]:
+    """Rows that still have work, and the number of units that have a receipt already.
+
+    A streamed shard is finished when the receipt of its last unit says so and none before it is missing;
+    for that only one receipt a shard is read.
+    """
+    fs, root = filesystem(corpus_uri)
+    receipts = {name.removesuffix(".json") for name in _names(fs, join(root, RECEIPTS_FOLDER)) if name.endswith(".json")}
+    by_prefix: dict[str, list[str]] = {}
+    for unit_id in receipts:
+        by_prefix.setdefault(unit_id.rpartition("-")[0], []).append(unit_id)
+
+    def left(row: PlanRow) -> PendingRow | None:
+        if row.kind != "stream":
+            return None if row.unit_id in receipts else PendingRow(row)
+        done = sorted(unit_id for unit_id in by_prefix.get(row.unit_id, []) if _in_range(unit_id, row))
+        if not done:
+            return PendingRow(row)
+        first_to_last = _start(done[-1]) - row.start == (len(done) - 1) * row.unit_size
+        if first_to_last and read_receipt(fs, join(root, receipt_file(done[-1])))["last"]:
+            return None
+        return PendingRow(row, frozenset(done))
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        rest = [row for row in pool.map(left, rows) if row is not None]
+    return rest, len(receipts)
+
+
+def _start(unit_id: str) -> int:
+    return int(unit_id.rpartition("-")[2])
+
+
+def _in_range(unit_id: str, row: PlanRow) -> bool:
+    return row.start <= _start(unit_id) and (row.stop is None or _start(unit_id) < row.stop)
+
+
+def _rows(table: pa.Table) -> Iterable[PlanRow]:
+    for row in table.to_pylist():
+        members = tuple(ImageRef(**member) for member in row.pop("members") or ())
+        yield PlanRow(**row, members=members)
+
+
+def _names(fs, folder: str) -> list[str]:  # type: ignore[no-untyped-def]
+    try:
+        fs.invalidate_cache(folder)
+        return [path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)]
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,127 @@
+"""One image's result, and the tables of a unit made of such results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_schema
+from fastsam_batch.masks.rle import Rle
+
+FOOTER_KEY = b"fastsam_batch"
+
+
+@dataclass(frozen=True)
+class MaskColumns:
+    """n masks of an image by descending score, in pixels of the image.
+
+    `scores`, `stability` float32 [n]; `areas` int64 [n]; `bboxes_xywh` float32 [n, 4]; `rles` n masks;
+    `embeddings` float32 [n, D] with `embedded` bool [n] False where a mask has none.
+    """
+
+    scores: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    areas: NDArray[np.int64]
+    bboxes_xywh: NDArray[np.float32]
+    rles: Sequence[Rle]
+    embeddings: NDArray[np.float32]
+    embedded: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What became of one image: its masks, or why it has none. `image_hw` is (height, width)."""
+
+    image_id: str
+    uri: str
+    sha256: str | None = None
+    image_hw: tuple[int, int] | None = None
+    masks: MaskColumns | None = None
+    error_kind: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """A unit's tables, ready to be committed, with what its receipt says of them."""
+
+    unit_id: str
+    shard: str
+    last: bool
+    images: pa.Table
+    masks: pa.Table
+    attempt: int = 1
+    started_at: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+def images_table(results: Sequence[ImageResult], unit_id: str) -> pa.Table:
+    """Rows of images/<unit>.parquet in the order of `results`."""
+    rows = [
+        {
+            "image_id": result.image_id,
+            "uri": result.uri,
+            "unit_id": unit_id,
+            "width": result.image_hw[1] if result.image_hw else None,
+            "height": result.image_hw[0] if result.image_hw else None,
+            "n_masks": len(result.masks.rles) if result.masks else 0,
+            "sha256": result.sha256,
+            "status": "failed" if result.error_kind else "ok",
+            "error_kind": result.error_kind,
+            "error_message": result.error_message,
+        }
+        for result in results
+    ]
+    return pa.Table.from_pylist(rows, schema=images_schema())
+
+
+def masks_table(results: Sequence[ImageResult], embedding_dim: int | None) -> pa.Table:
+    """Rows of masks/<unit>.parquet: the images' masks in order, built from columns without a loop a row."""
+    schema = masks_schema(embedding_dim)
+    found = [(result.image_id, result.masks) for result in results if result.masks]
+    counts = [len(masks.rles) for _, masks in found]
+    rles = [rle for _, masks in found for rle in masks.rles]
+    sizes = np.array([rle.size for rle in rles], np.int32).reshape(-1)
+    boxes = _stack([masks.bboxes_xywh for _, masks in found], (0, 4), np.float32)
+    rle_type, embedding_type = schema.field("rle").type, schema.field("embedding").type
+    columns = {
+        "image_id": pa.array([name for (name, _), n in zip(found, counts, strict=True) for _ in range(n)], pa.string()),
+        "mask_index": pa.array(_stack([np.arange(n) for n in counts], (0,), np.int32)),
+        "bbox": pa.FixedSizeListArray.from_arrays(pa.array(boxes.reshape(-1)), type=schema.field("bbox").type),
+        "area": pa.array(_stack([masks.areas for _, masks in found], (0,), np.int32)),
+        "score": pa.array(_stack([masks.scores for _, masks in found], (0,), np.float32)),
+        "stability": pa.array(_stack([masks.stability for _, masks in found], (0,), np.float32)),
+        "rle": pa.StructArray.from_arrays(
+            [
+                pa.FixedSizeListArray.from_arrays(pa.array(sizes), type=rle_type.field("size").type),
+                pa.array([rle.counts for rle in rles], pa.string()),
+            ],
+            fields=list(rle_type),
+        ),
+        "embedding": _embeddings([masks for _, masks in found], embedding_type),
+    }
+    return pa.table(columns, schema=schema)
+
+
+def with_footer(table: pa.Table, name: str, fingerprint: str, models: dict[str, object]) -> pa.Table:
+    """The table with the contract's name and version, the fingerprint and the models in its metadata."""
+    footer = {"schema": f"{name}.v{SCHEMA_VERSION}", "fingerprint": fingerprint, "models": models}
+    return table.replace_schema_metadata({FOOTER_KEY: json.dumps(footer, sort_keys=True).encode()})
+
+
+def _embeddings(found: Sequence[MaskColumns], kind: pa.DataType) -> pa.Array:
+    embedded = _stack([masks.embedded for masks in found], (0,), np.bool_)
+    if not embedded.any():
+        return pa.nulls(len(embedded), kind)
+    values = _stack([masks.embeddings for masks in found], (0, kind.list_size), np.float16)
+    flat = pa.array(values.reshape(-1), pa.float16())
+    return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=pa.array(~embedded))
+
+
+def _stack(parts: Sequence[np.ndarray], empty: tuple[int, ...], dtype: type) -> np.ndarray:  # type: ignore[type-arg]
+    return np.concatenate(parts).astype(dtype) if parts else np.zeros(empty, dtype)

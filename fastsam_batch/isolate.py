@@ -1,0 +1,99 @@
+"""Decode in a process of its own, so that bytes that kill or hang their decoder end as a failed image."""
+
+from __future__ import annotations
+
+import pickle
+import select
+import struct
+import subprocess
+import sys
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsam_batch.images import ImageError, decode_image
+
+SECONDS_AN_IMAGE = 60.0
+
+
+class IsolatedDecoder:
+    """A child process that decodes image after image, replaced when it dies or hangs."""
+
+    def __init__(self, seconds: float = SECONDS_AN_IMAGE) -> None:
+        self._seconds = seconds
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> IsolatedDecoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def decode(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+        """As `images.decode_image`; ImageError kinds `crashed` and `timeout` besides its own."""
+        child = self._child or subprocess.Popen(
+            [sys.executable, "-m", "fastsam_batch.isolate"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._child = child
+        assert child.stdin is not None and child.stdout is not None
+        try:
+            _send(child.stdin, (data, max_pixels))
+            if not select.select([child.stdout], [], [], self._seconds)[0]:
+                self._stop()
+                raise ImageError("timeout", f"decoding took more than {self._seconds:.0f} s")
+            answer = _receive(child.stdout)
+        except (BrokenPipeError, EOFError):
+            code = child.wait()
+            self._stop()
+            raise ImageError("crashed", f"decoding ended its process with status {code}") from None
+        if isinstance(answer, ImageError):
+            raise answer
+        pixels: NDArray[np.uint8] = answer
+        return pixels
+
+    def _stop(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+
+def _send(pipe: IO[bytes], value: Any) -> None:
+    data = pickle.dumps(value, protocol=5)
+    pipe.write(struct.pack("<Q", len(data)))
+    pipe.write(data)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> Any:
+    (length,) = struct.unpack("<Q", _exactly(pipe, 8))
+    return pickle.loads(_exactly(pipe, length))
+
+
+def _exactly(pipe: IO[bytes], count: int) -> bytes:
+    data = pipe.read(count)
+    if len(data) < count:
+        raise EOFError
+    return data
+
+
+def _serve() -> None:
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    while True:
+        try:
+            data, max_pixels = _receive(requests)
+        except EOFError:
+            return
+        try:
+            answer: Any = decode_image(data, max_pixels)
+        except ImageError as error:
+            answer = error
+        _send(answers, answer)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,58 @@
+"""How the job divides a cluster: actors, their devices and threads, and what is left for input and output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastsam_batch.config import SegmentOptions
+from fastsam_batch.errors import InputError
+
+CPUS_PER_CPU_ACTOR = 4  # beyond, convolutions on one image gain little
+GPU_BATCH, CPU_BATCH = 16, 1
+
+
+@dataclass(frozen=True)
+class Resources:
+    """`device` of the models, size range of the actor pool, and logical CPUs and GPUs of each stage."""
+
+    device: str
+    actors: tuple[int, int]
+    actor_cpus: float
+    actor_gpus: float | None
+    threads: int | None
+    fetch_cpus: float = 0.5
+    commit_cpus: float = 0.25
+    max_blocks: int = 1000
+    batch_size: int = CPU_BATCH
+
+
+def divide(options: SegmentOptions, cluster: Mapping[str, float]) -> Resources:
+    """Shares of a cluster with the given totals (`CPU`, `GPU`), as ray.cluster_resources() tells them.
+
+    Raises InputError where CUDA is asked for and the cluster has no GPU.
+    """
+    cpus, gpus = max(int(cluster.get("CPU", 1)), 1), cluster.get("GPU", 0)
+    if options.device == "cuda" and not gpus:
+        raise InputError("--device cuda: the cluster has no GPU; use --device cpu or auto, or add a GPU node")
+    if options.device == "cuda" or (options.device == "auto" and gpus):
+        actors = options.actor_range(max(int(gpus / options.gpus_per_actor), 1))
+        return Resources(
+            device="cuda",
+            actors=actors,
+            actor_cpus=1,
+            actor_gpus=options.gpus_per_actor,
+            threads=None,
+            batch_size=options.batch_size or GPU_BATCH,
+        )
+    actors = options.actor_range(max(cpus // CPUS_PER_CPU_ACTOR, 1))
+    # Logical shares leave one CPU to fetch and commit; the threads may use all, input and output being light.
+    return Resources(
+        device="cpu",
+        actors=actors,
+        actor_cpus=max((cpus - 1) / actors[1], 0.5) if cpus > 1 else 0.25,
+        actor_gpus=None,
+        threads=max(cpus // actors[1], 1),
+        fetch_cpus=0.5 if cpus > 1 else 0.25,
+        batch_size=options.batch_size or CPU_BATCH,
+    )

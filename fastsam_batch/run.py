@@ -1,0 +1,172 @@
+"""The main job from options to summary: models, corpus, plan, pipeline."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastsam_batch.config import RESULT_OPTIONS, SegmentOptions
+from fastsam_batch.corpus.info import CorpusInfo, claim, describe
+from fastsam_batch.corpus.plan import PendingRow, pending, planned, read_plans, write_plan
+from fastsam_batch.models.embedder import Embedder
+from fastsam_batch.models.segmenter import Segmenter
+from fastsam_batch.models.weights import find_segmenter
+from fastsam_batch.sources import open_source
+from fastsam_batch.sources.base import PlanRow, Source
+from fastsam_batch.unit import UnitOptions
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run has done so far: units and images of this run, and units that were there before."""
+
+    units: int
+    images: int
+    failed: int
+    masks: int
+    skipped_units: int
+    images_per_second: float
+
+
+def segment_corpus(
+    options: SegmentOptions, report: Callable[[Progress], None] = lambda progress: None
+) -> dict[str, Any]:
+    """Segment and embed an input into a corpus, what is missing of it; returns the summary.
+
+    Raises InputError for an input, an output or weights that cannot be used.
+    """
+    began = time.perf_counter()
+    source = open_source(
+        options.input,
+        bytes_column=options.bytes_column,
+        uri_column=options.uri_column,
+        id_column=options.id_column,
+    )
+    info, segmenter, embedder = _describe(options)
+    info = claim(options.output, info)
+    rows = _plan(options, source)
+    left, skipped = pending(options.output, rows)
+    tally = _Tally(skipped)
+    if left:
+        _run(options, info, source, segmenter, embedder, left, tally, report)
+    return tally.summary(time.perf_counter() - began)
+
+
+def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict[str, Any] | None]:
+    """What the corpus is made of, and the arguments that make its models. Loads them once, to know."""
+    files = find_segmenter(options.segmenter)
+    segmenter = Segmenter(files.main, imgsz=options.imgsz, conf=options.conf, iou=options.iou)
+    embedder = None if options.embedder == "none" else Embedder(options.embedder)
+    models: dict[str, Any] = {
+        "segmenter": {"name": files.name, "sha256": files.sha256(), "licence": segmenter.licence},
+        "embedder": embedder
+        and {
+            "name": embedder.name,
+            "sha256": embedder.files.sha256(),
+            "licence": embedder.licence,
+            "text_encoder": embedder.name,
+        },
+    }
+    resolved = {"imgsz": segmenter.imgsz, "conf": segmenter.conf, "iou": segmenter.iou}
+    results = {name: resolved.get(name, getattr(options, name)) for name in RESULT_OPTIONS}
+    info = describe(options.input, results, models, embedder.dim if embedder else None)
+    arguments = {"path": options.segmenter, **resolved, "max_masks": options.max_masks}
+    return info, arguments, {"name": options.embedder} if embedder else None
+
+
+def _plan(options: SegmentOptions, source: Source) -> list[PlanRow]:
+    """The stored plan, with what is new in the input added to it."""
+    rows, files = read_plans(options.output)
+    new = list(source.plan(planned(rows), options.unit_size, options.limit))
+    if new:
+        write_plan(options.output, files + 1, new)
+    return rows + new
+
+
+def _run(
+    options: SegmentOptions,
+    info: CorpusInfo,
+    source: Source,
+    segmenter: dict[str, Any],
+    embedder: dict[str, Any] | None,
+    left: list[PendingRow],
+    tally: _Tally,
+    report: Callable[[Progress], None],
+) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    from fastsam_batch import pipeline
+    from fastsam_batch.resources import divide
+
+    own = not ray.is_initialized()
+    if own:
+        level = logging.INFO if options.verbose else logging.ERROR
+        logging.getLogger("ray.data").setLevel(level)
+        ray.init(logging_level=level, log_to_driver=options.verbose, include_dashboard=None)
+    try:
+        resources = divide(options, ray.cluster_resources())
+        job = pipeline.Job(
+            corpus_uri=options.output,
+            info=info,
+            source=source,
+            segmenter={**segmenter, "batch_size": resources.batch_size},
+            embedder=embedder,
+            unit=UnitOptions(crop=options.crop, min_area=options.min_area, max_pixels=options.max_pixels),
+        )
+        for receipt in pipeline.run(job, left, resources):
+            tally.add(receipt)
+            report(tally.progress())
+    finally:
+        if own:
+            ray.shutdown()
+
+
+class _Tally:
+    """Sums over the receipts of a run."""
+
+    def __init__(self, skipped_units: int) -> None:
+        self._skipped = skipped_units
+        self._sums: collections.Counter[str] = collections.Counter()
+        self._failures: collections.Counter[str] = collections.Counter()
+        self._stages: collections.defaultdict[str, float] = collections.defaultdict(float)
+        self._first_start = float("inf")
+
+    def add(self, receipt: dict[str, Any]) -> None:
+        self._sums["units"] += 1
+        for name in ("images", "failed", "masks"):
+            self._sums[name] += receipt[name]
+        self._failures.update(receipt["failures"])
+        for stage, seconds in receipt["stages"].items():
+            self._stages[stage] += seconds
+        self._first_start = min(self._first_start, receipt["started_at"])
+
+    def progress(self) -> Progress:
+        return Progress(
+            units=self._sums["units"],
+            images=self._sums["images"],
+            failed=self._sums["failed"],
+            masks=self._sums["masks"],
+            skipped_units=self._skipped,
+            images_per_second=self._sums["images"] / max(time.time() - self._first_start, 1e-9),
+        )
+
+    def summary(self, seconds: float) -> dict[str, Any]:
+        """`images_per_second` leaves start-up out: from the first unit's begin to the last one's commit."""
+        rate = self.progress().images_per_second if self._sums["units"] else 0.0
+        return {
+            "images": self._sums["images"],
+            "failed": self._sums["failed"],
+            "masks": self._sums["masks"],
+            "units": self._sums["units"],
+            "skipped_units": self._skipped,
+            "seconds": round(seconds, 3),
+            "images_per_second": round(rate, 3),
+            "failures": dict(sorted(self._failures.items())),
+            "stages": {stage: round(total, 3) for stage, total in self._stages.items()},
+        }

@@ -1,0 +1,242 @@
+"""One unit through the models: encoded images in, tables out. Knows no Ray and no storage."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsam_batch.corpus.rows import ImageResult, MaskColumns, UnitResult, images_table, masks_table
+from fastsam_batch.images import ImageError, decode_image
+from fastsam_batch.isolate import IsolatedDecoder
+from fastsam_batch.models.embedder import CROP_KINDS, Embedder, merge_crops
+from fastsam_batch.models.segmenter import Segmentation, Segmenter
+from fastsam_batch.sources.base import EncodedImage, UnitBytes
+
+WINDOW_PIXELS = 32_000_000  # decoded pixels held at once, about 100 MB, but never fewer than one image
+DECODE_THREADS = 4
+Decoder = Callable[[bytes, int], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class UnitOptions:
+    """How a unit is processed. `min_area` in pixels: smaller masks get no embedding."""
+
+    crop: str = "both"
+    min_area: int = 100
+    max_pixels: int = 100_000_000
+
+
+class Stages:
+    """Seconds by stage, summed."""
+
+    def __init__(self) -> None:
+        self.seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - began
+
+
+@dataclass
+class _Decoded:
+    """One image on its way: its pixels are dropped as soon as its masks are cropped out."""
+
+    result: ImageResult
+    pixels: NDArray[np.uint8] | None
+
+
+def process_unit(
+    unit: UnitBytes,
+    segmenter: Segmenter,
+    embedder: Embedder | None,
+    options: UnitOptions,
+    *,
+    isolated: bool = False,
+) -> UnitResult:
+    """Decode, segment and embed a unit's images; an image that is none becomes a failed row.
+
+    `isolated` decodes in a child process, for a unit that has ended its process before. The result depends on the unit's images alone. Pixels held are bounded by WINDOW_PIXELS or one image.
+    """
+    started_at = time.time()
+    stages = Stages()
+    results: list[ImageResult] = []
+    crops = _CropQueue(embedder, stages)
+    window: list[_Decoded] = []
+    decoded = _decode_isolated(unit.images, options) if isolated else _decode_ahead(unit.images, options)
+    for item in _timed(decoded, stages):
+        window.append(item)
+        full = sum(item.pixels.size // 3 for item in window if item.pixels is not None) >= WINDOW_PIXELS
+        if full or len(window) >= 2 * segmenter.batch_size:
+            results.extend(_segment(window, segmenter, crops, options, stages))
+            window = []
+    results.extend(_segment(window, segmenter, crops, options, stages))
+    finished = crops.finish(results)
+    with stages("tables"):
+        images = images_table(finished, unit.unit_id)
+        masks = masks_table(finished, embedder.dim if embedder else None)
+    return UnitResult(
+        unit_id=unit.unit_id,
+        shard=unit.shard,
+        last=unit.last,
+        images=images,
+        masks=masks,
+        started_at=started_at,
+        stages=dict(stages.seconds),
+    )
+
+
+def give_up(unit: UnitBytes, embedder: Embedder | None) -> UnitResult:
+    """The result of a unit that ends its process every time: all of its images failed."""
+    results = [
+        ImageResult(
+            image.image_id,
+            image.uri,
+            error_kind=image.error_kind or "crashed",
+            error_message=image.error_message or "its unit ended the worker process on every attempt",
+        )
+        for image in unit.images
+    ]
+    return UnitResult(
+        unit_id=unit.unit_id,
+        shard=unit.shard,
+        last=unit.last,
+        images=images_table(results, unit.unit_id),
+        masks=masks_table(results, embedder.dim if embedder else None),
+        started_at=time.time(),
+    )
+
+
+def _decode(image: EncodedImage, options: UnitOptions, decoder: Decoder) -> _Decoded:
+    if image.data is None:
+        failed = ImageResult(
+            image.image_id, image.uri, error_kind=image.error_kind, error_message=image.error_message
+        )
+        return _Decoded(failed, None)
+    result = ImageResult(image.image_id, image.uri, sha256=hashlib.sha256(image.data).hexdigest())
+    try:
+        pixels = decoder(image.data, options.max_pixels)
+    except ImageError as error:
+        return _Decoded(replace(result, error_kind=error.kind, error_message=error.message), None)
+    return _Decoded(replace(result, image_hw=pixels.shape[:2]), pixels)
+
+
+def _decode_ahead(images: Sequence[EncodedImage], options: UnitOptions) -> Iterator[_Decoded]:
+    """Decode in threads, a few images ahead of the one asked for, in order."""
+    with ThreadPoolExecutor(DECODE_THREADS) as pool:
+        ahead: collections.deque[Future[_Decoded]] = collections.deque()
+        for image in images:
+            ahead.append(pool.submit(_decode, image, options, decode_image))
+            if len(ahead) >= DECODE_THREADS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _decode_isolated(images: Sequence[EncodedImage], options: UnitOptions) -> Iterator[_Decoded]:
+    with IsolatedDecoder() as decoder:
+        for image in images:
+            yield _decode(image, options, decoder.decode)
+
+
+def _timed(decoded: Iterator[_Decoded], stages: Stages) -> Iterator[_Decoded]:
+    while True:
+        with stages("decode"):
+            item = next(decoded, None)
+        if item is None:
+            return
+        yield item
+
+
+def _segment(
+    window: list[_Decoded], segmenter: Segmenter, crops: _CropQueue, options: UnitOptions, stages: Stages
+) -> list[ImageResult]:
+    pixels = [item.pixels for item in window if item.pixels is not None]
+    with stages("detect"):
+        detections = segmenter.detect(pixels)
+    with stages("masks"):
+        found = iter([segmenter.masks(detection) for detection in detections])
+    results = []
+    for item in window:
+        if item.pixels is None:
+            results.append(item.result)
+            continue
+        segmentation = next(found)
+        embedded = crops.add(item.pixels, segmentation, options)
+        results.append(replace(item.result, masks=_columns(segmentation, embedded)))
+        item.pixels = None
+    return results
+
+
+def _columns(found: Segmentation, embedded: NDArray[np.bool_]) -> MaskColumns:
+    return MaskColumns(
+        scores=found.scores,
+        stability=found.stability,
+        areas=found.areas,
+        bboxes_xywh=found.bboxes_xywh,
+        rles=found.rles,
+        embeddings=np.zeros((len(embedded), 0), np.float32),
+        embedded=embedded,
+    )
+
+
+class _CropQueue:
+    """Crops of many images, embedded in full batches."""
+
+    def __init__(self, embedder: Embedder | None, stages: Stages) -> None:
+        self._embedder = embedder
+        self._stages = stages
+        self._waiting: list[NDArray[np.uint8]] = []
+        self._vectors: list[NDArray[np.float32]] = []
+        self._per_mask = 1
+
+    def add(self, pixels: NDArray[np.uint8], found: Segmentation, options: UnitOptions) -> NDArray[np.bool_]:
+        """Queue the masks that are large enough; which those are, bool [n]."""
+        embedder = self._embedder
+        if embedder is None:
+            return np.zeros(len(found.rles), np.bool_)
+        self._per_mask = len(CROP_KINDS[options.crop])
+        chosen = found.areas >= options.min_area
+        for index in np.flatnonzero(chosen).tolist():
+            with self._stages("crops"):
+                crops = embedder.crops_of(pixels, [found.rles[index]], found.bboxes_xywh[[index]], options.crop)
+            self._waiting.extend(crops[0])
+            if len(self._waiting) >= embedder.batch_size:
+                self._embed(embedder.batch_size)
+        return chosen
+
+    def finish(self, results: list[ImageResult]) -> list[ImageResult]:
+        """The results with their embeddings."""
+        embedder = self._embedder
+        if embedder is None:
+            return results
+        self._embed(len(self._waiting))
+        vectors = np.concatenate([*self._vectors, np.zeros((0, embedder.dim), np.float32)])
+        merged = iter(merge_crops(vectors, self._per_mask))
+        finished = []
+        for result in results:
+            if result.masks is None:
+                finished.append(result)
+                continue
+            embeddings = np.zeros((len(result.masks.rles), embedder.dim), np.float32)
+            for index in np.flatnonzero(result.masks.embedded).tolist():
+                embeddings[index] = next(merged)
+            finished.append(replace(result, masks=replace(result.masks, embeddings=embeddings)))
+        return finished
+
+    def _embed(self, count: int) -> None:
+        if count and self._embedder is not None:
+            with self._stages("embed"):
+                self._vectors.append(self._embedder.embed_crops(np.stack(self._waiting[:count])))
+            del self._waiting[:count]

@@ -1,0 +1,76 @@
+"""The stored plan and what it leaves to do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fastsam_batch.corpus.plan import PendingRow, pending, planned, read_plans, write_plan
+from fastsam_batch.errors import InputError
+from fastsam_batch.sources.base import ImageRef, PlanRow
+
+FILES = PlanRow("files-000000000", "", "members", 0, 2, 2, None, (ImageRef("a.jpg", "/x/a.jpg"), ImageRef("ü #%.jpg", "/x/ü #%.jpg")))
+ROWS = PlanRow("p-1a2b3c4d-000000004", "p.parquet", "rows", 4, 8, 4, 1234)
+TAR = PlanRow("t-1a2b3c4d", "t.tar", "stream", 0, None, 4, 999)
+PART = PlanRow("t-1a2b3c4d", "t.tar", "stream", 0, 6, 4, 999)
+
+
+def receipts(corpus, *units, last=()):
+    folder = corpus / "receipts"
+    folder.mkdir(exist_ok=True)
+    for unit in units:
+        (folder / f"{unit}.json").write_text(json.dumps({"unit_id": unit, "last": unit in last}))
+
+
+def test_plans_are_read_as_they_were_written(tmp_path):
+    write_plan(str(tmp_path), 1, [FILES, ROWS])
+    write_plan(str(tmp_path), 2, [TAR])
+    assert read_plans(str(tmp_path)) == ([FILES, ROWS, TAR], 2)
+
+
+def test_no_plan_is_an_empty_one(tmp_path):
+    assert read_plans(str(tmp_path / "none")) == ([], 0)
+
+
+def test_planned_tells_a_source_what_is_there():
+    found = planned([FILES, ROWS, PART])
+    assert found.members == {"a.jpg", "ü #%.jpg"}
+    assert found.stops == {"p.parquet": 8, "t.tar": 6}
+    assert found.sizes == {"p.parquet": 1234, "t.tar": 999}
+    assert planned([PART, TAR]).stops == {"t.tar": None}
+
+
+def test_units_with_a_receipt_are_done(tmp_path):
+    receipts(tmp_path, "files-000000000")
+    assert pending(str(tmp_path), [FILES, ROWS]) == ([PendingRow(ROWS)], 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "done", "last", "left"),
+    [
+        (TAR, [], [], []),
+        (TAR, [0, 4], [], [0, 4]),
+        (TAR, [0, 4, 8], [8], None),
+        (TAR, [0, 8], [8], [0, 8]),  # the last is there, one before it is missing
+        (TAR, [4], [4], [4]),
+        (PART, [0, 4], [4], None),
+        (PART, [0], [], [0]),
+    ],
+)
+def test_a_stream_is_done_with_its_last_unit_and_all_before(tmp_path, row, done, last, left):
+    names = [f"t-1a2b3c4d-{start:09d}" for start in done]
+    receipts(tmp_path, *names, "other-00000000-000000000", last=[f"t-1a2b3c4d-{start:09d}" for start in last])
+    rest, count = pending(str(tmp_path), [row])
+    assert count == len(done) + 1
+    if left is None:
+        assert rest == []
+    else:
+        assert rest == [PendingRow(row, frozenset(f"t-1a2b3c4d-{start:09d}" for start in left))]
+
+
+def test_a_damaged_receipt_is_named(tmp_path):
+    receipts(tmp_path, "t-1a2b3c4d-000000000")
+    (tmp_path / "receipts" / "t-1a2b3c4d-000000000.json").write_text("{")
+    with pytest.raises(InputError, match=r"t-1a2b3c4d-000000000\.json: a damaged receipt"):
+        pending(str(tmp_path), [TAR])

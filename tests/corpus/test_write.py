@@ -1,0 +1,154 @@
+"""A committed unit as other programs read it, against the contract in schemas/."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import duckdb
+import jsonschema
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fastsam_batch.corpus.info import claim, describe, read_info
+from fastsam_batch.corpus.rows import ImageResult, MaskColumns, UnitResult, images_table, masks_table
+from fastsam_batch.corpus.schema import contract, images_schema, masks_schema
+from fastsam_batch.corpus.write import commit_unit
+from fastsam_batch.errors import InputError
+from fastsam_batch.masks.rle import Rle
+
+DIM = 8
+MODELS = {
+    "segmenter": {"name": "builtin", "sha256": {"s": "0" * 64}, "licence": "AGPL-3.0"},
+    "embedder": {"name": "builtin", "sha256": {"e": "1" * 64}, "licence": "AGPL-3.0", "text_encoder": "builtin"},
+}
+
+
+def masks(n, seed=0):
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(n, DIM)).astype(np.float32)
+    return MaskColumns(
+        scores=np.linspace(0.9, 0.2, n, dtype=np.float32),
+        stability=np.full(n, 0.8, np.float32),
+        areas=np.full(n, 6, np.int64),
+        bboxes_xywh=np.tile(np.array([[1, 0, 2, 3]], np.float32), (n, 1)),
+        rles=[Rle((3, 4), "36")] * n,  # 3 background, 6 foreground
+        embeddings=vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+        embedded=np.arange(n) % 3 != 2,
+    )
+
+
+def unit():
+    results = [
+        ImageResult("a.jpg", "/x/a.jpg", "f" * 64, (3, 4), masks(5)),
+        ImageResult("b.jpg", "/x/b.jpg", "e" * 64, error_kind="truncated", error_message="ends early"),
+        ImageResult("c.jpg", "/x/c.jpg", "d" * 64, (3, 4), masks(0)),
+    ]
+    return UnitResult("files-000000000", "", False, images_table(results, "files-000000000"), masks_table(results, DIM))
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    info = claim(str(tmp_path), describe("/x", {"conf": 0.4}, MODELS, DIM))
+    return tmp_path, info, commit_unit(str(tmp_path), info, unit())
+
+
+def test_receipt_and_corpus_file_keep_the_contract(corpus):
+    root, info, receipt = corpus
+    written = json.loads((root / "receipts" / "files-000000000.json").read_text())
+    assert written == receipt
+    jsonschema.validate(written, contract("receipt"))
+    jsonschema.validate(json.loads((root / "corpus.json").read_text()), contract("corpus"))
+    assert (receipt["images"], receipt["failed"], receipt["masks"]) == (3, 1, 5)
+    assert receipt["failures"] == {"truncated": 1}
+    assert receipt["fingerprint"] == info.fingerprint
+    for file in receipt["files"].values():
+        data = (root / file["path"]).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file["bytes"], file["sha256"])
+
+
+def test_plain_pyarrow_reads_the_contract_s_types(corpus):
+    root, *_ = corpus
+    table = pq.read_table(root / "masks" / "files-000000000.parquet")
+    assert table.schema.field("embedding").type == pa.list_(pa.float16(), DIM)
+    assert table.schema.field("bbox").type == pa.list_(pa.float32(), 4)
+    assert table.schema.field("rle").type.field("size").type == pa.list_(pa.int32(), 2)
+    assert table.schema.equals(masks_schema(DIM))
+    assert pq.read_table(root / "images" / "files-000000000.parquet").schema.equals(images_schema())
+    rows = table.to_pylist()
+    jsonschema.validate(json.loads(json.dumps(rows, default=float)), {"type": "array", "items": contract("masks")})
+    assert [row["embedding"] is None for row in rows] == [False, False, True, False, False]
+    footer = json.loads(table.schema.metadata[b"fastsam_batch"])
+    assert footer["schema"] == "masks.v1"
+    assert footer["models"]["segmenter"]["licence"] == "AGPL-3.0"
+
+
+def test_pandas_and_duckdb_read_it(corpus):
+    root, *_ = corpus
+    frame = pd.read_parquet(root / "masks" / "files-000000000.parquet")
+    assert frame["area"].tolist() == [6] * 5
+    assert abs(np.linalg.norm(frame["embedding"][0].astype(np.float32)) - 1) < 1e-2
+    query = f"""select i.image_id, count(m.mask_index) from '{root}/images/*.parquet' i
+                left join '{root}/masks/*.parquet' m using (image_id) where status = 'ok' group by 1 order by 1"""
+    assert duckdb.sql(query).fetchall() == [("a.jpg", 5), ("c.jpg", 0)]
+    assert duckdb.sql(f"select rle.counts, bbox[3] from '{root}/masks/*.parquet' limit 1").fetchall() == [("36", 2.0)]
+
+
+def test_committing_again_replaces_equal_files(corpus):
+    root, info, receipt = corpus
+    again = commit_unit(str(root), info, unit())
+    assert again["files"] == receipt["files"]
+    assert sorted(p.name for p in root.rglob("*") if p.is_file()) == [
+        "corpus.json",
+        "files-000000000.json",
+        "files-000000000.parquet",
+        "files-000000000.parquet",
+    ]
+
+
+def test_a_corpus_without_embedder_has_null_embeddings():
+    results = [ImageResult("a.jpg", "a", "f" * 64, (3, 4), masks(2))]
+    columns = MaskColumns(**{**masks(2).__dict__, "embedded": np.zeros(2, bool)})
+    table = masks_table([ImageResult("a.jpg", "a", "f" * 64, (3, 4), columns)], None)
+    assert table["embedding"].null_count == 2
+    assert masks_table(results, DIM)["embedding"].null_count == 0
+
+
+def test_the_same_description_may_go_on(corpus):
+    root, info, _ = corpus
+    assert claim(str(root), describe("/x", {"conf": 0.4}, MODELS, DIM)) == info == read_info(str(root))
+
+
+@pytest.mark.parametrize(
+    ("input_uri", "options", "digest", "message"),
+    [
+        ("/y", {"conf": 0.4}, "0", r"--input was /x, is /y"),
+        ("/x", {"conf": 0.5}, "0", r"--conf was 0.4, is 0.5"),
+        ("/x", {"conf": 0.4}, "2", r"the segmenter was builtin \(s 0+\), is builtin \(s 2+\)"),
+    ],
+)
+def test_another_fingerprint_is_refused_with_the_difference(corpus, input_uri, options, digest, message):
+    root, *_ = corpus
+    models = {**MODELS, "segmenter": {**MODELS["segmenter"], "sha256": {"s": digest * 64}}}
+    with pytest.raises(InputError, match=message):
+        claim(str(root), describe(input_uri, options, models, DIM))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"schema_version": 1}'])
+def test_a_damaged_corpus_file_is_named(tmp_path, content):
+    (tmp_path / "corpus.json").write_text(content)
+    with pytest.raises(InputError, match=r"corpus\.json: damaged"):
+        read_info(str(tmp_path))
+
+
+def test_a_newer_corpus_is_refused(tmp_path):
+    (tmp_path / "corpus.json").write_text('{"schema_version": 2}')
+    with pytest.raises(InputError, match="schema version 2, this program writes 1"):
+        read_info(str(tmp_path))
+
+
+def test_credentials_in_the_input_are_not_stored():
+    assert describe("s3://key:secret@bucket/x", {}, MODELS, DIM).input == "s3://bucket/x"
