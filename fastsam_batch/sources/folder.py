@@ -1,0 +1,32 @@
+"""Loose image files below a folder, matched by a glob, or one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from fastsam_batch.images import IMAGE_SUFFIXES
+from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
+from fastsam_batch.sources.listing import Listing
+from fastsam_batch.sources.members import MembersSource, plan_members
+from fastsam_batch.sources.names import storable, suffix
+
+
+def is_image(key: str) -> bool:
+    """True for a file name that an image would have."""
+    return suffix(key) in IMAGE_SUFFIXES
+
+
+class FolderSource(MembersSource):
+    """Every image below the input. `image_id` is the path relative to it, with forward slashes."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+
+    def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
+        """Files that no plan holds yet, in the order of their keys."""
+        keys = (storable(entry.key) for entry in self._listing.take() if is_image(entry.key))
+        new = (ImageRef(key, self._listing.uri_of(key)) for key in keys if key not in planned.members)
+        yield from plan_members(
+            islice(new, limit), prefix="files", shard="", first=len(planned.members), unit_size=unit_size
+        )

@@ -1,0 +1,123 @@
+"""The files of an input, by key: their path below the input's folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.sources.fetch import explain, is_storage_error, open_path
+from fastsam_batch.sources.names import is_hidden
+from fastsam_batch.storage import is_local, redact
+
+
+class Entry(NamedTuple):
+    """One file: its key, with forward slashes, and its size in bytes where the store tells it."""
+
+    key: str
+    size: int | None
+
+
+class Listing:
+    """A folder, a glob or one file. Hidden files and folders are left out, linked folders not followed.
+
+    A listing of millions of files is made once: `entries` keeps it for the `take` that follows, and
+    pickling leaves it behind.
+    """
+
+    def __init__(self, uri: str) -> None:
+        """Raises InputError where nothing is there, or it cannot be looked at."""
+        if "://" in uri and "::" in uri:
+            raise InputError(f"{redact(uri)} chains file systems with `::`, which is not supported")
+        self._uri = _absolute(uri)
+        self._entries: list[Entry] | None = None
+        self._base, self._pattern = _guarded(self._uri, self._locate)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_entries": None}
+
+    def __str__(self) -> str:
+        return redact(self._uri)
+
+    @property
+    def is_file(self) -> bool:
+        """True where the input names one file."""
+        return self._base is None
+
+    def uri_of(self, key: str) -> str:
+        """Where the file of a key is read."""
+        return self._uri if self._base is None else f"{self._base}/{key}"
+
+    def entries(self) -> list[Entry]:
+        """All files, sorted by key, listed at the first call."""
+        if self._entries is None:
+            self._entries = sorted(_guarded(self._uri, self._list))
+        return self._entries
+
+    def take(self) -> list[Entry]:
+        """As `entries`, forgotten afterwards: the next call looks again."""
+        taken = self.entries()
+        self._entries = None
+        return taken
+
+    def _locate(self) -> tuple[str | None, str | None]:
+        fs, path = open_path(self._uri)
+        fs.invalidate_cache()  # a rerun in one process must see what was added
+        if not self._uri.endswith("/") and fs.isfile(path):
+            return None, None
+        if fs.isdir(path):
+            return self._uri if self._uri.endswith("://") else self._uri.rstrip("/"), None
+        head, pattern = _split_glob(self._uri)
+        if pattern is None:
+            raise InputError(f"{self} does not exist")
+        return head, pattern
+
+    def _list(self) -> list[Entry]:
+        fs, path = open_path(self._uri)
+        if self._base is None:
+            name = urlsplit(self._uri).path if self._uri.startswith("http") else path
+            return [Entry(name.rpartition("/")[2], fs.info(path).get("size"))]
+        # a folder that may not be read must not pass for an empty one
+        options = {"on_error": "raise"} if is_local(fs) else {}
+        if self._pattern is None:
+            found = fs.find(path, detail=True, **options)
+        else:
+            found = dict(fs.glob(path, detail=True))
+            for folder in [name for name, info in found.items() if info["type"] == "directory"]:
+                del found[folder]
+                found.update(fs.find(folder, detail=True, **options))
+        base = open_path(self._base)[1].rstrip("/") + "/" if self._base else "/"
+        keys = {name[len(base) :]: info.get("size") for name, info in found.items() if name.startswith(base)}
+        return [Entry(key, size) for key, size in keys.items() if key.strip("/") and not is_hidden(key)]
+
+
+def _absolute(uri: str) -> str:
+    if "://" in uri and not uri.startswith("file:"):
+        return uri
+    fs, path = open_path(os.path.expanduser(uri))
+    return path if is_local(fs) else uri
+
+
+def _split_glob(uri: str) -> tuple[str, str | None]:
+    """The folder before the first wildcard, and the rest; (uri, None) where there is none."""
+    wildcards = r"[*\[]" if uri.startswith("http") else r"[*?\[]"  # `?` starts a query there
+    scheme, separator, rest = uri.rpartition("://")
+    parts = rest.split("/")
+    for index, part in enumerate(parts):
+        if re.search(wildcards, part):
+            return scheme + separator + "/".join(parts[:index]), "/".join(parts[index:])
+    return uri, None
+
+
+def _guarded(uri: str, look: Any) -> Any:
+    """The result of `look`, what a store raises turned into one sentence."""
+    try:
+        return look()
+    except FileNotFoundError as error:
+        raise InputError(f"{redact(uri)} does not exist") from error
+    except Exception as error:
+        if not is_storage_error(error):
+            raise
+        raise InputError(f"cannot list {redact(uri)}: {explain(error)}") from error

@@ -1,0 +1,125 @@
+"""Manifests: CSV with a header, or JSON Lines, holding the URIs of images."""
+
+from __future__ import annotations
+
+import csv
+import json
+import posixpath
+from collections.abc import Iterator
+from itertools import islice
+from typing import IO, Any
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
+from fastsam_batch.sources.fetch import explain, is_storage_error, open_path, stored_uri
+from fastsam_batch.sources.listing import Listing
+from fastsam_batch.sources.members import MembersSource, plan_members
+from fastsam_batch.sources.names import storable, suffix, unit_prefix
+
+MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson")
+
+
+def is_manifest(key: str) -> bool:
+    """True for a file name that a manifest would have."""
+    return suffix(key) in MANIFEST_SUFFIXES
+
+
+class ManifestSource(MembersSource):
+    """Images listed by URI. `image_id` is taken from the id column, else the URI as written."""
+
+    def __init__(self, listing: Listing, uri_column: str = "uri", id_column: str = "image_id") -> None:
+        self._listing = listing
+        self._uri_column = uri_column
+        self._id_column = id_column
+
+    def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
+        """Rows whose id no plan holds yet. All manifests are read and checked before the first unit."""
+        seen: dict[str, str] = {}
+        new: list[tuple[str, list[ImageRef]]] = []
+        for entry in self._listing.take():
+            if not is_manifest(entry.key):
+                continue
+            uri = self._listing.uri_of(entry.key)
+            refs = []
+            for ref in read_manifest(uri, self._uri_column, self._id_column):
+                if ref.image_id in seen:
+                    raise InputError(
+                        f"{stored_uri(uri)} names the image {ref.image_id!r} a second time (first in "
+                        f"{seen[ref.image_id]}): give each row an {self._id_column} of its own"
+                    )
+                seen[ref.image_id] = stored_uri(uri)
+                if ref.image_id not in planned.members:
+                    refs.append(ref)
+            new.append((storable(entry.key), refs))
+        if not seen:
+            raise InputError(f"{self._listing} lists no images")
+        first, left = len(planned.members), limit
+        for key, refs in new:
+            refs = list(islice(refs, left))
+            yield from plan_members(
+                refs, prefix=unit_prefix(key), shard=key, first=first, unit_size=unit_size
+            )
+            first += len(refs)
+            left = None if left is None else left - len(refs)
+
+
+def read_manifest(uri: str, uri_column: str, id_column: str) -> Iterator[ImageRef]:
+    """The manifest's images. Raises InputError, naming file and line, where it cannot be read."""
+    name = stored_uri(uri)
+    try:
+        fs, path = open_path(uri)
+        with fs.open(path, "r", encoding="utf-8-sig", newline="") as file:
+            rows = _csv_rows(file, name) if suffix(path) == ".csv" else _json_rows(file, name)
+            for line, row in rows:
+                if row.get(uri_column) in (None, ""):
+                    columns = ", ".join(map(str, row))
+                    raise InputError(
+                        f"{name} line {line} has no {uri_column!r} (it has {columns or 'nothing'}): "
+                        "fill it in, or name the column with --uri-column"
+                    )
+                written = str(row[uri_column])
+                image_id = row.get(id_column)
+                image_id = written if image_id in (None, "") else str(image_id)
+                yield ImageRef(storable(image_id), resolve(written, uri))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8 text: save it as UTF-8") from error
+    except Exception as error:
+        if not is_storage_error(error):
+            raise
+        raise InputError(f"cannot read {name}: {explain(error)}") from error
+
+
+def resolve(written: str, container: str) -> str:
+    """A URI as written in a file, relative ones against that file's folder."""
+    if "://" in written or written.startswith("/"):
+        return written
+    folder = container.partition("?")[0] if container.startswith("http") else container
+    scheme, separator, path = folder.rpartition("://")
+    return scheme + separator + posixpath.normpath(posixpath.join(posixpath.dirname(path), written))
+
+
+def _csv_rows(file: IO[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.DictReader(file, strict=True)
+    try:
+        for row in reader:
+            if None in row:
+                raise InputError(
+                    f"{name} line {reader.line_num} has more fields than the header: quote commas"
+                )
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise InputError(f"{name} line {reader.line_num} is not CSV: {error}") from error
+
+
+def _json_rows(file: IO[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{name} line {number} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{name} line {number} is not a JSON object: write one object a line")
+        yield number, row

@@ -1,0 +1,34 @@
+"""Units that list their images: what loose files, manifests and the demo have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+
+from fastsam_batch.sources.base import EncodedImage, ImageRef, PlanRow, Source, UnitBytes
+from fastsam_batch.sources.fetch import fetch_images
+from fastsam_batch.sources.names import unit_name
+
+
+def plan_members(
+    refs: Iterable[ImageRef], *, prefix: str, shard: str, first: int, unit_size: int
+) -> Iterator[PlanRow]:
+    """One row a unit of up to `unit_size` images; `first` counts the members planned before."""
+    remaining = iter(refs)
+    start = first
+    while members := tuple(islice(remaining, unit_size)):
+        stop = start + len(members)
+        yield PlanRow(unit_name(prefix, start), shard, "members", start, stop, unit_size, members=members)
+        start = stop
+
+
+class MembersSource(Source):
+    """A source whose plan names every image, so that reading needs the plan's row alone."""
+
+    def read(self, row: PlanRow, done: Collection[str]) -> Iterator[UnitBytes]:
+        """The row's one unit, unless it is done."""
+        if row.unit_id not in done:
+            yield UnitBytes(row.unit_id, row.shard, False, self._fetch(row.members))
+
+    def _fetch(self, members: tuple[ImageRef, ...]) -> tuple[EncodedImage, ...]:
+        return fetch_images(members)

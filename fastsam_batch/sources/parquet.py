@@ -1,0 +1,107 @@
+"""Parquet holding image bytes, or the URIs of images: one unit a range of rows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.sources.base import EncodedImage, ImageRef, Planned, PlanRow, Source, UnitBytes
+from fastsam_batch.sources.fetch import THREADS, explain, fetch_images, retry, stored_uri
+from fastsam_batch.sources.listing import Entry, Listing
+from fastsam_batch.sources.manifest import resolve
+from fastsam_batch.sources.names import storable, suffix, unit_name, unit_prefix
+from fastsam_batch.sources.parquetrows import ColumnNames, ParquetRow, count_rows, read_rows
+from fastsam_batch.sources.tar import refuse_changed
+
+
+def is_parquet(key: str) -> bool:
+    """True for a file name that a Parquet shard would have."""
+    return suffix(key) == ".parquet"
+
+
+class ParquetSource(Source):
+    """Rows of Parquet files. `image_id` is the id column's value, else `<file key>#<row>`.
+
+    Bytes come from the bytes column (binary, or a struct with `bytes` and `path` as Hugging Face writes
+    it); where they are null or the column is absent, from the object that the uri column names.
+    """
+
+    def __init__(self, listing: Listing, columns: ColumnNames) -> None:
+        self._listing = listing
+        self._columns = columns
+
+    def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
+        """One row a unit, from the footers alone."""
+        left, empty = limit, True
+        for entry, rows in self._counted():
+            empty = empty and not rows
+            key = storable(entry.key)
+            refuse_changed(self._listing, entry, planned)
+            start = planned.stops.get(key, 0) or 0
+            end = rows if left is None else min(rows, start + left)
+            for first in range(start, end, unit_size):
+                stop = min(first + unit_size, end)
+                unit_id = unit_name(unit_prefix(key), first)
+                yield PlanRow(unit_id, key, "rows", first, stop, unit_size, entry.size)
+            if left is not None:
+                left -= max(0, end - start)
+                if left == 0:
+                    return
+        if empty:
+            raise InputError(f"{self._listing} holds no rows")
+
+    def read(self, row: PlanRow, done: Collection[str]) -> Iterator[UnitBytes]:
+        """The row's one unit, unless it is done."""
+        if row.unit_id in done:
+            return
+        uri = self._listing.uri_of(row.shard)
+        stop = row.start if row.stop is None else row.stop
+        read = functools.partial(read_rows, uri, row.start, stop, self._columns)
+        try:
+            rows = retry(read)
+        except Exception as error:  # noqa: BLE001 - a file that cannot be read fails its own images only
+            kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+            message = f"{stored_uri(uri)} could not be read: {explain(error)}"
+            images = [
+                EncodedImage(f"{row.shard}#{index}", stored_uri(f"{uri}#{index}"), None, kind, message)
+                for index in range(row.start, stop)
+            ]
+        else:
+            images = _encoded(rows, row.shard, uri)
+        yield UnitBytes(row.unit_id, row.shard, False, tuple(images))
+
+    def _counted(self) -> Iterator[tuple[Entry, int]]:
+        """Files with their row counts, the footers read a few at a time and no further than asked for."""
+        entries = (entry for entry in self._listing.take() if is_parquet(entry.key))
+
+        def count(entry: Entry) -> int:
+            return count_rows(self._listing.uri_of(entry.key), self._columns)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            while some := list(islice(entries, 4 * THREADS)):
+                yield from zip(some, pool.map(count, some), strict=True)
+
+
+def _encoded(rows: list[ParquetRow], key: str, uri: str) -> list[EncodedImage]:
+    """The rows as images, those that only name a URI fetched from there."""
+    refs = {
+        row.number: ImageRef(_image_id(row, key), resolve(row.uri, uri))
+        for row in rows
+        if row.data is None and row.uri
+    }
+    fetched = dict(zip(refs, fetch_images(list(refs.values())), strict=True))
+    return [fetched.get(row.number) or _from_bytes(row, key, uri) for row in rows]
+
+
+def _from_bytes(row: ParquetRow, key: str, uri: str) -> EncodedImage:
+    image_id, row_uri = _image_id(row, key), stored_uri(f"{uri}#{row.number}")
+    if row.data is None:
+        return EncodedImage(image_id, row_uri, None, "missing_bytes", f"{row_uri} holds no bytes and no URI")
+    return EncodedImage(image_id, row_uri, row.data)
+
+
+def _image_id(row: ParquetRow, key: str) -> str:
+    return f"{key}#{row.number}" if row.image_id is None else row.image_id
