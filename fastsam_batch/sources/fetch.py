@@ -44,9 +44,11 @@ class TooLargeError(Exception):
 
 
 def open_path(uri: str) -> tuple[AbstractFileSystem, str]:
-    """As storage.filesystem, but a plain local path may hold any character, `::` and `~` included."""
+    """As storage.filesystem, but names may hold any character: fsspec reads `::` and `~` as its own."""
     if "://" in uri or uri.startswith("file:"):
-        return filesystem(uri)
+        head, separator, rest = uri.partition("::")
+        fs, path = filesystem(head)
+        return fs, path + separator + rest
     fs, _ = filesystem("file:///")
     return fs, os.path.abspath(uri)
 

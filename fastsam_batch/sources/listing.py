@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.sources.fetch import explain, is_storage_error, open_path
 from fastsam_batch.sources.names import is_hidden
 from fastsam_batch.storage import is_local, redact
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 
 class Entry(NamedTuple):
@@ -79,18 +82,33 @@ class Listing:
         if self._base is None:
             name = urlsplit(self._uri).path if self._uri.startswith("http") else path
             return [Entry(name.rpartition("/")[2], fs.info(path).get("size"))]
-        # a folder that may not be read must not pass for an empty one
-        options = {"on_error": "raise"} if is_local(fs) else {}
         if self._pattern is None:
-            found = fs.find(path, detail=True, **options)
+            found = _find(fs, path)
         else:
             found = dict(fs.glob(path, detail=True))
             for folder in [name for name, info in found.items() if info["type"] == "directory"]:
                 del found[folder]
-                found.update(fs.find(folder, detail=True, **options))
+                found.update(_find(fs, folder))
         base = open_path(self._base)[1].rstrip("/") + "/" if self._base else "/"
-        keys = {name[len(base) :]: info.get("size") for name, info in found.items() if name.startswith(base)}
-        return [Entry(key, size) for key, size in keys.items() if key.strip("/") and not is_hidden(key)]
+        entries = (
+            Entry(name[len(base) :], info.get("size"))
+            for name, info in found.items()
+            if name.startswith(base)
+        )
+        return [entry for entry in entries if entry.key.strip("/") and not is_hidden(entry.key)]
+
+
+def _find(fs: AbstractFileSystem, folder: str) -> dict[str, dict[str, Any]]:
+    """All files below a folder with what the store tells of them."""
+    if not is_local(fs):
+        found: dict[str, dict[str, Any]] = fs.find(folder, detail=True)
+        return found
+
+    def refuse(error: OSError) -> None:  # fsspec would take a folder that may not be read for an empty one
+        raise error
+
+    paths = (os.path.join(top, name) for top, _, names in os.walk(folder, onerror=refuse) for name in names)
+    return {path: {"size": os.stat(path).st_size if os.path.exists(path) else None} for path in paths}
 
 
 def _absolute(uri: str) -> str:

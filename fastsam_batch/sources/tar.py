@@ -77,13 +77,19 @@ class TarSource(Source):
 
         unit_id = unit_name(row.unit_id, row.start)
         images: list[EncodedImage] = []
+        emitted = False
         with closing(self._images(row.shard, wanted, row.stop)) as stream:
             for index, image in stream:
                 if image is not None and image.error_kind == BROKEN_KIND:
-                    # Where a resumed shard breaks off earlier than before, the entry goes to what is left.
-                    index = first_open(max(index, row.start))
+                    index = max(index, row.start)
+                    if emitted or unit_id not in done:
+                        image = image if wanted(index) else None
+                    else:
+                        # Nothing but done units, yet the shard is not finished: it was whole further before.
+                        index = first_open(index)
                 if index >= row.start and unit_of(index) != unit_id:
                     if unit_id not in done:
+                        emitted = True
                         yield UnitBytes(unit_id, row.shard, False, tuple(images))
                     unit_id, images = unit_of(index), []
                 if image is not None:
@@ -113,7 +119,7 @@ class TarSource(Source):
                         if index == stop:
                             return
                         if index >= position:
-                            yield index, self._load(key, uri, member) if wanted(index) else None
+                            yield index, self._load(key, uri, member, wanted(index))
                             position, failures = index + 1, 0
                 return
             except BrokenTarError as error:
@@ -130,9 +136,13 @@ class TarSource(Source):
                 yield position, _broken(key, uri, position, reason)
             return
 
-    def _load(self, key: str, uri: str, member: TarImage) -> EncodedImage:
+    def _load(self, key: str, uri: str, member: TarImage, wanted: bool) -> EncodedImage | None:
+        if not wanted:
+            member.skip()
+            return None
         image_id, member_uri = f"{key}/{member.name}", stored_uri(f"{uri}#{member.name}")
         if member.size > MAX_IMAGE_BYTES:
+            member.skip()
             message = f"{member_uri} has {member.size} bytes, more than the {MAX_IMAGE_BYTES} allowed"
             return EncodedImage(image_id, member_uri, None, "too_large", message)
         return EncodedImage(image_id, member_uri, member.load())

@@ -14,6 +14,7 @@ from fastsam_batch.sources.folder import is_image
 from fastsam_batch.sources.names import storable
 
 _DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, LookupError, struct.error)
+_PIECE_BYTES = 1024**2
 
 
 class BrokenTarError(Exception):
@@ -44,14 +45,20 @@ class TarImage:
 
     def load(self) -> bytes:
         """Its bytes. Raises BrokenTarError where the archive ends within them."""
+        return b"".join(self._pieces())
+
+    def skip(self) -> None:
+        """Pass over its bytes, so that an archive that ends within them is known as broken here."""
+        for _ in self._pieces():
+            pass
+
+    def _pieces(self) -> Iterator[bytes]:
         try:
             member = self._archive.extractfile(self._info)
-            data = member.read() if member else b""
+            while member and (piece := member.read(_PIECE_BYTES)):
+                yield piece
         except _DAMAGE as error:
             raise BrokenTarError(f"{error} in {self.name}") from error
-        if len(data) != self.size:
-            raise BrokenTarError(f"it ends in {self.name}")
-        return data
 
 
 def stream_images(file: IO[bytes]) -> Iterator[TarImage]:

@@ -1,0 +1,206 @@
+"""Loose files: names of every sort, reruns, unreadable files."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from functools import partial
+
+import fsspec
+import pytest
+from sources.flaky import FlakyFileSystem
+from sources.made_inputs import images, plan, small_image, small_images, units, write_folder
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.sources import open_source, read_image_bytes
+from fastsam_batch.sources.base import ImageRef
+from fastsam_batch.sources.fetch import ATTEMPTS, explain, fetch_image, stored_uri
+
+ODD_NAMES = [
+    "with space.png",
+    "täglich/Größe.png",
+    "日本/写真.png",
+    "100%.png",
+    "%41.png",
+    "hash#tag.png",
+    "shard.tar#not a member.png",
+    "what?.png",
+    "star*.png",
+    "[1].png",
+    "a[0-9]/b{c}.png",
+    "semi;colon&and.png",
+    "double::colon.png",
+    "quote'\".png",
+    "back\\slash.png",
+    "~tilde.png",
+    "UPPER.PNG",
+    "two.dots.jpeg",
+    "plus+equals=.png",
+]
+
+
+@pytest.mark.parametrize("where", ["local", "file://", "memory"])
+def test_odd_names_are_ids_and_can_be_read_again(tmp_path, where):
+    named = {name: small_image(number) for number, name in enumerate(ODD_NAMES)}
+    if where == "memory":
+        store = fsspec.filesystem("memory")
+        for name, data in named.items():
+            store.pipe_file(f"/odd/{name}", data)
+        source = open_source("memory://odd")
+    else:
+        write_folder(tmp_path, named)
+        source = open_source(f"file://{tmp_path}" if where == "file://" else str(tmp_path))
+    found = images(source)
+    assert {image.image_id: image.data for image in found} == named
+    assert [image.image_id for image in found] == sorted(named)
+    for image in found:
+        assert read_image_bytes(image.uri) == image.data
+
+
+@pytest.mark.parametrize("folder", ["dir with space", "dir#1", "dir%20", "dir[1]", "dir::x", "dir?"])
+def test_odd_folders(tmp_path, folder):
+    write_folder(tmp_path / folder, small_images(2))
+    found = images(open_source(str(tmp_path / folder)))
+    assert [image.image_id for image in found] == ["0000.png", "0001.png"]
+    assert [read_image_bytes(image.uri) for image in found] == [image.data for image in found]
+
+
+def test_a_name_that_is_no_utf8_becomes_a_failed_image_not_a_crash(tmp_path):
+    (tmp_path / "good.png").write_bytes(small_image(1))
+    try:
+        with open(bytes(tmp_path) + b"/caf\xe9.png", "wb") as file:
+            file.write(small_image(2))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    found = {image.image_id: image.error_kind for image in images(open_source(str(tmp_path)))}
+    assert found == {"good.png": None, "caf\\xe9.png": "missing"}
+
+
+def test_hidden_files_other_files_and_links(tmp_path):
+    write_folder(
+        tmp_path, {"a.png": small_image(1), ".hidden.png": b"", ".cache/b.png": b"", "notes.txt": b""}
+    )
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    found = {image.image_id: image.error_kind for image in images(open_source(str(tmp_path)))}
+    assert found == {"a.png": None, "link.png": None, "dangling.png": "missing"}
+
+
+def test_the_input_itself_may_be_a_link(tmp_path):
+    write_folder(tmp_path / "real", small_images(2))
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert [image.image_id for image in images(open_source(str(tmp_path / "link")))] == [
+        "0000.png",
+        "0001.png",
+    ]
+
+
+def test_one_image_alone(tmp_path):
+    write_folder(tmp_path, small_images(2))
+    (found,) = images(open_source(str(tmp_path / "0001.png")))
+    assert found.image_id == "0001.png"
+    assert found.data == small_image(1)
+
+
+def test_glob_keys_are_relative_to_the_folder_before_the_wildcard(tmp_path):
+    write_folder(tmp_path, {"cam1/day/a.png": small_image(1), "cam2/day/a.png": small_image(2), "c.png": b""})
+    found = [image.image_id for image in images(open_source(f"{tmp_path}/cam*/day/*.png"))]
+    assert found == ["cam1/day/a.png", "cam2/day/a.png"]
+    assert [image.image_id for image in images(open_source(f"{tmp_path}/cam*"))] == found
+
+
+def test_new_files_become_further_units_and_old_units_keep_their_members(tmp_path):
+    write_folder(tmp_path, small_images(6))
+    before = plan(open_source(str(tmp_path)))
+    assert [row.unit_id for row in before] == ["files-000000000", "files-000000004"]
+    assert [(row.start, row.stop) for row in before] == [(0, 4), (4, 6)]
+    write_folder(tmp_path, {"0000-early.png": b"x", "zzz.png": b"y"})
+    after = plan(open_source(str(tmp_path)), before)
+    assert [row.unit_id for row in after] == ["files-000000006"]
+    assert [member.image_id for member in after[0].members] == ["0000-early.png", "zzz.png"]
+    assert all(row.kind == "members" and row.shard == "" for row in before + after)
+
+
+def test_files_that_vanish_or_may_not_be_read_fail_alone(tmp_path):
+    write_folder(tmp_path, small_images(3))
+    source = open_source(str(tmp_path))
+    rows = plan(source)
+    (tmp_path / "0001.png").unlink()
+    (tmp_path / "0002.png").unlink()
+    (tmp_path / "0002.png").mkdir()
+    (unit,) = units(source, rows)
+    assert [image.error_kind for image in unit.images] == [None, "missing", "unreadable"]
+    assert unit.images[1].data is None
+    assert "0001.png does not exist" in unit.images[1].error_message
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "kind"),
+    [
+        (OSError("connection reset"), ATTEMPTS - 1, None),
+        (OSError("connection reset"), ATTEMPTS, "unreadable"),
+        (TimeoutError(), ATTEMPTS - 1, None),
+        (PermissionError("no"), 1, "unreadable"),
+        (FileNotFoundError("gone"), 1, "missing"),
+        (RuntimeError("a bug of the store"), 1, "unreadable"),
+    ],
+)
+def test_what_may_pass_is_tried_again(error, failures, kind):
+    fsspec.filesystem("memory").pipe_file("/store/a.png", small_image(1))
+    FlakyFileSystem.failures["/store/a.png"] = [(error, 0)] * failures
+    image = fetch_image(ImageRef("a.png", "flaky://store/a.png"))
+    assert image.error_kind == kind
+    assert (image.data == small_image(1)) == (kind is None)
+    assert FlakyFileSystem.failures["/store/a.png"] == []
+
+
+@pytest.fixture
+def web(tmp_path):
+    """The folder over HTTP."""
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_images_over_http_and_no_signature_is_stored(tmp_path, web):
+    write_folder(tmp_path, small_images(1))
+    found = fetch_image(ImageRef("a", f"{web}/0000.png?X-Signature=secret"))
+    assert found.data == small_image(0)
+    assert found.uri == f"{web}/0000.png"
+    missing = fetch_image(ImageRef("b", f"{web}/none.png?X-Signature=secret"))
+    assert missing.error_kind == "missing"
+    assert "secret" not in missing.error_message
+    nobody = fetch_image(ImageRef("c", "http://user:secret@127.0.0.1:9/x.png?token=secret"))
+    assert nobody.error_kind == "unreadable"
+    assert "secret" not in nobody.error_message + nobody.uri
+    (alone,) = images(open_source(f"{web}/0000.png"))
+    assert (alone.image_id, alone.data) == ("0000.png", small_image(0))
+
+
+@pytest.mark.parametrize(
+    ("uri", "kept"),
+    [
+        ("/a/b#c?d%20.png", "/a/b#c?d%20.png"),
+        ("memory:///a/b.png", "memory:///a/b.png"),
+        ("s3://bucket/a#b?c.png", "s3://bucket/a#b?c.png"),
+        ("s3://key:secret@bucket/a.png", "s3://bucket/a.png"),
+        ("https://host/a.png?sig=secret", "https://host/a.png"),
+    ],
+)
+def test_what_is_stored_of_a_uri(uri, kept):
+    assert stored_uri(uri) == kept
+
+
+def test_errors_are_told_without_credentials():
+    text = explain(OSError("403 for ftp://me:secret@host/x and 'https://host/y?sig=secret'\nmore"))
+    assert text == "403 for ftp://host/x and 'https://host/y'"
+
+
+def test_an_unreachable_store_is_an_input_error():
+    with pytest.raises(InputError, match=r"127\.0\.0\.1"):
+        open_source("http://127.0.0.1:9/photos/")

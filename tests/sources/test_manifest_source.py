@@ -1,0 +1,135 @@
+"""CSV and JSON Lines manifests: where URIs lead, which ids result, what is refused."""
+
+from __future__ import annotations
+
+import fsspec
+import pytest
+from sources.made_inputs import images, plan, small_image, small_images, write_csv, write_folder, write_jsonl
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.sources import open_source
+
+
+@pytest.fixture(params=["csv", "jsonl"])
+def write(request):
+    """Writes rows as a manifest of either kind: write(folder / "list", rows)."""
+
+    def to(path, rows):
+        path = path.with_suffix(f".{request.param}")
+        return (write_csv if request.param == "csv" else write_jsonl)(path, rows)
+
+    return to
+
+
+def test_relative_absolute_and_remote_uris(tmp_path, write):
+    write_folder(tmp_path / "pictures", small_images(2))
+    fsspec.filesystem("memory").pipe_file("/far/c.png", small_image(9))
+    rows = [
+        {"uri": "../pictures/0000.png"},
+        {"uri": str(tmp_path / "pictures" / "0001.png")},
+        {"uri": "memory://far/c.png"},
+        {"uri": "gone.png"},
+    ]
+    path = write(tmp_path / "lists" / "list", rows)
+    found = images(open_source(str(path)))
+    assert [image.data for image in found] == [small_image(0), small_image(1), small_image(9), None]
+    assert [image.image_id for image in found] == [row["uri"] for row in rows]
+    assert found[0].uri == str(tmp_path / "pictures" / "0000.png")
+    assert found[3].error_kind == "missing"
+
+
+def test_ids_are_text_as_written_and_default_to_the_uri(tmp_path, write):
+    write_folder(tmp_path, small_images(4))
+    ids = ["007", 'a,b "c"', "zwölf", ""]
+    rows = [{"image_id": ids[number], "uri": f"{number:04d}.png"} for number in range(4)]
+    found = images(open_source(str(write(tmp_path / "list", rows))))
+    assert [image.image_id for image in found] == ["007", 'a,b "c"', "zwölf", "0003.png"]
+    assert all(image.error_kind is None for image in found)
+
+
+def test_numbers_in_json_and_blank_lines(tmp_path):
+    path = tmp_path / "list.jsonl"
+    path.write_text(
+        '{"uri": "a.png", "image_id": 7, "label": {"x": [1]}}\n\n{"uri": "b.png", "image_id": null}\n'
+    )
+    assert [member.image_id for row in plan(open_source(str(path))) for member in row.members] == [
+        "7",
+        "b.png",
+    ]
+
+
+def test_a_byte_order_mark_and_windows_lines(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(b'\xef\xbb\xbfuri,label\r\na.png,x\r\nb.png,"two\r\nlines"\r\n')
+    assert [member.image_id for row in plan(open_source(str(path))) for member in row.members] == [
+        "a.png",
+        "b.png",
+    ]
+
+
+def test_other_column_names(tmp_path, write):
+    path = write(tmp_path / "list", [{"link": "a.png", "key": "k"}])
+    (row,) = plan(open_source(str(path), uri_column="link", id_column="key"))
+    assert [(member.image_id, member.uri) for member in row.members] == [("k", str(tmp_path / "a.png"))]
+
+
+def test_a_rerun_adds_only_rows_with_a_new_id(tmp_path, write):
+    rows = [{"uri": f"{number}.png"} for number in range(6)]
+    path = write(tmp_path / "list", rows)
+    before = plan(open_source(str(path)))
+    assert [(row.start, row.stop, row.shard) for row in before] == [(0, 4, path.name), (4, 6, path.name)]
+    write(tmp_path / "list", [{"uri": "new.png"}, *rows, {"uri": "newer.png"}])
+    after = plan(open_source(str(path)), before)
+    assert [[member.image_id for member in row.members] for row in after] == [["new.png", "newer.png"]]
+    assert after[0].unit_id == before[0].unit_id.replace("-000000000", "-000000006")
+
+
+def test_a_folder_of_manifests(tmp_path, write):
+    write(tmp_path / "a" / "list", [{"uri": "x.png", "image_id": "1"}, {"uri": "y.png", "image_id": "2"}])
+    write(tmp_path / "b" / "list", [{"uri": "x.png", "image_id": "3"}])
+    rows = plan(open_source(str(tmp_path)))
+    members = [(member.image_id, member.uri) for row in rows for member in row.members]
+    assert members == [
+        ("1", f"{tmp_path}/a/x.png"),
+        ("2", f"{tmp_path}/a/y.png"),
+        ("3", f"{tmp_path}/b/x.png"),
+    ]
+    assert len({row.unit_id for row in rows}) == 2
+    assert sum(len(row.members) for row in plan(open_source(str(tmp_path)), limit=2)) == 2
+
+
+def test_an_id_given_twice_is_refused(tmp_path, write):
+    path = write(tmp_path / "list", [{"uri": "a.png", "image_id": "x"}, {"uri": "b.png", "image_id": "x"}])
+    with pytest.raises(InputError, match=r"list\..*'x' a second time"):
+        plan(open_source(str(path)))
+    write(tmp_path / "list", [{"uri": "a.png", "image_id": "x"}])
+    write(tmp_path / "more", [{"uri": "b.png", "image_id": "x"}])
+    with pytest.raises(InputError, match=r"more\..*'x' a second time \(first in .*list\."):
+        plan(open_source(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        (
+            "m.csv",
+            b"link,label\na.png,x\n",
+            r"m\.csv line 2 has no 'uri' \(it has link, label\).*--uri-column",
+        ),
+        ("m.csv", b"uri,label\na.png,x\n,y\n", r"m\.csv line 3 has no 'uri'"),
+        ("m.csv", b"uri\na.png,x\n", r"m\.csv line 2 has more fields"),
+        ("m.csv", b'uri\n"a.png\n', r"m\.csv line \d is not CSV"),
+        ("m.csv", b"uri\n\xff\xfe.png\n", r"m\.csv is not UTF-8"),
+        ("m.csv", b"uri\n", r"m\.csv lists no images"),
+        ("m.csv", b"", r"m\.csv lists no images"),
+        ("m.jsonl", b'{"uri": "a.png"}\n{"uri": \n', r"m\.jsonl line 2 is not JSON"),
+        ("m.jsonl", b'["a.png"]\n', r"m\.jsonl line 1 is not a JSON object"),
+        ("m.jsonl", b'{"link": "a.png"}\n', r"m\.jsonl line 1 has no 'uri' \(it has link\)"),
+        ("m.ndjson", b"{}\n", r"m\.ndjson line 1 has no 'uri' \(it has nothing\)"),
+    ],
+)
+def test_manifests_that_cannot_be_used_name_file_and_line(tmp_path, name, data, message):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=message) as caught:
+        plan(open_source(str(tmp_path / name)))
+    assert "\n" not in str(caught.value)

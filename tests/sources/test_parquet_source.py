@@ -1,0 +1,175 @@
+"""Parquet inputs: row ranges against row groups, columns of every sort, broken files."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sources.made_inputs import images, plan, small_image, small_images, units, write_folder, write_parquet
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.sources import open_source, read_image_bytes
+
+CONTENT = {"bytes": list(small_images(23).values()), "image_id": list(small_images(23)), "label": ["x"] * 23}
+
+
+@pytest.mark.parametrize("row_group_size", [1, 3, 5, 23, 100])
+@pytest.mark.parametrize("unit_size", [1, 4, 7, 23, 128])
+def test_units_and_row_groups_need_not_align(tmp_path, row_group_size, unit_size):
+    path = write_parquet(tmp_path / "p.parquet", CONTENT, row_group_size=row_group_size)
+    source = open_source(str(path))
+    rows = plan(source, unit_size=unit_size)
+    assert [(row.start, row.stop) for row in rows] == [
+        (start, min(start + unit_size, 23)) for start in range(0, 23, unit_size)
+    ]
+    found = units(source, rows)
+    assert [unit.unit_id for unit in found] == [row.unit_id for row in rows]
+    assert [(image.image_id, image.data) for unit in found for image in unit.images] == list(
+        small_images(23).items()
+    )
+
+
+def test_only_the_row_groups_asked_for_are_read(tmp_path):
+    # The bytes of all other row groups are destroyed: a read that touched them would fail.
+    noise = [bytes([number]) * 40_000 for number in range(8)]
+    path = write_parquet(tmp_path / "p.parquet", {"bytes": noise}, row_group_size=2, compression="none")
+    chunk = pq.ParquetFile(path).metadata.row_group(2).column(0)
+    begin = chunk.dictionary_page_offset or chunk.data_page_offset
+    data = bytearray(path.read_bytes())
+    end = begin + chunk.total_compressed_size
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    data[4:begin] = b"\xff" * (begin - 4)
+    data[end:footer] = b"\xff" * (footer - end)
+    path.write_bytes(data)
+    source = open_source(str(path))
+    rows = plan(source, unit_size=2)
+    assert [image.data for image in images(source, [rows[2]])] == noise[4:6]
+    assert {image.error_kind for image in images(source, [rows[1]])} == {"unreadable"}
+
+
+def test_without_an_id_column_the_row_is_the_id(tmp_path):
+    write_parquet(tmp_path / "sub" / "p.parquet", {"bytes": CONTENT["bytes"]}, row_group_size=4)
+    found = images(open_source(str(tmp_path)))
+    assert [image.image_id for image in found] == [f"sub/p.parquet#{row}" for row in range(23)]
+    assert [image.uri for image in found] == [f"{tmp_path}/sub/p.parquet#{row}" for row in range(23)]
+    assert read_image_bytes(found[17].uri) == small_image(17)
+
+
+def test_nulls(tmp_path):
+    write_folder(tmp_path, {"c.png": small_image(3)})
+    content = {
+        "bytes": [small_image(1), None, None, None],
+        "uri": [None, None, "c.png", "gone.png"],
+        "image_id": [None, "b", "c", None],
+    }
+    found = images(open_source(str(write_parquet(tmp_path / "p.parquet", content))))
+    assert [(image.image_id, image.error_kind) for image in found] == [
+        ("p.parquet#0", None),
+        ("b", "missing_bytes"),
+        ("c", None),
+        ("p.parquet#3", "missing"),
+    ]
+    assert found[2].data == small_image(3)
+    assert found[2].uri == f"{tmp_path}/c.png"
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.binary(), pa.large_binary(), pa.binary(len(small_image(1))), pa.binary_view()]
+)
+def test_types_that_hold_bytes(tmp_path, kind):
+    table = pa.table({"bytes": pa.array([small_image(1)], kind)})
+    try:
+        pq.write_table(table, tmp_path / "p.parquet")
+    except pa.ArrowNotImplementedError:
+        pytest.skip("this pyarrow does not write the type")
+    (found,) = images(open_source(str(tmp_path / "p.parquet")))
+    assert found.data == small_image(1)
+
+
+def test_integer_and_binary_ids_become_text(tmp_path):
+    for number, ids in enumerate(([7, 8], [b"x", b"\xff"])):
+        path = write_parquet(tmp_path / f"{number}.parquet", {"bytes": [b"1", b"2"], "image_id": ids})
+        found = [image.image_id for image in images(open_source(str(path)))]
+        assert found == (["7", "8"] if number == 0 else ["x", "\\xff"])
+
+
+def test_hugging_face_image_columns(tmp_path):
+    write_folder(tmp_path, {"b.png": small_image(2)})
+    struct = [{"bytes": small_image(1), "path": "a.png"}, {"bytes": None, "path": "b.png"}]
+    found = images(
+        open_source(str(write_parquet(tmp_path / "p.parquet", {"image": struct, "label": [0, 1]})))
+    )
+    assert [image.data for image in found] == [small_image(1), small_image(2)]
+    assert [image.image_id for image in found] == ["p.parquet#0", "p.parquet#1"]
+    assert read_image_bytes(found[0].uri) == small_image(1)
+
+
+def test_other_column_names(tmp_path):
+    path = write_parquet(tmp_path / "p.parquet", {"jpg": [small_image(1)], "key": ["k"]})
+    (found,) = images(open_source(str(path), bytes_column="jpg", id_column="key"))
+    assert (found.image_id, found.data) == ("k", small_image(1))
+    assert read_image_bytes(found.uri, bytes_column="jpg") == small_image(1)
+    write_folder(tmp_path, {"a.png": small_image(4)})
+    path = write_parquet(tmp_path / "q.parquet", {"link": ["a.png"]})
+    (found,) = images(open_source(str(path), uri_column="link"))
+    assert (found.image_id, found.data) == ("q.parquet#0", small_image(4))
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ({"label": [1], "size": [2]}, {}, r"p\.parquet.*label, size.*--bytes-column"),
+        ({"bytes": ["text"]}, {}, r"p\.parquet.*string.*--bytes-column"),
+        ({"bytes": [b"1"]}, {"id_column": "key"}, r"p\.parquet has no column 'key'.*bytes"),
+        ({"bytes": [b"1"], "uri": ["x"]}, {"bytes_column": "jpg"}, r"p\.parquet has no column 'jpg'"),
+        ({"bytes": pa.array([], pa.binary())}, {}, r"p\.parquet holds no rows"),
+    ],
+)
+def test_files_without_images_are_input_errors(tmp_path, content, options, message):
+    path = write_parquet(tmp_path / "p.parquet", content)
+    with pytest.raises(InputError, match=message):
+        plan(open_source(str(path), **options))
+
+
+@pytest.mark.parametrize("keep", [0, 100, 0.5])
+def test_a_broken_file_is_an_input_error_that_names_it(tmp_path, keep):
+    path = write_parquet(tmp_path / "p.parquet", CONTENT)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep if keep > 1 else keep * len(data))])
+    with pytest.raises(InputError, match=r"p\.parquet is not a readable Parquet file"):
+        plan(open_source(str(path)))
+
+
+def test_a_file_that_breaks_after_planning_fails_its_own_images(tmp_path):
+    write_parquet(tmp_path / "a.parquet", CONTENT)
+    write_parquet(tmp_path / "b.parquet", CONTENT)
+    source = open_source(str(tmp_path))
+    rows = plan(source, unit_size=23)
+    (tmp_path / "a.parquet").unlink()
+    first, second = units(source, rows)
+    assert {image.error_kind for image in first.images} == {"missing"}
+    assert [image.image_id for image in first.images] == [f"a.parquet#{row}" for row in range(23)]
+    assert {image.error_kind for image in second.images} == {None}
+
+
+def test_new_files_are_added_and_changed_ones_refused(tmp_path):
+    write_parquet(tmp_path / "b.parquet", CONTENT)
+    before = plan(open_source(str(tmp_path)))
+    write_parquet(tmp_path / "a.parquet", CONTENT)
+    after = plan(open_source(str(tmp_path)), before)
+    assert {row.shard for row in after} == {"a.parquet"}
+    assert len({row.unit_id for row in before + after}) == len(before + after) == 12
+    write_parquet(tmp_path / "b.parquet", {**CONTENT, "more": ["column"] * 23})
+    with pytest.raises(InputError, match=r"b\.parquet changed since it was planned"):
+        plan(open_source(str(tmp_path)), before + after)
+
+
+def test_many_files_are_planned_in_order(tmp_path):
+    for number in range(150):
+        write_parquet(tmp_path / f"{number:04d}.parquet", {"bytes": [b"1", b"2"]})
+    rows = plan(open_source(str(tmp_path)))
+    assert [row.shard for row in rows] == [f"{number:04d}.parquet" for number in range(150)]
+    assert [row.shard for row in plan(open_source(str(tmp_path)), limit=3)] == [
+        "0000.parquet",
+        "0001.parquet",
+    ]
