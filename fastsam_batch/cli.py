@@ -135,6 +135,76 @@ def _print_segment_summary(summary: Summary, output: str) -> None:
         print(f"         {seconds:8.2f} {stage} ({seconds / total:.0%})")
 
 
+def _search_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    add("--text", required=True, nargs="+", action="extend", help="what to find; several texts are several searches")
+    add("--top-k", type=int, default=20, help="masks a text at most")
+    add("--min-score", type=float, help="leave out masks whose cosine with the text is lower")
+    add("--where", metavar="EXPR", help="only masks for which this holds, such as \"area > 5000 and score >= 0.3\"")
+    add("--output", metavar="FILE", help="hits with their RLE, as .parquet or .jsonl")
+    add("--gallery", metavar="FILE", help="pictures of the hits and the photographs, as .html or .png")
+
+
+def _search(arguments: dict[str, Any]) -> tuple[Summary, int]:
+    _quiet_libraries()
+    import time
+
+    from fastsam_batch.corpus.read import Corpus
+    from fastsam_batch.search.find import find_masks
+    from fastsam_batch.search.gallery import write_gallery
+    from fastsam_batch.search.write import write_hits
+
+    began = time.perf_counter()
+    corpus = Corpus.open(arguments["corpus"])
+    texts = list(dict.fromkeys(arguments["text"]))
+    hits = find_masks(
+        corpus,
+        texts,
+        top_k=arguments["top_k"],
+        min_score=arguments["min_score"],
+        where=arguments["where"],
+    )
+    if arguments["output"]:
+        write_hits(hits, arguments["output"])
+    if arguments["gallery"]:
+        write_gallery(arguments["gallery"], corpus, hits, texts)
+    queries = []
+    for text in texts:
+        found = [hit for hit in hits.drop_columns(["rle", "bbox"]).to_pylist() if hit["text"] == text]
+        print(f"{text}: {len(found)} masks" if found else f"{text}: no mask")
+        for hit in found[:5]:
+            print(f"  {hit['similarity']:.3f}  {hit['image_id']}  mask {hit['mask_index']}  {hit['area']:,} px")
+        best = {key: found[0][key] for key in ("image_id", "mask_index", "similarity")} if found else None
+        queries.append({"text": text, "hits": len(found), "best": best})
+    summary = {"hits": hits.num_rows, "queries": queries, "seconds": round(time.perf_counter() - began, 3)}
+    return summary, DONE
+
+
+def _verify_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+
+
+def _verify(arguments: dict[str, Any]) -> tuple[Summary, int]:
+    from fastsam_batch.corpus.verify import verify_corpus
+
+    report = verify_corpus(arguments["corpus"])
+    for note in report.notes:
+        print(f"note   {note.file}: {note.problem}")
+    for problem in report.problems:
+        print(f"wrong  {problem.file}: {problem.problem}")
+    print("the corpus is whole" if report.ok else f"{len(report.problems)} problems")
+    summary = {
+        "ok": report.ok,
+        "units": report.units,
+        "images": report.images,
+        "masks": report.masks,
+        "problems": len(report.problems),
+        "notes": len(report.notes),
+    }
+    return summary, DONE if report.ok else FAILED
+
+
 def _quiet_libraries() -> None:
     """Keep libraries from reporting usage or installing packages on their own."""
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
@@ -143,4 +213,6 @@ def _quiet_libraries() -> None:
 
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[..., tuple[Summary, int]]]] = {
     "segment": ("Segment everything in images and embed every mask, into a corpus.", _segment_options, _segment),
+    "search": ("Find the masks of a corpus that look like a text.", _search_options, _search),
+    "verify": ("Check every receipt, file, digest, count and row of a corpus.", _verify_options, _verify),
 }

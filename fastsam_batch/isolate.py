@@ -7,6 +7,7 @@ import select
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -20,8 +21,11 @@ SECONDS_AN_IMAGE = 60.0
 class IsolatedDecoder:
     """A child process that decodes image after image, replaced when it dies or hangs."""
 
-    def __init__(self, seconds: float = SECONDS_AN_IMAGE) -> None:
+    def __init__(
+        self, seconds: float = SECONDS_AN_IMAGE, command: Sequence[str] = (sys.executable, "-m", __name__)
+    ) -> None:
         self._seconds = seconds
+        self._command = command
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> IsolatedDecoder:
@@ -32,9 +36,7 @@ class IsolatedDecoder:
 
     def decode(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         """As `images.decode_image`; ImageError kinds `crashed` and `timeout` besides its own."""
-        child = self._child or subprocess.Popen(
-            [sys.executable, "-m", "fastsam_batch.isolate"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        child = self._child or subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._child = child
         assert child.stdin is not None and child.stdout is not None
         try:

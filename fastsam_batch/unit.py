@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from fastsam_batch.sources.base import EncodedImage, UnitBytes
 
 WINDOW_PIXELS = 32_000_000  # decoded pixels held at once, about 100 MB, but never fewer than one image
 DECODE_THREADS = 4
+T = TypeVar("T")
 Decoder = Callable[[bytes, int], NDArray[np.uint8]]
 
 
@@ -47,6 +49,15 @@ class Stages:
             yield
         finally:
             self.seconds[name] += time.perf_counter() - began
+
+    def each(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """The items of an iterator, the time each one took counted under `name`."""
+        while True:
+            with self(name):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
 
 
 @dataclass
@@ -75,7 +86,7 @@ def process_unit(
     crops = _CropQueue(embedder, stages)
     window: list[_Decoded] = []
     decoded = _decode_isolated(unit.images, options) if isolated else _decode_ahead(unit.images, options)
-    for item in _timed(decoded, stages):
+    for item in stages.each("decode", decoded):
         window.append(item)
         full = sum(item.pixels.size // 3 for item in window if item.pixels is not None) >= WINDOW_PIXELS
         if full or len(window) >= 2 * segmenter.batch_size:
@@ -150,15 +161,6 @@ def _decode_isolated(images: Sequence[EncodedImage], options: UnitOptions) -> It
             yield _decode(image, options, decoder.decode)
 
 
-def _timed(decoded: Iterator[_Decoded], stages: Stages) -> Iterator[_Decoded]:
-    while True:
-        with stages("decode"):
-            item = next(decoded, None)
-        if item is None:
-            return
-        yield item
-
-
 def _segment(
     window: list[_Decoded], segmenter: Segmenter, crops: _CropQueue, options: UnitOptions, stages: Stages
 ) -> list[ImageResult]:
@@ -208,10 +210,10 @@ class _CropQueue:
             return np.zeros(len(found.rles), np.bool_)
         self._per_mask = len(CROP_KINDS[options.crop])
         chosen = found.areas >= options.min_area
-        for index in np.flatnonzero(chosen).tolist():
-            with self._stages("crops"):
-                crops = embedder.crops_of(pixels, [found.rles[index]], found.bboxes_xywh[[index]], options.crop)
-            self._waiting.extend(crops[0])
+        rles = [rle for rle, wanted in zip(found.rles, chosen.tolist(), strict=True) if wanted]
+        of_masks = embedder.crops_of(pixels, rles, found.bboxes_xywh[chosen], options.crop)
+        for crops in self._stages.each("crops", of_masks):
+            self._waiting.extend(crops)
             if len(self._waiting) >= embedder.batch_size:
                 self._embed(embedder.batch_size)
         return chosen

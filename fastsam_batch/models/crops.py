@@ -14,10 +14,25 @@ from numpy.typing import NDArray
 from fastsam_batch.masks.rle import Rle, decode_in_box
 
 CONTEXT_MARGIN = 0.1  # of the box's long side, on each side
+OVERSAMPLING = 2  # a crop is shrunk from at least this many times its size, where the image has it
+
+
+def image_pyramid(image: NDArray[np.uint8], size: int) -> list[NDArray[np.uint8]]:
+    """The image, its half, its quarter … as far as crops of `size` pixels can use: uint8 RGB each.
+
+    A large mask is cropped out of a level near its crop's size, so that the crops of an image cost about
+    what one pass over its pixels costs.
+    """
+    levels = [image]
+    while max(levels[-1].shape[:2]) >= 2 * OVERSAMPLING * size and min(levels[-1].shape[:2]) >= 2:
+        height, width = levels[-1].shape[:2]
+        half = cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        levels.append(half)  # type: ignore[arg-type]
+    return levels
 
 
 def mask_crop(
-    image: NDArray[np.uint8],
+    pyramid: list[NDArray[np.uint8]],
     rle: Rle,
     bbox_xywh: NDArray[np.float32],
     size: int,
@@ -26,23 +41,24 @@ def mask_crop(
 ) -> NDArray[np.uint8]:
     """One mask's crop, uint8 RGB [size, size, 3].
 
-    `image` uint8 RGB [height, width, 3]; `bbox_xywh` the mask's tight box in whole pixels. `kind` is
+    `pyramid` of the image; `bbox_xywh` the mask's tight box in whole pixels of the image. `kind` is
     `masked` (pixels outside the mask become `fill_rgb`) or `context` (a margin, background kept). What
     lies outside the image or the square's short side is `fill_rgb`.
     """
     x, y, width, height = (int(value) for value in bbox_xywh)
     margin = round(CONTEXT_MARGIN * max(width, height)) if kind == "context" else 0
+    image_height, image_width = pyramid[0].shape[:2]
     left, top = max(x - margin, 0), max(y - margin, 0)
-    right = min(x + width + margin, image.shape[1])
-    bottom = min(y + height + margin, image.shape[0])
+    right, bottom = min(x + width + margin, image_width), min(y + height + margin, image_height)
     side = max(width, height) + 2 * margin
     scale = size / side
-    crop = _resize(image[top:bottom, left:right], scale)
+    crop_hw = max(round((bottom - top) * scale), 1), max(round((right - left) * scale), 1)
+    level = _level(pyramid, side, size)
+    crop = _resize(_region(pyramid, level, left, top, right, bottom), crop_hw)
     if kind == "masked":
-        inside = _resize(decode_in_box(rle, (x, y, width, height)).view(np.uint8) * np.uint8(255), scale)
-        share = inside[..., None].astype(np.uint16)
-        mixed = crop * share + fill_rgb * (255 - share)
-        crop = ((mixed.astype(np.uint32) + 127) // 255).astype(np.uint8)
+        mask = decode_in_box(rle, (x, y, width, height), step=2**level)
+        share = _resize(mask.view(np.uint8) * np.uint8(255), crop_hw)[..., None].astype(np.uint16)
+        crop = ((crop * share + fill_rgb * (255 - share) + 127) // 255).astype(np.uint8)
     out = np.empty((size, size, 3), np.uint8)
     out[:] = fill_rgb
     # Where the region lies in the square, whose centre is the box's.
@@ -54,7 +70,28 @@ def mask_crop(
     return out
 
 
-def _resize(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    height, width = (max(round(side * scale), 1) for side in pixels.shape[:2])
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC  # antialiased when shrinking
-    return cv2.resize(pixels, (width, height), interpolation=method)  # type: ignore[return-value]
+def _level(pyramid: list[NDArray[np.uint8]], side: int, size: int) -> int:
+    level = 0
+    while level + 1 < len(pyramid) and side >> (level + 1) >= OVERSAMPLING * size:
+        level += 1
+    return level
+
+
+def _region(
+    pyramid: list[NDArray[np.uint8]], level: int, left: int, top: int, right: int, bottom: int
+) -> NDArray[np.uint8]:
+    if level == 0:
+        return pyramid[0][top:bottom, left:right]
+    pixels = pyramid[level]
+    scale_y, scale_x = pixels.shape[0] / pyramid[0].shape[0], pixels.shape[1] / pyramid[0].shape[1]
+    first_row, first_column = round(top * scale_y), round(left * scale_x)
+    return pixels[
+        first_row : max(round(bottom * scale_y), first_row + 1),
+        first_column : max(round(right * scale_x), first_column + 1),
+    ]
+
+
+def _resize(pixels: NDArray[np.uint8], hw: tuple[int, int]) -> NDArray[np.uint8]:
+    shrinks = hw[0] < pixels.shape[0] or hw[1] < pixels.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC  # antialiased when shrinking
+    return cv2.resize(pixels, (hw[1], hw[0]), interpolation=method)  # type: ignore[return-value]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from fastsam_batch.errors import InputError
-from fastsam_batch.models.crops import mask_crop
+from fastsam_batch.models.crops import image_pyramid, mask_crop
 from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.network import UNSTATED_LICENCE
@@ -108,7 +109,7 @@ class Embedder:
                     model_name, pretrained, pretrained_text=False, weights_only=True, require_pretrained=True
                 )
             self._tokenizer = open_clip.get_tokenizer(model_name)
-        except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
+        except (RuntimeError, ValueError, OSError, KeyError, TypeError, SafetensorError) as error:
             raise InputError(f"--embedder {name}: cannot be loaded ({str(error).splitlines()[0]})") from error
         self._model = model.to(self.device).eval().requires_grad_(False)
         preprocess: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
@@ -145,17 +146,16 @@ class Embedder:
 
     def crops_of(
         self, image: NDArray[np.uint8], rles: Sequence[Rle], bboxes_xywh: NDArray[np.float32], mode: str
-    ) -> NDArray[np.uint8]:
-        """Crops of n masks of one image, uint8 [n, k, image_size, image_size, 3].
+    ) -> Iterator[list[NDArray[np.uint8]]]:
+        """Crops of each mask of one image, made as they are asked for: k of uint8 [image_size, image_size, 3].
 
         k is 1 for mode `masked` or `context`, 2 for `both`, whose embeddings `merge_crops` averages.
         """
-        kinds = CROP_KINDS[mode]
-        out = np.empty((len(rles), len(kinds), self.image_size, self.image_size, 3), np.uint8)
-        for row, rle, box in zip(out, rles, bboxes_xywh, strict=True):
-            for place, kind in enumerate(kinds):
-                row[place] = mask_crop(image, rle, box, self.image_size, self.fill_rgb, kind)
-        return out
+        pyramid = image_pyramid(image, self.image_size)
+        for rle, box in zip(rles, bboxes_xywh, strict=True):
+            yield [
+                mask_crop(pyramid, rle, box, self.image_size, self.fill_rgb, kind) for kind in CROP_KINDS[mode]
+            ]
 
 
 def merge_crops(embeddings: NDArray[np.float32], per_mask: int) -> NDArray[np.float32]:

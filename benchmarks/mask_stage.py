@@ -1,0 +1,86 @@
+"""Mask stage against the reference, paired in one run: time, and IoU of every mask.
+
+Reference: Ultralytics `process_mask_native`, then pycocotools `encode` a mask. Both get the same prototypes,
+coefficients and boxes, of which `--masks` are drawn at random with sizes from 3 % of the image's sides up.
+Times are the best of `--rounds`, alternating, so that a busy machine burdens both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+
+import cv2
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+from ultralytics.utils.ops import process_mask_native
+
+from fastsam_batch.masks.boxes import letterbox_of
+from fastsam_batch.masks.prototypes import encode_masks
+
+
+def detections(masks: int, image_hw: tuple[int, int], imgsz: int, seed: int):
+    """Smooth random prototypes, coefficients and boxes, as a network would give them."""
+    rng = np.random.default_rng(seed)
+    proto_h, proto_w = (side // 4 for side in letterbox_of(image_hw, imgsz).input_hw)
+    prototypes = np.empty((32, proto_h, proto_w), np.float32)
+    for plane in prototypes:
+        coarse = int(rng.integers(3, 20))
+        grid = rng.normal(size=(proto_h // coarse, proto_w // coarse)).astype(np.float32)
+        plane[:] = cv2.resize(grid, (proto_w, proto_h), interpolation=cv2.INTER_CUBIC)
+    size = np.exp(rng.uniform(np.log(0.03), 0, (masks, 2))) * image_hw[::-1]
+    centre = rng.uniform(size=(masks, 2)) * image_hw[::-1]
+    boxes = np.clip(np.concatenate([centre - size / 2, centre + size / 2], 1), 0, [*image_hw[::-1]] * 2)
+    return prototypes, rng.normal(size=(masks, 32)).astype(np.float32), boxes.astype(np.float32)
+
+
+def reference(prototypes, coefficients, boxes, image_hw):
+    """COCO RLE dicts by dense masks."""
+    dense = process_mask_native(
+        torch.from_numpy(prototypes), torch.from_numpy(coefficients), torch.from_numpy(boxes), image_hw
+    ).numpy()
+    return [coco_mask.encode(np.asfortranarray(mask)) for mask in dense]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--masks", type=int, default=100)
+    parser.add_argument("--height", type=int, default=1500)
+    parser.add_argument("--width", type=int, default=2250)
+    parser.add_argument("--imgsz", type=int, default=640)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    image_hw = options.height, options.width
+    given = detections(options.masks, image_hw, options.imgsz, options.seed)
+    ours_seconds, reference_seconds = [], []
+    for _ in range(options.rounds):
+        began = time.perf_counter()
+        ours = encode_masks(*given, image_hw)
+        between = time.perf_counter()
+        expected = reference(*given, image_hw)
+        ours_seconds.append(between - began)
+        reference_seconds.append(time.perf_counter() - between)
+    ious = [
+        float(coco_mask.iou([{"size": list(image_hw), "counts": counts}], [expected[index]], [0])[0, 0])
+        for index, counts in zip(ours.kept, ours.counts, strict=True)
+    ]
+    ratios = sorted(b / a for a, b in zip(ours_seconds, reference_seconds, strict=True))
+    summary = {
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "masks": len(ious),
+        "missing": int(sum(int(coco_mask.area(rle)) > 0 for rle in expected) - len(ious)),
+        "ours_seconds": round(min(ours_seconds), 4),
+        "reference_seconds": round(min(reference_seconds), 4),
+        "ratio_of_best": round(min(reference_seconds) / min(ours_seconds), 1),
+        "ratio_median": round(ratios[len(ratios) // 2], 1),
+        "worst_iou": round(min(ious), 5),
+    }
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()

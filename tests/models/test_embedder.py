@@ -1,0 +1,165 @@
+"""The embedder: crops as they are defined, any place weights come from, refusals in a sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from photographs import photographs
+from pycocotools import mask as coco_mask
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.masks.rle import Rle
+from fastsam_batch.models.crops import image_pyramid, mask_crop
+from fastsam_batch.models.embedder import Embedder, find_embedder, merge_crops
+from fastsam_batch.models.weights import BUILTIN_FOLDER, sha256_of
+
+FILL = np.array([123, 117, 104], np.uint8)
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return Embedder("builtin", batch_size=8)
+
+
+def disc(height, width, cx, cy, radius):
+    y, x = np.mgrid[:height, :width]
+    mask = (x - cx) ** 2 + (y - cy) ** 2 <= radius**2
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return Rle((height, width), rle["counts"].decode()), coco_mask.toBbox(rle).astype(np.float32), mask
+
+
+def test_masked_crop_removes_the_background_and_context_keeps_it():
+    image = np.zeros((100, 160, 3), np.uint8)
+    image[:] = (10, 200, 30)
+    rle, box, mask = disc(100, 160, 80, 50, 30)
+    image[mask] = (250, 0, 0)
+    masked = mask_crop([image], rle, box, 64, FILL, "masked")
+    assert (np.abs(masked[0, 0].astype(int) - FILL) <= 1).all()
+    assert masked[32, 32].tolist() == [250, 0, 0]
+    context = mask_crop([image], rle, box, 64, FILL, "context")
+    assert context[1, 1].tolist() == [10, 200, 30]
+    assert context[32, 32].tolist() == [250, 0, 0]
+    # The margin makes the disc smaller in the context crop.
+    assert (context[32, :, 0] > 200).sum() < (masked[32, :, 0] > 200).sum()
+
+
+def test_an_oblong_mask_keeps_its_shape():
+    image = np.full((100, 100, 3), 255, np.uint8)
+    mask = np.zeros((100, 100), np.uint8, order="F")
+    mask[40:50, 10:90] = 1
+    rle = Rle((100, 100), coco_mask.encode(mask)["counts"].decode())
+    crop = mask_crop([image], rle, np.array([10, 40, 80, 10], np.float32), 80, FILL, "masked")
+    white = (crop == 255).all(2)
+    assert abs(int(white.any(1).sum()) - 10) <= 1 and white.any(0).sum() == 80
+    assert abs(int(np.flatnonzero(white.any(1)).mean()) - 40) <= 1
+
+
+def test_at_the_border_the_object_stays_in_the_middle():
+    image = np.full((60, 60, 3), 255, np.uint8)
+    rle, box, _ = disc(60, 60, 5, 30, 10)  # cut by the left border
+    crop = mask_crop([image], rle, box, 50, FILL, "context")
+    assert (crop[:, 0] == FILL).all()  # outside the image
+    assert (crop[25, 25] == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["masked", "context"])
+@pytest.mark.parametrize("radius", [30, 101, 240, 390])
+def test_a_crop_from_the_pyramid_is_the_crop_from_the_image(kind, radius):
+    image = np.tile(photographs()["coffee"], (2, 2, 1))
+    rle, box, _ = disc(*image.shape[:2], 611, 402, radius)
+    whole = mask_crop([image], rle, box, 64, FILL, kind)
+    from_level = mask_crop(image_pyramid(image, 64), rle, box, 64, FILL, kind)
+    assert np.abs(whole.astype(int) - from_level).mean() < 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 80), st.integers(1, 80), st.integers(0, 2**31), st.sampled_from(["masked", "context"]))
+def test_any_mask_gives_a_crop(height, width, seed, kind):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((height, width)) < 0.2
+    mask[rng.integers(height), rng.integers(width)] = True
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    image = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
+    box = coco_mask.toBbox(rle).astype(np.float32)
+    crop = mask_crop([image], Rle((height, width), rle["counts"].decode()), box, 32, FILL, kind)
+    assert crop.shape == (32, 32, 3) and crop.dtype == np.uint8
+
+
+def test_embeddings_have_unit_length_whatever_the_batch(embedder):
+    image = photographs()["coffee"]
+    masks = [disc(*image.shape[:2], 300, 200, radius) for radius in (20, 60, 120)]
+    boxes = np.stack([box for _, box, _ in masks])
+    crops = list(embedder.crops_of(image, [rle for rle, _, _ in masks], boxes, "both"))
+    flat = np.stack([crop for of_mask in crops for crop in of_mask])
+    assert flat.shape == (6, embedder.image_size, embedder.image_size, 3)
+    vectors = embedder.embed_crops(np.concatenate([flat] * 4))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(vectors[:6], vectors[-6:], atol=1e-5)
+    np.testing.assert_allclose(embedder.embed_crops(flat[:1])[0], vectors[0], atol=1e-5)
+    merged = merge_crops(vectors[:6], 2)
+    np.testing.assert_allclose(np.linalg.norm(merged, axis=1), 1, atol=1e-5)
+    assert embedder.embed_crops(flat[:0]).shape == (0, embedder.dim)
+
+
+def test_texts_and_images_share_a_space(embedder):
+    texts = embedder.encode_texts(["a photo of a cat", "a photo of a kitten", "a photo of a motorcycle"])
+    assert texts.shape == (3, embedder.dim)
+    assert texts[0] @ texts[1] > texts[0] @ texts[2]
+
+
+def test_a_folder_is_the_same_as_the_builtin(embedder, tmp_path):
+    shutil.copytree(BUILTIN_FOLDER / "clip", tmp_path / "clip")
+    for name in (str(tmp_path / "clip"), f"local-dir:{tmp_path / 'clip'}"):
+        other = Embedder(name)
+        np.testing.assert_array_equal(other.encode_texts(["a dog"]), embedder.encode_texts(["a dog"]))
+        assert other.files.sha256() == embedder.files.sha256()
+        assert other.licence == "AGPL-3.0"
+
+
+def test_an_architecture_with_a_file_of_weights(tmp_path):
+    import open_clip
+    import torch
+
+    torch.manual_seed(0)
+    model = open_clip.create_model("RN50", precision="fp16")
+    torch.save(model.state_dict(), tmp_path / "rn50.pt")
+    files, name = find_embedder(f"RN50:{tmp_path / 'rn50.pt'}")
+    assert name == "RN50" and files.sha256() == {"rn50.pt": sha256_of(tmp_path / "rn50.pt")}
+    assert Embedder(f"RN50:{tmp_path / 'rn50.pt'}").dim == 1024
+
+
+def broken_weights(folder):
+    (folder / "open_clip_config.json").write_bytes((BUILTIN_FOLDER / "clip" / "open_clip_config.json").read_bytes())
+    (folder / "open_clip_model.safetensors").write_bytes(b"no tensors")
+
+
+def broken_config(folder):
+    shutil.copytree(BUILTIN_FOLDER / "clip", folder, dirs_exist_ok=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"embed_dim": 3}}))
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("nothing", None, "not builtin, none"),
+        ("local-dir:{}", None, "holds no open_clip_config.json"),
+        ("{}", broken_weights, "cannot be loaded"),
+        ("{}", broken_config, "cannot be loaded"),
+        ("RN50:{}/none.pt", None, "no such file"),
+        ("hf-hub:nobody/nothing", None, "could not be downloaded"),
+        ("ViT-B-32:openai", None, "could not be downloaded"),
+    ],
+)
+def test_refusals_name_the_option(tmp_path, name, make, message):
+    if make:
+        make(tmp_path)
+    name = name.format(tmp_path)
+    with pytest.raises(InputError, match=message) as refused:
+        Embedder(name)
+    assert str(refused.value).startswith("--embedder")
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,57 @@
+"""Decoding in a child process: the same pixels, and a row for what kills or hangs the child."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+
+import numpy as np
+import pytest
+from photographs import photographs
+from PIL import Image
+
+from fastsam_batch.images import ImageError
+from fastsam_batch.isolate import IsolatedDecoder
+
+READS_THEN = "import sys; sys.stdin.buffer.read(8); "
+
+
+def encoded(name):
+    buffer = io.BytesIO()
+    Image.fromarray(photographs()[name]).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_pixels_and_errors_come_through():
+    with IsolatedDecoder() as decoder:
+        np.testing.assert_array_equal(decoder.decode(encoded("coffee"), 10**8), photographs()["coffee"])
+        with pytest.raises(ImageError) as failed:
+            decoder.decode(b"no image", 10**8)
+        assert failed.value.kind == "not_an_image"
+        np.testing.assert_array_equal(decoder.decode(encoded("rocket"), 10**8), photographs()["rocket"])
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "import os; os.abort()",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "sys.exit(0)",
+    ],
+)
+def test_a_child_that_dies_is_a_crashed_image(end):
+    with IsolatedDecoder(command=[sys.executable, "-c", READS_THEN + end]) as decoder:
+        for _ in range(2):  # the second is given a child of its own
+            with pytest.raises(ImageError, match="ended its process with status") as failed:
+                decoder.decode(encoded("coffee"), 10**8)
+            assert failed.value.kind == "crashed"
+
+
+def test_a_child_that_hangs_is_stopped():
+    began = time.monotonic()
+    with IsolatedDecoder(0.5, [sys.executable, "-c", "import time; time.sleep(100)"]) as decoder:
+        with pytest.raises(ImageError) as failed:
+            decoder.decode(b"x", 10**8)
+        assert failed.value.kind == "timeout"
+    assert time.monotonic() - began < 20

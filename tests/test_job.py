@@ -1,0 +1,285 @@
+"""The main job from end to end on a real Ray: every input, resume, kills, refusals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from photographs import write_photographs
+
+from fastsam_batch.config import segment_options
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.corpus.verify import verify_corpus
+from fastsam_batch.run import segment_corpus
+
+ROOT = Path(__file__).parents[1]
+NAMES = ["chelsea", "coffee", "rocket", "flower"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    write_photographs(folder, NAMES)
+    return folder
+
+
+def run(photos, output, **options):
+    return segment_corpus(segment_options({"input": str(photos), "output": str(output), **options}))
+
+
+def rows(corpus_uri):
+    """Masks by the image's file name, in order, and the images' status: what must be equal between runs."""
+    corpus = Corpus.open(str(corpus_uri))
+    masks = corpus.masks().sort_by([("image_id", "ascending"), ("mask_index", "ascending")])
+    found = {}
+    for row in masks.to_pylist():
+        found.setdefault(os.path.basename(row["image_id"]), []).append(
+            (row["mask_index"], row["area"], tuple(row["bbox"]), row["rle"]["counts"], round(row["score"], 4))
+        )
+    images = {os.path.basename(row["image_id"]): row["status"] for row in corpus.images().to_pylist()}
+    assert len(images) == corpus.images().num_rows
+    return found, images
+
+
+def embeddings(corpus_uri):
+    masks = Corpus.open(str(corpus_uri)).masks().to_pylist()
+    return {
+        (os.path.basename(row["image_id"]), row["mask_index"]): np.array(row["embedding"], np.float32)
+        for row in masks
+        if row["embedding"] is not None
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(local_ray, photos, tmp_path_factory):
+    output = tmp_path_factory.mktemp("corpus")
+    summary = run(photos, output, unit_size=1)
+    assert summary["images"] == len(NAMES) and summary["units"] == len(NAMES) and summary["failed"] == 0
+    return output, summary
+
+
+def test_summary_and_corpus(undisturbed):
+    output, summary = undisturbed
+    report = verify_corpus(str(output))
+    assert report.ok, report.problems
+    assert set(summary) >= {
+        "images", "failed", "masks", "units", "skipped_units", "seconds", "images_per_second", "failures", "stages",
+    }  # fmt: skip
+    assert summary["masks"] == Corpus.open(str(output)).masks().num_rows > 2 * len(NAMES)
+    assert {"decode", "detect", "masks", "crops", "embed", "commit"} <= set(summary["stages"])
+    assert not (output / "attempts").exists() or not list((output / "attempts").iterdir())
+
+
+def make_tar(photos, folder, suffix):
+    path = folder / f"shard-00000{suffix}"
+    with tarfile.open(path, "w:gz" if suffix.endswith("gz") else "w") as tar:
+        for file in sorted(photos.iterdir()):
+            tar.add(file, file.name)
+            label = io.BytesIO(b'{"label": 1}')
+            info = tarfile.TarInfo(file.stem + ".json")
+            info.size = len(label.getvalue())
+            tar.addfile(info, label)
+    return path
+
+
+def make_parquet(photos, folder, column):
+    files = sorted(photos.iterdir())
+    values = [file.read_bytes() if column == "bytes" else str(file) for file in files]
+    table = pa.table({"image_id": [f"id/{file.name}" for file in files], column: values})
+    pq.write_table(table, folder / "images.parquet", row_group_size=3)
+    return folder / "images.parquet"
+
+
+def make_csv(photos, folder):
+    with (folder / "list.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["uri", "label"])
+        writer.writerows([str(path), "x"] for path in sorted(photos.iterdir()))
+    return folder / "list.csv"
+
+
+def make_jsonl(photos, folder):
+    lines = [json.dumps({"uri": str(path), "image_id": path.name}) for path in sorted(photos.iterdir())]
+    (folder / "list.jsonl").write_text("\n".join(lines))
+    return folder / "list.jsonl"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda p, f: make_tar(p, f, ".tar"), id="tar"),
+        pytest.param(lambda p, f: make_tar(p, f, ".tar.gz").parent, id="folder of tar.gz"),
+        pytest.param(lambda p, f: make_parquet(p, f, "bytes"), id="parquet bytes"),
+        pytest.param(lambda p, f: make_parquet(p, f, "uri"), id="parquet uri"),
+        pytest.param(make_csv, id="csv"),
+        pytest.param(make_jsonl, id="jsonl"),
+    ],
+)
+def test_every_input_gives_the_same_masks(undisturbed, photos, tmp_path, make):
+    (tmp_path / "input").mkdir()
+    source = make(photos, tmp_path / "input")
+    summary = run(source, tmp_path / "corpus", unit_size=3)
+    assert (summary["images"], summary["units"], summary["failed"]) == (len(NAMES), 2, 0)
+    assert rows(tmp_path / "corpus") == rows(undisturbed[0])
+    expected = embeddings(undisturbed[0])
+    for key, vector in embeddings(tmp_path / "corpus").items():
+        assert float(vector @ expected[key]) > 0.999
+
+
+def test_a_rerun_does_nothing_and_new_images_are_added(undisturbed, photos, tmp_path):
+    folder = tmp_path / "photos"
+    write_photographs(folder, NAMES[:2])
+    assert run(folder, tmp_path / "corpus")["units"] == 1
+    again = run(folder, tmp_path / "corpus")
+    assert (again["units"], again["skipped_units"], again["images"]) == (0, 1, 0)
+    write_photographs(folder, NAMES)
+    more = run(folder, tmp_path / "corpus")
+    assert (more["units"], more["skipped_units"], more["images"]) == (1, 1, len(NAMES) - 2)
+    assert rows(tmp_path / "corpus") == rows(undisturbed[0])
+    assert verify_corpus(str(tmp_path / "corpus")).ok
+
+
+def test_limit_then_the_rest(undisturbed, photos, tmp_path):
+    assert run(photos, tmp_path / "corpus", limit=1)["images"] == 1
+    assert run(photos, tmp_path / "corpus")["images"] == len(NAMES) - 1
+    assert rows(tmp_path / "corpus") == rows(undisturbed[0])
+
+
+def test_without_embedder(photos, tmp_path, undisturbed):
+    run(photos, tmp_path / "corpus", embedder="none")
+    assert verify_corpus(str(tmp_path / "corpus")).ok
+    assert rows(tmp_path / "corpus") == rows(undisturbed[0])
+    assert embeddings(tmp_path / "corpus") == {}
+
+
+def job(*arguments, **options):
+    environment = {**os.environ, "RAY_ADDRESS": "local"}
+    command = [sys.executable, str(ROOT / "jobs" / "segment_corpus.py"), *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options
+    )
+
+
+def finish(process, timeout=180):
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def many(photos, folder, copies):
+    for copy in range(copies):
+        target = folder / f"{copy:02d}"
+        target.mkdir(parents=True)
+        for path in photos.iterdir():
+            (target / f"{copy:02d}-{path.name}").hardlink_to(path)
+    return folder
+
+
+def test_killing_the_driver_loses_and_doubles_nothing(local_ray, photos, tmp_path):
+    folder = many(photos, tmp_path / "photos", 6)
+    whole = run(folder, tmp_path / "whole", unit_size=2)
+    corpus = tmp_path / "corpus"
+    arguments = ["--input", folder, "--output", corpus, "--unit-size", 2]
+    driver = job(*arguments, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(list(corpus.glob("receipts/*.json"))) < 2:
+        assert time.monotonic() < deadline and driver.poll() is None, driver.communicate()
+        time.sleep(0.02)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait(30)
+    driver.stdout.close()
+    driver.stderr.close()
+    done = len(list(corpus.glob("receipts/*.json")))
+    assert done < whole["units"]
+    code, out, err = finish(job(*arguments))
+    assert code == 0, err
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["units"] + summary["skipped_units"] == whole["units"]
+    assert summary["skipped_units"] >= 2
+    assert rows(corpus) == rows(tmp_path / "whole")
+    assert verify_corpus(str(corpus)).ok
+
+
+def actor_pids():
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                title = (entry / "cmdline").read_bytes()
+            except OSError:  # it has ended
+                continue
+            if title.startswith(b"ray::") and b"SegmentUnits" in title:
+                found.append(int(entry.name))
+    return found
+
+
+def test_killing_an_actor_loses_and_doubles_nothing(local_ray, photos, tmp_path):
+    import threading
+
+    folder = many(photos, tmp_path / "photos", 5)
+    corpus = tmp_path / "corpus"
+    killed = []
+
+    def kill_one():
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not killed:
+            if list(corpus.glob("receipts/*.json")):
+                for pid in actor_pids():
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=kill_one)
+    thread.start()
+    summary = run(folder, corpus, unit_size=2)
+    thread.join()
+    assert killed
+    assert (summary["units"], summary["images"]) == (10, 20)
+    attempts = [receipt["attempt"] for receipt in Corpus.open(str(corpus)).receipts().values()]
+    assert max(attempts) >= 2
+    run(folder, tmp_path / "whole", unit_size=2)
+    assert rows(corpus) == rows(tmp_path / "whole")
+    assert verify_corpus(str(corpus)).ok
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--conf", "0.9"], "--conf was 0.1, is 0.9"),
+        (["--conf", "7"], "--conf 7.0: Input should be less than 1"),
+        (["--actors", "4:2"], "MIN:MAX needs MIN <= MAX"),
+        (["--segmenter", "none.pt"], "none.pt: no such file"),
+        (["--embedder", "nothing"], "--embedder nothing"),
+        (["--device", "cuda"], "no GPU"),
+    ],
+)
+def test_bad_arguments_are_one_sentence_and_exit_2(undisturbed, photos, arguments, message):
+    output, _ = undisturbed
+    if arguments[0] == "--device":
+        output = output.parent / "fresh"
+    code, out, err = finish(job("--input", photos, "--output", output, *arguments))
+    assert code == 2, err
+    assert message in err and "Traceback" not in err
+    assert out == ""
+
+
+def test_too_many_failures_exit_3(tmp_path):
+    folder = tmp_path / "photos"
+    write_photographs(folder, ["coffee"])
+    (folder / "bad.jpg").write_bytes(b"not a photograph")
+    arguments = ["--input", folder, "--output", tmp_path / "corpus", "--max-failed-fraction", 0.4]
+    code, out, err = finish(job(*arguments))
+    assert code == 3, err
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["failures"] == {"not_an_image": 1}

@@ -1,0 +1,129 @@
+"""One unit through the models, without Ray or storage."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from photographs import photographs
+from PIL import Image
+
+from fastsam_batch.models.pair import load_models
+from fastsam_batch.sources.base import EncodedImage, UnitBytes
+from fastsam_batch.unit import UnitOptions, give_up, process_unit
+
+
+@pytest.fixture(scope="module")
+def models():
+    return load_models({"path": "builtin", "batch_size": 2}, {"name": "builtin", "batch_size": 8}, "cpu", None)
+
+
+def encoded(name, data=None):
+    if data is None:
+        buffer = io.BytesIO()
+        Image.fromarray(photographs()[name]).save(buffer, "PNG")
+        data = buffer.getvalue()
+    return EncodedImage(f"{name}.png", f"/x/{name}.png", data)
+
+
+def unit(*images):
+    return UnitBytes("files-000000000", "", False, images)
+
+
+MISSING = EncodedImage("gone.jpg", "/x/gone.jpg", None, "missing", "no such file")
+NOT_AN_IMAGE = encoded("text", b"hello")
+
+
+def test_failures_are_rows_in_their_places(models):
+    result = process_unit(unit(encoded("coffee"), MISSING, NOT_AN_IMAGE, encoded("rocket")), *models, UnitOptions())
+    images = result.images.to_pylist()
+    assert [row["status"] for row in images] == ["ok", "failed", "failed", "ok"]
+    assert [row["error_kind"] for row in images] == [None, "missing", "not_an_image", None]
+    assert [row["sha256"] is None for row in images] == [False, True, False, False]
+    assert (images[0]["width"], images[0]["height"]) == (600, 400)
+    assert images[0]["n_masks"] + images[3]["n_masks"] == result.masks.num_rows
+    assert set(result.masks["image_id"].to_pylist()) == {"coffee.png", "rocket.png"}
+
+
+def test_an_image_s_result_does_not_depend_on_its_companions(models):
+    names = list(photographs())
+    together = process_unit(unit(*map(encoded, names)), *models, UnitOptions()).masks.to_pylist()
+    for name in names:
+        alone = process_unit(unit(encoded(name)), *models, UnitOptions()).masks.to_pylist()
+        others = [row for row in together if row["image_id"] == f"{name}.png"]
+        assert [row["rle"] for row in alone] == [row["rle"] for row in others]
+        for a, b in zip(alone, others, strict=True):
+            assert abs(a["score"] - b["score"]) < 1e-5
+            assert (a["embedding"] is None) == (b["embedding"] is None)
+            if a["embedding"] is not None:
+                assert np.dot(np.float32(a["embedding"]), np.float32(b["embedding"])) > 0.999
+
+
+def test_isolated_decoding_gives_the_same_tables(models):
+    images = unit(encoded("coffee"), NOT_AN_IMAGE, MISSING)
+    plain = process_unit(images, *models, UnitOptions())
+    isolated = process_unit(images, *models, UnitOptions(), isolated=True)
+    assert plain.images.equals(isolated.images) and plain.masks.equals(isolated.masks)
+
+
+def test_small_masks_have_no_embedding(models):
+    masks = process_unit(unit(encoded("china")), *models, UnitOptions(min_area=5000)).masks.to_pylist()
+    assert {row["area"] >= 5000 for row in masks} == {True, False}
+    assert all((row["embedding"] is not None) == (row["area"] >= 5000) for row in masks)
+
+
+@pytest.mark.parametrize("crop", ["masked", "context", "both"])
+def test_crop_modes_differ(models, crop):
+    masks = process_unit(unit(encoded("coffee")), *models, UnitOptions(crop=crop)).masks
+    vectors = np.stack([np.float32(v) for v in masks["embedding"].to_pylist() if v is not None])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=2e-3)
+    both = process_unit(unit(encoded("coffee")), *models, UnitOptions(crop="both")).masks
+    same = np.allclose(vectors[0], np.float32(both["embedding"][0].as_py()), atol=1e-3)
+    assert same == (crop == "both")
+
+
+def test_without_images(models):
+    result = process_unit(unit(), *models, UnitOptions())
+    assert result.images.num_rows == 0 and result.masks.num_rows == 0
+
+
+def test_giving_up_keeps_what_is_known(models):
+    result = give_up(unit(encoded("coffee"), MISSING), models[1])
+    assert [row["error_kind"] for row in result.images.to_pylist()] == ["crashed", "missing"]
+    assert result.masks.num_rows == 0
+
+
+def test_twenty_megapixels_with_three_hundred_masks_stay_in_memory_bounds(tmp_path):
+    """Peak memory above the loaded models, in a process of its own."""
+    import json
+    import subprocess
+    import sys
+
+    script = """
+import io, json, resource, sys
+import numpy as np
+from PIL import Image
+from fastsam_batch.models.pair import load_models
+from fastsam_batch.sources.base import EncodedImage, UnitBytes
+from fastsam_batch.unit import UnitOptions, process_unit
+sys.path.insert(0, sys.argv[1])
+from photographs import photographs
+def unit(image):
+    buffer = io.BytesIO(); image.save(buffer, "JPEG"); return UnitBytes("u-0", "", False, (EncodedImage("a", "a", buffer.getvalue()),))
+models = load_models({"path": "builtin", "conf": 1e-4, "iou": 0.97, "max_masks": 300}, {"name": "builtin"}, "cpu", None)
+photo = Image.fromarray(photographs()["coffee"])
+process_unit(unit(photo), *models, UnitOptions())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+big = unit(photo.resize((5478, 3652)))
+peak = lambda: int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])
+result = process_unit(big, *models, UnitOptions())
+print(json.dumps({"masks": result.masks.num_rows, "grown": (peak() - before) * 1024}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(__import__("pathlib").Path(__file__).parent)],
+        capture_output=True, text=True, timeout=240, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["masks"] >= 250
+    assert found["grown"] < 1.5 * 2**30, f"{found['grown'] / 2**30:.2f} GiB"
