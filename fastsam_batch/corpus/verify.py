@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.read import Corpus, list_files
+from fastsam_batch.corpus.rows import FOOTER_KEY
 from fastsam_batch.corpus.schema import contract, images_schema, masks_schema
 from fastsam_batch.corpus.verify_rows import image_problems, mask_problems
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-FOOTER_KEY = b"fastsam_batch"
 # Each thread holds the two files of one unit.
 VERIFY_THREADS = 4
 

@@ -40,7 +40,7 @@ def find_masks(
 
 
 def hits_schema() -> pa.Schema:
-    """Columns of a search result: text, rank (from 1), similarity (raw cosine), the mask's own, and its uri."""
+    """Columns of a search result: text, rank (from 1), similarity (raw cosine), the mask's, and its uri."""
     masks = masks_schema(None)
     ours = [("text", pa.string()), ("rank", pa.int32()), ("similarity", pa.float32())]
     uri = pa.field("uri", pa.string(), nullable=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -20,6 +21,8 @@ TEMPLATES = (
     "a {} on a plain background.",
 )
 
+_ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
+
 EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
@@ -28,6 +31,7 @@ def text_vectors(
 ) -> NDArray[np.float32]:
     """Query vectors float32 [n_texts, D], unit length: the mean over the templates of each text.
 
+    An article at the start of a text is dropped, for the templates bring their own.
     `encode` gives float32 [n, D], unit length, of n sentences. Raises InputError for no or an empty text.
     """
     if not texts:
@@ -35,6 +39,7 @@ def text_vectors(
     for text in texts:
         if not text.strip():
             raise InputError("a text to search for is empty; write what the mask should show")
-    sentences = [template.replace("{}", text.strip()) for text in texts for template in templates]
+    nouns = [_ARTICLE.sub("", text.strip()) for text in texts]
+    sentences = [template.replace("{}", noun) for noun in nouns for template in templates]
     vectors = encode(sentences).reshape(len(texts), len(templates), -1).mean(axis=1)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)

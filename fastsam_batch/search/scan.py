@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastsam_batch.corpus.read import BATCH_ROWS, Corpus, Where
 from fastsam_batch.errors import InputError
+from fastsam_batch.storage import redact
 
 # How far a float32 product of unit vectors can lie from the true one, with room to spare.
 _ROUNDING = 1e-4
@@ -62,15 +63,14 @@ def scan(
     mask_index. Masks without an embedding, below `min_score`, or outside `where` are left out.
     Raises InputError for a corpus without embeddings, of another dimension, or a top_k below 1.
     """
+    name = redact(corpus.uri)
     if top_k < 1:
         raise InputError(f"top-k is {top_k}; ask for at least 1 mask")
     if corpus.embedding_dim is None:
-        raise InputError(
-            f"the corpus {corpus.uri} has no embeddings to search; segment again with an embedder"
-        )
+        raise InputError(f"the corpus {name} has no embeddings to search; segment again with an embedder")
     if vectors.shape[1] != corpus.embedding_dim:
         raise InputError(
-            f"the text has {vectors.shape[1]} dimensions, the corpus {corpus.uri} has {corpus.embedding_dim}; "
+            f"the text has {vectors.shape[1]} dimensions, the corpus {name} has {corpus.embedding_dim}; "
             "search with the embedder that corpus.json names"
         )
     best = [_Best(top_k, -np.inf if min_score is None else min_score) for _ in vectors]

@@ -1,0 +1,71 @@
+"""Search results as pictures: an HTML page or a PNG contact sheet."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+import fastsam_batch
+from fastsam_batch import storage
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.errors import InputError
+from fastsam_batch.search.cards import ReadPixels, make_gallery
+from fastsam_batch.search.page import html_page
+from fastsam_batch.search.sheet import contact_sheet
+
+FORMATS = (".html", ".png")
+
+
+def read_pixels(uri: str) -> NDArray[np.uint8]:
+    """The photograph at an image's `uri`, uint8 RGB [H, W, 3]. Raises OSError, InputError or ImageError."""
+    from fastsam_batch.images import decode_image
+    from fastsam_batch.sources.locate import read_image_bytes
+
+    return decode_image(read_image_bytes(uri))
+
+
+def write_gallery(
+    uri: str,
+    corpus: Corpus,
+    hits: pa.Table,
+    texts: Sequence[str],
+    *,
+    min_score: float | None = None,
+    max_hits: int = 20,
+    max_photographs: int = 24,
+    read: ReadPixels = read_pixels,
+) -> None:
+    """Draw a search result (`find.hits_schema`) and the corpus's photographs with all their masks.
+
+    `.html` is one file that asks for nothing else, `.png` a contact sheet. `texts` are the queries, those
+    without hits included; `min_score` is what they had to reach. At most `max_hits` a query are drawn (a
+    sheet shows ten), and `max_photographs` in all. Photographs are read anew from their
+    `uri`, one at a time; one that is gone or has changed becomes a card that says so.
+    Raises InputError for another ending, or where the file cannot be written.
+    """
+    check_gallery_name(uri)
+    gallery = make_gallery(
+        corpus, hits, list(dict.fromkeys(texts)), min_score, max_hits, max_photographs, read
+    )
+    made_by = f"Made by fastsam-batch {fastsam_batch.__version__}"
+    fs, path = storage.filesystem(uri)
+    if path.lower().endswith(".html"):
+        data = html_page(gallery, made_by).encode()
+    else:
+        sink = io.BytesIO()
+        contact_sheet(gallery, made_by).save(sink, "PNG")
+        data = sink.getvalue()
+    try:
+        storage.write_atomic(fs, path, data)
+    except OSError as error:
+        raise InputError(f"cannot write {storage.redact(uri)}: {error.strerror or error}") from error
+
+
+def check_gallery_name(uri: str) -> None:
+    """Raise InputError unless `write_gallery` knows the format by the name; worth asking before a search."""
+    if not uri.lower().endswith(FORMATS):
+        raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .html or .png")
