@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import fastsam_batch
 from fastsam_batch.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Summary = dict[str, Any]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`fastsam-batch COMMAND …`. Returns 0 done, 2 bad arguments or input, 3 too many images failed, 1 else."""
-    parser = argparse.ArgumentParser(prog="fastsam-batch", description=__import__("fastsam_batch").__doc__)
+    parser = argparse.ArgumentParser(prog="fastsam-batch", description=fastsam_batch.__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (help_text, add_options, _) in _COMMANDS.items():
         add_options(commands.add_parser(name, help=help_text, description=help_text, formatter_class=_Help))
@@ -56,7 +57,7 @@ def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return FAILED
-    except Exception:
+    except Exception:  # noqa: BLE001 (the outermost: it ends as a traceback and exit code 1)
         traceback.print_exc()
         return FAILED
     print(json.dumps(summary), flush=True)
@@ -65,21 +66,32 @@ def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments:
 
 def _segment_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--input", required=True, metavar="URI",
-        help="folder of images, .tar/.tar.gz shards, Parquet (bytes or uri), CSV/JSON Lines with uri, a glob, or demo:")
+    add(
+        "--input",
+        required=True,
+        metavar="URI",
+        help="folder of images, .tar/.tar.gz shards, Parquet (bytes or uri), CSV/JSON Lines with uri, a glob, or demo:",
+    )
     add("--output", required=True, metavar="URI", help="the corpus; run again to add what is missing")
     models = parser.add_argument_group("models")
     models.add_argument("--segmenter", default="builtin", help="builtin, FastSAM-s, FastSAM-x, or a path or URI")
-    models.add_argument("--embedder", default="builtin",
-                        help="builtin, ARCH:TAG of open_clip, hf-hub:ORG/REPO, a folder, ARCH:FILE, or none")
+    models.add_argument(
+        "--embedder",
+        default="builtin",
+        help="builtin, ARCH:TAG of open_clip, hf-hub:ORG/REPO, a folder, ARCH:FILE, or none",
+    )
     add = parser.add_argument_group("results (part of the corpus's fingerprint)").add_argument
     add("--imgsz", type=int, help="long side of the network's input; default: the weights' own, FastSAM 1024")
     add("--conf", type=float, help="confidence threshold; default: the weights' own, FastSAM 0.4")
     add("--iou", type=float, help="NMS threshold; default: the weights' own, FastSAM 0.9")
     add("--max-masks", type=int, default=300, help="masks an image at most")
     add("--min-area", type=int, default=100, help="smaller masks (pixels) get no embedding")
-    add("--crop", choices=("masked", "context", "both"), default="both",
-        help="what CLIP sees: background removed, box with margin, or the mean of the two")
+    add(
+        "--crop",
+        choices=("masked", "context", "both"),
+        default="both",
+        help="what CLIP sees: background removed, box with margin, or the mean of the two",
+    )
     add("--max-pixels", type=int, default=100_000_000, help="larger images fail as too_large")
     add = parser.add_argument_group("running").add_argument
     add("--unit-size", type=int, default=128, help="images committed together")
@@ -87,7 +99,11 @@ def _segment_options(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the models run")
     add("--actors", metavar="N|MIN:MAX", help="size of the actor pool; default: what the cluster holds")
     add("--gpus-per-actor", type=float, default=1.0, help="share of a GPU an actor takes")
-    add("--limit", type=int, help="plan at most this many new images")
+    add(
+        "--limit",
+        type=int,
+        help="hold at most this many images; more are added by a run with a higher limit or none",
+    )
     add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more images failed")
     add("--verbose", action="store_true", help="show Ray's own log")
     add = parser.add_argument_group("columns of Parquet and manifest inputs").add_argument
@@ -138,10 +154,20 @@ def _print_segment_summary(summary: Summary, output: str) -> None:
 def _search_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
-    add("--text", required=True, nargs="+", action="extend", help="what to find; several texts are several searches")
+    add(
+        "--text",
+        required=True,
+        nargs="+",
+        action="extend",
+        help="what to find; several texts are several searches",
+    )
     add("--top-k", type=int, default=20, help="masks a text at most")
     add("--min-score", type=float, help="leave out masks whose cosine with the text is lower")
-    add("--where", metavar="EXPR", help="only masks for which this holds, such as \"area > 5000 and score >= 0.3\"")
+    add(
+        "--where",
+        metavar="EXPR",
+        help='only masks for which this holds, such as "area > 5000 and score >= 0.3"',
+    )
     add("--output", metavar="FILE", help="hits with their RLE, as .parquet or .jsonl")
     add("--gallery", metavar="FILE", help="pictures of the hits and the photographs, as .html or .png")
 
@@ -152,10 +178,14 @@ def _search(arguments: dict[str, Any]) -> tuple[Summary, int]:
 
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.search.find import find_masks
-    from fastsam_batch.search.gallery import write_gallery
-    from fastsam_batch.search.write import write_hits
+    from fastsam_batch.search.gallery import check_gallery_name, write_gallery
+    from fastsam_batch.search.write import check_hits_name, write_hits
 
     began = time.perf_counter()
+    if arguments["output"]:
+        check_hits_name(arguments["output"])
+    if arguments["gallery"]:
+        check_gallery_name(arguments["gallery"])
     corpus = Corpus.open(arguments["corpus"])
     texts = list(dict.fromkeys(arguments["text"]))
     hits = find_masks(
@@ -166,9 +196,9 @@ def _search(arguments: dict[str, Any]) -> tuple[Summary, int]:
         where=arguments["where"],
     )
     if arguments["output"]:
-        write_hits(hits, arguments["output"])
+        write_hits(arguments["output"], hits)
     if arguments["gallery"]:
-        write_gallery(arguments["gallery"], corpus, hits, texts)
+        write_gallery(arguments["gallery"], corpus, hits, texts, min_score=arguments["min_score"])
     queries = []
     for text in texts:
         found = [hit for hit in hits.drop_columns(["rle", "bbox"]).to_pylist() if hit["text"] == text]
@@ -212,7 +242,11 @@ def _quiet_libraries() -> None:
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[..., tuple[Summary, int]]]] = {
-    "segment": ("Segment everything in images and embed every mask, into a corpus.", _segment_options, _segment),
+    "segment": (
+        "Segment everything in images and embed every mask, into a corpus.",
+        _segment_options,
+        _segment,
+    ),
     "search": ("Find the masks of a corpus that look like a text.", _search_options, _search),
     "verify": ("Check every receipt, file, digest, count and row of a corpus.", _verify_options, _verify),
 }

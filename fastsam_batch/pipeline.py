@@ -45,9 +45,7 @@ def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[
 
     items = [{"value": pickle.dumps(row)} for row in rows]
     units = ray.data.from_items(items, override_num_blocks=min(len(items), resources.max_blocks))
-    units = units.map_batches(
-        fetch, fn_args=[job], batch_size=1, batch_format="pyarrow", num_cpus=resources.fetch_cpus
-    )
+    units = units.map_batches(fetch, fn_args=[job], batch_size=1, batch_format="pyarrow", num_cpus=resources.fetch_cpus)
     units = units.map_batches(
         SegmentUnits,
         fn_constructor_args=[job, resources.device, resources.threads],
@@ -93,9 +91,7 @@ class SegmentUnits:
             if attempt > MAX_ATTEMPTS:
                 result = give_up(unit, self._embedder)
             else:
-                result = process_unit(
-                    unit, self._segmenter, self._embedder, self._job.unit, isolated=attempt > 1
-                )
+                result = process_unit(unit, self._segmenter, self._embedder, self._job.unit, isolated=attempt > 1)
             yield _row(replace(result, attempt=attempt))
 
 

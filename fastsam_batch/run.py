@@ -12,7 +12,7 @@ from typing import Any
 
 from fastsam_batch.config import RESULT_OPTIONS, SegmentOptions
 from fastsam_batch.corpus.info import CorpusInfo, claim, describe
-from fastsam_batch.corpus.plan import PendingRow, pending, planned, read_plans, write_plan
+from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, write_plan
 from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter
@@ -82,7 +82,11 @@ def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict
 def _plan(options: SegmentOptions, source: Source) -> list[PlanRow]:
     """The stored plan, with what is new in the input added to it."""
     rows, files = read_plans(options.output)
-    new = list(source.plan(planned(rows), options.unit_size, options.limit))
+    limit = options.limit
+    if limit is not None:
+        held = images_planned(rows)
+        limit = 0 if held is None else max(limit - held, 0)
+    new = [] if limit == 0 else list(source.plan(planned(rows), options.unit_size, limit))
     if new:
         write_plan(options.output, files + 1, new)
     return rows + new

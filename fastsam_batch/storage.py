@@ -28,15 +28,14 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
 
 
 def redact(uri: str) -> str:
-    """The URI without user, password or query, fit for logs, errors and stored files."""
-    from urllib.parse import urlsplit, urlunsplit
-
-    if "://" not in uri:
+    """The URI without user, password or a web address's query, fit for logs, errors and stored files."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
         return uri
-    parts = urlsplit(uri)
-    netloc = parts.netloc.rpartition("@")[2]
-    query = "" if parts.scheme in ("http", "https") else parts.query
-    return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
+    authority, slash, path = rest.partition("/")
+    if scheme in ("http", "https"):
+        path = path.partition("?")[0]
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def join(uri: str, *parts: str) -> str:

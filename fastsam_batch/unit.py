@@ -78,7 +78,8 @@ def process_unit(
 ) -> UnitResult:
     """Decode, segment and embed a unit's images; an image that is none becomes a failed row.
 
-    `isolated` decodes in a child process, for a unit that has ended its process before. The result depends on the unit's images alone. Pixels held are bounded by WINDOW_PIXELS or one image.
+    `isolated` decodes in a child process, for a unit that has ended its process before. The result depends
+    on the unit's images alone. Pixels held are bounded by WINDOW_PIXELS or one image.
     """
     started_at = time.time()
     stages = Stages()
@@ -131,9 +132,7 @@ def give_up(unit: UnitBytes, embedder: Embedder | None) -> UnitResult:
 
 def _decode(image: EncodedImage, options: UnitOptions, decoder: Decoder) -> _Decoded:
     if image.data is None:
-        failed = ImageResult(
-            image.image_id, image.uri, error_kind=image.error_kind, error_message=image.error_message
-        )
+        failed = ImageResult(image.image_id, image.uri, error_kind=image.error_kind, error_message=image.error_message)
         return _Decoded(failed, None)
     result = ImageResult(image.image_id, image.uri, sha256=hashlib.sha256(image.data).hexdigest())
     try:

@@ -180,9 +180,7 @@ def test_the_suffix_is_not_asked():
     [
         pytest.param(png_header(50_000, 50_000), 10**8, id="bomb"),
         pytest.param(png_header(2**31 - 1, 2**31 - 1), 10**8, id="largest png"),
-        pytest.param(
-            encoded(Image.new("1", (20_000, 20_000)), "TIFF", compression="group4"), 10**8, id="fax"
-        ),
+        pytest.param(encoded(Image.new("1", (20_000, 20_000)), "TIFF", compression="group4"), 10**8, id="fax"),
         pytest.param(CHELSEA, 451 * 300 - 1, id="one pixel over"),
     ],
 )

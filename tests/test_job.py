@@ -153,6 +153,7 @@ def test_a_rerun_does_nothing_and_new_images_are_added(undisturbed, photos, tmp_
 
 def test_limit_then_the_rest(undisturbed, photos, tmp_path):
     assert run(photos, tmp_path / "corpus", limit=1)["images"] == 1
+    assert run(photos, tmp_path / "corpus", limit=1)["images"] == 0
     assert run(photos, tmp_path / "corpus")["images"] == len(NAMES) - 1
     assert rows(tmp_path / "corpus") == rows(undisturbed[0])
 
@@ -168,7 +169,13 @@ def job(*arguments, **options):
     environment = {**os.environ, "RAY_ADDRESS": "local"}
     command = [sys.executable, str(ROOT / "jobs" / "segment_corpus.py"), *map(str, arguments)]
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        **options,
     )
 
 

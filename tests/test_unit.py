@@ -110,7 +110,9 @@ from fastsam_batch.unit import UnitOptions, process_unit
 sys.path.insert(0, sys.argv[1])
 from photographs import photographs
 def unit(image):
-    buffer = io.BytesIO(); image.save(buffer, "JPEG"); return UnitBytes("u-0", "", False, (EncodedImage("a", "a", buffer.getvalue()),))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG")
+    return UnitBytes("u-0", "", False, (EncodedImage("a", "a", buffer.getvalue()),))
 models = load_models({"path": "builtin", "conf": 1e-4, "iou": 0.97, "max_masks": 300}, {"name": "builtin"}, "cpu", None)
 photo = Image.fromarray(photographs()["coffee"])
 process_unit(unit(photo), *models, UnitOptions())

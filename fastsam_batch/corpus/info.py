@@ -29,9 +29,7 @@ class CorpusInfo:
     schema_version: int = SCHEMA_VERSION
 
 
-def describe(
-    input_uri: str, options: dict[str, Any], models: dict[str, Any], embedding_dim: int | None
-) -> CorpusInfo:
+def describe(input_uri: str, options: dict[str, Any], models: dict[str, Any], embedding_dim: int | None) -> CorpusInfo:
     """The description of a corpus to be made; its fingerprint covers the options and the weights' digests."""
     weights = {role: model and sorted(model["sha256"].values()) for role, model in models.items()}
     basis = json.dumps({"schema": SCHEMA_VERSION, "options": options, "weights": weights}, sort_keys=True)
@@ -60,7 +58,9 @@ def read_info(corpus_uri: str) -> CorpusInfo | None:
         if version == SCHEMA_VERSION:
             return CorpusInfo(**loaded)
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{redact(corpus_uri)}/{CORPUS_FILE}: damaged ({error}); restore it or use another --output") from error
+        raise InputError(
+            f"{redact(corpus_uri)}/{CORPUS_FILE}: damaged ({error}); restore it or use another --output"
+        ) from error
     raise InputError(
         f"{redact(corpus_uri)}/{CORPUS_FILE}: schema version {version}, this program writes {SCHEMA_VERSION}; "
         "use another --output or the version of fastsam-batch that made it"

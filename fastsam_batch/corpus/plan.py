@@ -77,6 +77,19 @@ def planned(rows: Iterable[PlanRow]) -> Planned:
     return Planned(frozenset(members), stops, sizes)
 
 
+def images_planned(rows: Iterable[PlanRow]) -> int | None:
+    """How many images the rows hold; None with a shard that is streamed to an unknown end."""
+    total = 0
+    for row in rows:
+        if row.kind == "members":
+            total += len(row.members)
+        elif row.stop is None:
+            return None
+        else:
+            total += row.stop - row.start
+    return total
+
+
 def pending(corpus_uri: str, rows: Sequence[PlanRow]) -> tuple[list[PendingRow], int]:
     """Rows that still have work, and the number of units that have a receipt already.
 
@@ -84,7 +97,9 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow]) -> tuple[list[PendingRow],
     for that only one receipt a shard is read.
     """
     fs, root = filesystem(corpus_uri)
-    receipts = {name.removesuffix(".json") for name in _names(fs, join(root, RECEIPTS_FOLDER)) if name.endswith(".json")}
+    receipts = {
+        name.removesuffix(".json") for name in _names(fs, join(root, RECEIPTS_FOLDER)) if name.endswith(".json")
+    }
     by_prefix: dict[str, list[str]] = {}
     for unit_id in receipts:
         by_prefix.setdefault(unit_id.rpartition("-")[0], []).append(unit_id)

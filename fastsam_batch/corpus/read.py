@@ -55,9 +55,7 @@ class Corpus:
                 f"{name} is not a corpus: it holds no {layout.CORPUS_FILE}; name the output of a segment job"
             ) from error
         except ValueError as error:
-            raise InputError(
-                f"{name}/{layout.CORPUS_FILE} is not JSON; restore it or segment anew"
-            ) from error
+            raise InputError(f"{name}/{layout.CORPUS_FILE} is not JSON; restore it or segment anew") from error
         except OSError as error:
             raise InputError(f"cannot read {name}/{layout.CORPUS_FILE}: {error}") from error
         version = info.get("schema_version") if isinstance(info, dict) else None
@@ -110,9 +108,7 @@ class Corpus:
         """One image's row, and its masks ordered by mask_index. Raises InputError for an unknown id."""
         rows = self.images(where=pc.field("image_id") == image_id).to_pylist()
         if not rows:
-            raise InputError(
-                f"{storage.redact(self.uri)} holds no image {image_id!r}; its images table lists them"
-            )
+            raise InputError(f"{storage.redact(self.uri)} holds no image {image_id!r}; its images table lists them")
         row: dict[str, Any] = rows[0]
         unit = pc.field("unit_id") == row["unit_id"]
         masks = self.masks(where=unit & (pc.field("image_id") == image_id))
@@ -190,9 +186,7 @@ class Corpus:
                 yield fragment.path[len(self._root) :].lstrip("/"), error
 
     def _broken(self, file: str, problem: Exception) -> InputError:
-        reason = (
-            "it is missing" if isinstance(problem, FileNotFoundError) else f"it is broken ({_line(problem)})"
-        )
+        reason = "it is missing" if isinstance(problem, FileNotFoundError) else f"it is broken ({_line(problem)})"
         return InputError(
             f"cannot read {file} of the corpus {storage.redact(self.uri)}: {reason}; "
             "verify_corpus lists every such file, and segmenting again after deleting its receipt restores it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -123,5 +124,5 @@ def _embeddings(found: Sequence[MaskColumns], kind: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=pa.array(~embedded))
 
 
-def _stack(parts: Sequence[np.ndarray], empty: tuple[int, ...], dtype: type) -> np.ndarray:  # type: ignore[type-arg]
+def _stack(parts: Sequence[NDArray[Any]], empty: tuple[int, ...], dtype: type) -> NDArray[Any]:
     return np.concatenate(parts).astype(dtype) if parts else np.zeros(empty, dtype)

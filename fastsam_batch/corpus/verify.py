@@ -121,9 +121,7 @@ def _check_unit(fs: AbstractFileSystem, root: str, info: dict[str, Any], unit_id
         unit.masks = len(masks)
         _check_count(unit, "masks", receipt["masks"], len(masks))
     if images is not None and masks is not None:
-        unit.problems += [
-            Problem(mask_file, text) for text in mask_problems(masks, images, embedded=dim is not None)
-        ]
+        unit.problems += [Problem(mask_file, text) for text in mask_problems(masks, images, embedded=dim is not None)]
     return unit
 
 
@@ -166,9 +164,7 @@ def _read_table(
 
 def _schema_faults(found: pa.Schema, expected: pa.Schema) -> list[str]:
     faults = [f"has no column {name}" for name in expected.names if name not in found.names]
-    faults += [
-        f"has a column {name} that the contract has not" for name in found.names if name not in expected.names
-    ]
+    faults += [f"has a column {name} that the contract has not" for name in found.names if name not in expected.names]
     if faults:
         return faults
     if found.names != expected.names:

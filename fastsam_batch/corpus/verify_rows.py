@@ -54,9 +54,7 @@ def mask_problems(masks: pa.Table, images: pa.Table, embedded: bool) -> list[str
     faults: list[tuple[str, Sequence[int]]] = [("belong to no image of this unit that is ok", strangers)]
     for column in ("score", "stability"):
         values = masks[column].to_numpy()
-        faults.append(
-            (f"have a {column} outside [0, 1]", np.flatnonzero(~((values >= 0) & (values <= 1))).tolist())
-        )
+        faults.append((f"have a {column} outside [0, 1]", np.flatnonzero(~((values >= 0) & (values <= 1))).tolist()))
     problems += [_sentence("mask", fault, [names[row] for row in rows]) for fault, rows in faults if rows]
     problems += _rle_problems(masks, names, sizes)
     return problems + _embedding_problems(masks["embedding"], names, embedded)
@@ -65,11 +63,7 @@ def mask_problems(masks: pa.Table, images: pa.Table, embedded: bool) -> list[str
 def _count_problems(image_ids: list[str], images: pa.Table) -> list[str]:
     found = Counter(image_ids)
     said = dict(zip(images["image_id"].to_pylist(), images["n_masks"].to_pylist(), strict=True))
-    wrong = [
-        f"{image} ({found[image]} instead of {count})"
-        for image, count in said.items()
-        if found[image] != count
-    ]
+    wrong = [f"{image} ({found[image]} instead of {count})" for image, count in said.items() if found[image] != count]
     return [_sentence("image", "have another number of masks than their n_masks", wrong)] if wrong else []
 
 
@@ -123,23 +117,15 @@ def _embedding_problems(embedding: pa.ChunkedArray, names: list[str], embedded: 
     rows = np.flatnonzero(embedding.is_valid().to_numpy())
     if not embedded:
         there = [names[row] for row in rows]
-        return (
-            [_sentence("mask", "have an embedding in a corpus without an embedder", there)] if there else []
-        )
+        return [_sentence("mask", "have an embedding in a corpus without an embedder", there)] if there else []
     vectors = _vectors(embedding)
     lengths = np.sqrt((vectors**2).sum(axis=1))
     finite = np.isfinite(lengths)
     faults = {
         "have an embedding that is not finite": rows[~finite],
-        "have an embedding of another length than 1": rows[
-            finite & (np.abs(lengths - 1) > UNIT_LENGTH_TOLERANCE)
-        ],
+        "have an embedding of another length than 1": rows[finite & (np.abs(lengths - 1) > UNIT_LENGTH_TOLERANCE)],
     }
-    return [
-        _sentence("mask", fault, [names[row] for row in where])
-        for fault, where in faults.items()
-        if len(where)
-    ]
+    return [_sentence("mask", fault, [names[row] for row in where]) for fault, where in faults.items() if len(where)]
 
 
 def _vectors(embedding: pa.ChunkedArray) -> NDArray[np.float32]:

@@ -112,9 +112,7 @@ class _Parser:
         elif self._take("like"):
             expression = self._like(self._column_of(left, "like"))
         else:
-            raise self._expected(
-                "in, between or like" if negate else "a comparison such as >=, in, like or is null"
-            )
+            raise self._expected("in, between or like" if negate else "a comparison such as >=, in, like or is null")
         return ~expression if negate else expression
 
     def _operand(self) -> Column | Value:

@@ -53,7 +53,7 @@ def boxes_to_image(boxes_xyxy: NDArray[np.float32], letterbox: Letterbox) -> NDA
     shift = np.array([left, top] * 2, np.float32)
     gains = np.array([content_w / width, content_h / height] * 2, np.float32)
     limit = np.array([width, height] * 2, np.float32)
-    return np.clip((boxes_xyxy - shift) / gains, 0, limit).astype(np.float32)
+    return np.asarray(np.clip((boxes_xyxy - shift) / gains, 0, limit), np.float32)
 
 
 def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -> NDArray[np.float32]:

@@ -95,9 +95,7 @@ def show(image: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
     return np.array(part.resize(view.size_wh, Image.Resampling.LANCZOS, box=box))
 
 
-def draw_mask(
-    mask: BoxedMask, view: View, line_width: float = 2.0, casing_width: float = 4.0
-) -> Layer | None:
+def draw_mask(mask: BoxedMask, view: View, line_width: float = 2.0, casing_width: float = 4.0) -> Layer | None:
     """A mask as a layer of the view's canvas, line widths in shown pixels; None where it is out of sight.
 
     An edge of the mask on the image's border gets no line. Raises ValueError for a broken RLE.
@@ -194,9 +192,7 @@ def _region(mask: BoxedMask, view: View, margin: int) -> tuple[int, int, int, in
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def _resampled(
-    mask: BoxedMask, view: View, region: tuple[int, int, int, int], times: int
-) -> NDArray[np.bool_]:
+def _resampled(mask: BoxedMask, view: View, region: tuple[int, int, int, int], times: int) -> NDArray[np.bool_]:
     """The mask on a region of the canvas, `times` its shown size, with its staircase of pixels smoothed."""
     (scale_x, scale_y), (window_x, window_y, *_) = view.scale_xy, view.window_xywh
     x0, x1 = window_x + region[0] / scale_x, window_x + region[2] / scale_x

@@ -135,7 +135,7 @@ def _bilinear(positions: NDArray[np.float64], size: int) -> _Blend:
 
 def _upsampled(size: int, factor: int, window: tuple[int, int]) -> tuple[NDArray[np.float64], _Blend]:
     """Centres of the upsampled pixels of a window, in prototype pixels, and their blends."""
-    centres = (np.arange(*window) + 0.5) / factor - 0.5
+    centres = (np.arange(*window, dtype=np.float64) + 0.5) / factor - 0.5
     return centres, _bilinear(centres, size)
 
 
@@ -146,14 +146,14 @@ def _nodes(size: int, factor: int, window: tuple[int, int], length: int) -> _Nod
     bends = fraction <= 0.5 / factor + 1e-9
     bends[[0, -1]] = True
     scale = len(centres) / length
-    positions = (np.arange(len(centres)) + 0.5) / scale - 0.5
+    positions = (np.arange(len(centres), dtype=np.float64) + 0.5) / scale - 0.5
     return _Nodes(_Blend(blend.low[bends], blend.high[bends], blend.weight[bends]), positions[bends])
 
 
 def _columns(size: int, factor: int, window: tuple[int, int], length: int) -> _Columns:
     _, upsampled = _upsampled(size, factor, window)
     count = window[1] - window[0]
-    source = (np.arange(length) + 0.5) * (count / length) - 0.5
+    source = (np.arange(length, dtype=np.float64) + 0.5) * (count / length) - 0.5
     return _Columns(_bilinear(source, count), upsampled)
 
 
@@ -262,9 +262,10 @@ def _without_empty_runs(edges: NDArray[np.int64]) -> NDArray[np.int64]:
         return edges
     places = first.nonzero()[0]
     count = np.diff(places, append=len(edges))
-    return edges[places[count % 2 == 1]]
+    odd: NDArray[np.int64] = edges[places[count % 2 == 1]]
+    return odd
 
 
 def _run_lengths(edges: NDArray[np.int64], pixels: int) -> NDArray[np.int64]:
-    lengths = np.diff(edges, prepend=0, append=pixels)
+    lengths: NDArray[np.int64] = np.diff(edges, prepend=0, append=pixels)
     return lengths[:-1] if lengths[-1] == 0 else lengths

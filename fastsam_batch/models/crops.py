@@ -27,7 +27,7 @@ def image_pyramid(image: NDArray[np.uint8], size: int) -> list[NDArray[np.uint8]
     while max(levels[-1].shape[:2]) >= 2 * OVERSAMPLING * size and min(levels[-1].shape[:2]) >= 2:
         height, width = levels[-1].shape[:2]
         half = cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-        levels.append(half)  # type: ignore[arg-type]
+        levels.append(np.asarray(half, np.uint8))
     return levels
 
 
@@ -94,4 +94,4 @@ def _region(
 def _resize(pixels: NDArray[np.uint8], hw: tuple[int, int]) -> NDArray[np.uint8]:
     shrinks = hw[0] < pixels.shape[0] or hw[1] < pixels.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC  # antialiased when shrinking
-    return cv2.resize(pixels, (hw[1], hw[0]), interpolation=method)  # type: ignore[return-value]
+    return np.asarray(cv2.resize(pixels, (hw[1], hw[0]), interpolation=method), np.uint8)

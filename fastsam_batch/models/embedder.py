@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from fastsam_batch.errors import InputError
-from fastsam_batch.models.crops import image_pyramid, mask_crop
-from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
 from fastsam_batch.masks.rle import Rle
+from fastsam_batch.models.crops import image_pyramid, mask_crop
 from fastsam_batch.models.network import UNSTATED_LICENCE
+from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
 
 CROP_KINDS = {"masked": ("masked",), "context": ("context",), "both": ("masked", "context")}
 _CONFIG = "open_clip_config.json"
-_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+_WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
 
 
 def find_embedder(name: str) -> tuple[ModelFiles, str]:
@@ -153,20 +157,19 @@ class Embedder:
         """
         pyramid = image_pyramid(image, self.image_size)
         for rle, box in zip(rles, bboxes_xywh, strict=True):
-            yield [
-                mask_crop(pyramid, rle, box, self.image_size, self.fill_rgb, kind) for kind in CROP_KINDS[mode]
-            ]
+            yield [mask_crop(pyramid, rle, box, self.image_size, self.fill_rgb, kind) for kind in CROP_KINDS[mode]]
 
 
 def merge_crops(embeddings: NDArray[np.float32], per_mask: int) -> NDArray[np.float32]:
     """One unit vector a mask, float32 [n, dim], from the vectors of its crops [n * per_mask, dim]."""
     mean = embeddings.reshape(-1, per_mask, embeddings.shape[1]).mean(1)
     length = np.linalg.norm(mean, axis=1, keepdims=True)
-    return (mean / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)
+    return np.asarray(mean / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
 
 
 def _unit(features: torch.Tensor) -> NDArray[np.float32]:
-    return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+    vectors: NDArray[np.float32] = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+    return vectors
 
 
 def _licence(files: ModelFiles) -> str:

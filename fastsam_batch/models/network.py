@@ -24,8 +24,7 @@ class Network:
     prototypes [b, 32, h / 4, w / 4]), rest). `defaults` has imgsz, conf and iou.
     """
 
-    module: torch.nn.Module
-    classes: int
+    module: Any
     stride: int
     defaults: dict[str, float]
     licence: str
@@ -47,7 +46,6 @@ def load_network(path: Path) -> Network:
     defaults = {key: float(header.get(key, value)) for key, value in FASTSAM_DEFAULTS.items()}
     return Network(
         module=module,
-        classes=int(module.yaml["nc"]),
         stride=int(module.stride.max()),
         defaults=defaults,
         licence=header.get("licence", UNSTATED_LICENCE),
@@ -78,7 +76,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
     return architecture, state, header
 
 
-def _build(path: Path, architecture: dict[str, Any], state: dict[str, torch.Tensor]) -> torch.nn.Module:
+def _build(path: Path, architecture: dict[str, Any], state: dict[str, torch.Tensor]) -> Any:
     from ultralytics.nn.modules import Segment
     from ultralytics.nn.tasks import SegmentationModel
 

@@ -87,7 +87,6 @@ class Segmenter:
         self.max_masks = max_masks
         self.batch_size = batch_size
         self.device = torch.device(device)
-        self._classes = network.classes
         self._stride = network.stride
         self._module = network.module.to(self.device, memory_format=torch.channels_last)
 
@@ -143,7 +142,7 @@ class Segmenter:
 
     def _keep(self, prediction: torch.Tensor) -> torch.Tensor:
         """Confidence threshold and class-agnostic NMS over one image's [4 + classes + 32, anchors]."""
-        boxes_cxcywh, classes, coefficients = prediction.split([4, self._classes, _COEFFICIENTS])
+        boxes_cxcywh, classes, coefficients = prediction[:4], prediction[4:-_COEFFICIENTS], prediction[-_COEFFICIENTS:]
         scores = classes.amax(0)
         candidates = (scores > self.conf).nonzero().squeeze(1)
         if len(candidates) > NMS_CANDIDATES:
@@ -161,6 +160,6 @@ def letterboxed(image: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.ui
     out = np.full((*letterbox.input_hw, 3), PADDING_GREY, np.uint8)
     resized = image
     if image.shape[:2] != (height, width):
-        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+        resized = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
     out[letterbox.top : letterbox.top + height, letterbox.left : letterbox.left + width] = resized
     return out

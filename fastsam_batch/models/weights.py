@@ -60,14 +60,14 @@ def local_copy(uri: str, option: str) -> Path:
         if not path.is_file():
             raise InputError(f"{option} {uri}: no such file, and not a name of a model; see --help for the names")
         return path
-    fs, path = filesystem(uri)
+    fs, remote = filesystem(uri)
     try:
-        version = fs.ukey(path)
-        target = cache_folder() / f"{hashlib.sha256(str(version).encode()).hexdigest()[:16]}-{os.path.basename(path)}"
+        version = fs.ukey(remote)
+        target = cache_folder() / f"{hashlib.sha256(str(version).encode()).hexdigest()[:16]}-{os.path.basename(remote)}"
         if not target.is_file():
             handle, temporary = tempfile.mkstemp(dir=target.parent)
             os.close(handle)
-            fs.get_file(path, temporary)
+            fs.get_file(remote, temporary)
             os.replace(temporary, target)
     except FileNotFoundError as error:
         raise InputError(f"{option} {redact(uri)}: no such object") from error

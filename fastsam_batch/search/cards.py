@@ -109,9 +109,7 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
     return [*facts, ("Input", str(corpus.info.get("input", "")))]
 
 
-def _images_to_show(
-    corpus: Corpus, rows: list[dict[str, Any]], limit: int
-) -> tuple[list[dict[str, Any]], int]:
+def _images_to_show(corpus: Corpus, rows: list[dict[str, Any]], limit: int) -> tuple[list[dict[str, Any]], int]:
     """Images with a hit, the best ranks first, then others up to `limit`; and how many there are in all."""
     receipts = corpus.receipts().values()
     total = sum(receipt["images"] - receipt["failed"] for receipt in receipts)
@@ -166,9 +164,7 @@ def _hit_card(row: dict[str, Any], pixels: NDArray[np.uint8] | str) -> Card:
     return Card(title, detail, described, _on_tile(picture), similarity=row["similarity"])
 
 
-def _photograph_card(
-    image: dict[str, Any], masks: list[dict[str, Any]], pixels: NDArray[np.uint8] | str
-) -> Card:
+def _photograph_card(image: dict[str, Any], masks: list[dict[str, Any]], pixels: NDArray[np.uint8] | str) -> Card:
     title, detail = image["image_id"], f"{_count(len(masks), 'mask')}, {image['width']} x {image['height']}"
     described = f"{image['image_id']} with its {_count(len(masks), 'mask')} drawn over it"
     if isinstance(pixels, str):
@@ -203,9 +199,7 @@ def _on_tile(picture: Image.Image) -> Image.Image:
     """The picture on a tile; where it is narrower, a blurred copy fills the rest."""
     if picture.size == TILE_WH:
         return picture
-    tile = (
-        ImageOps.fit(picture, TILE_WH).filter(ImageFilter.GaussianBlur(28)).point(lambda value: value * 0.6)
-    )
+    tile = ImageOps.fit(picture, TILE_WH).filter(ImageFilter.GaussianBlur(28)).point(lambda value: value * 0.6)
     tile.paste(picture, ((TILE_WH[0] - picture.width) // 2, (TILE_WH[1] - picture.height) // 2))
     return tile
 

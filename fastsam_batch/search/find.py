@@ -51,9 +51,7 @@ def hits_schema() -> pa.Schema:
 def _corpus_encoder(corpus: Corpus) -> EncodeTexts:
     embedder = corpus.info["models"]["embedder"]
     if embedder is None:
-        raise InputError(
-            f"the corpus {corpus.uri} has no embeddings to search; segment again with an embedder"
-        )
+        raise InputError(f"the corpus {corpus.uri} has no embeddings to search; segment again with an embedder")
     # A text encoder costs seconds to load and brings PyTorch: only searches without their own pay for it.
     from fastsam_batch.models.embedder import Embedder
 

@@ -48,9 +48,7 @@ def write_gallery(
     Raises InputError for another ending, or where the file cannot be written.
     """
     check_gallery_name(uri)
-    gallery = make_gallery(
-        corpus, hits, list(dict.fromkeys(texts)), min_score, max_hits, max_photographs, read
-    )
+    gallery = make_gallery(corpus, hits, list(dict.fromkeys(texts)), min_score, max_hits, max_photographs, read)
     made_by = f"Made by fastsam-batch {fastsam_batch.__version__}"
     fs, path = storage.filesystem(uri)
     if path.lower().endswith(".html"):

@@ -73,9 +73,7 @@ def html_page(gallery: Gallery, made_by: str) -> str:
         f'<li><a href="#query-{number}">{escape(row.text)}</a></li>'
         for number, row in enumerate(gallery.queries, start=1)
     )
-    facts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in gallery.facts
-    )
+    facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in gallery.facts)
     photographs = "".join(_photograph(card) for card in gallery.photographs)
     return f"""<!doctype html>
 <html lang="en">

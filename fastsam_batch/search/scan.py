@@ -111,7 +111,4 @@ def _candidates(
     keep = exact >= query.floor
     rows, exact = rows[keep], exact[keep]
     kept = batch.select(["image_id", "mask_index", "unit_id"]).take(pa.array(rows))
-    return [
-        Hit(*row)
-        for row in zip(exact.tolist(), *(column.to_pylist() for column in kept.columns), strict=True)
-    ]
+    return [Hit(*row) for row in zip(exact.tolist(), *(column.to_pylist() for column in kept.columns), strict=True)]

@@ -31,9 +31,7 @@ def write_hits(uri: str, hits: pa.Table) -> None:
 def check_hits_name(uri: str) -> None:
     """Raise InputError unless `write_hits` knows the format by the name; worth asking before a search."""
     if not uri.lower().endswith(FORMATS):
-        raise InputError(
-            f"cannot tell the format of {storage.redact(uri)}; end its name in .parquet or .jsonl"
-        )
+        raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .parquet or .jsonl")
 
 
 def _parquet(hits: pa.Table) -> bytes:

@@ -31,9 +31,7 @@ _PUBLIC = "no known copyright restrictions, released into the public domain"
 _CC0 = "CC0 by the photographer"
 
 PHOTOGRAPHS = (
-    Photograph(
-        "astronaut.png", "skimage", "scikit-image", "data/astronaut.png", "NASA: Eileen Collins", _PUBLIC
-    ),
+    Photograph("astronaut.png", "skimage", "scikit-image", "data/astronaut.png", "NASA: Eileen Collins", _PUBLIC),
     Photograph(
         "bus.jpg",
         "ultralytics",

@@ -125,9 +125,7 @@ def fetch_image(ref: ImageRef, read: Callable[[str], bytes] = read_bytes) -> Enc
     return EncodedImage(ref.image_id, uri, None, kind, message)
 
 
-def fetch_images(
-    refs: Sequence[ImageRef], read: Callable[[str], bytes] = read_bytes
-) -> tuple[EncodedImage, ...]:
+def fetch_images(refs: Sequence[ImageRef], read: Callable[[str], bytes] = read_bytes) -> tuple[EncodedImage, ...]:
     """All images' bytes, in order, a few at a time."""
     if not refs:
         return ()

@@ -90,11 +90,7 @@ class Listing:
                 del found[folder]
                 found.update(_find(fs, folder))
         base = open_path(self._base)[1].rstrip("/") + "/" if self._base else "/"
-        entries = (
-            Entry(name[len(base) :], info.get("size"))
-            for name, info in found.items()
-            if name.startswith(base)
-        )
+        entries = (Entry(name[len(base) :], info.get("size")) for name, info in found.items() if name.startswith(base))
         return [entry for entry in entries if entry.key.strip("/") and not is_hidden(entry.key)]
 
 

@@ -56,9 +56,7 @@ class ManifestSource(MembersSource):
         first, left = len(planned.members), limit
         for key, refs in new:
             refs = list(islice(refs, left))
-            yield from plan_members(
-                refs, prefix=unit_prefix(key), shard=key, first=first, unit_size=unit_size
-            )
+            yield from plan_members(refs, prefix=unit_prefix(key), shard=key, first=first, unit_size=unit_size)
             first += len(refs)
             left = None if left is None else left - len(refs)
 
@@ -104,9 +102,7 @@ def _csv_rows(file: IO[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         for row in reader:
             if None in row:
-                raise InputError(
-                    f"{name} line {reader.line_num} has more fields than the header: quote commas"
-                )
+                raise InputError(f"{name} line {reader.line_num} has more fields than the header: quote commas")
             yield reader.line_num, row
     except csv.Error as error:
         raise InputError(f"{name} line {reader.line_num} is not CSV: {error}") from error

@@ -10,9 +10,7 @@ from fastsam_batch.sources.fetch import fetch_images
 from fastsam_batch.sources.names import unit_name
 
 
-def plan_members(
-    refs: Iterable[ImageRef], *, prefix: str, shard: str, first: int, unit_size: int
-) -> Iterator[PlanRow]:
+def plan_members(refs: Iterable[ImageRef], *, prefix: str, shard: str, first: int, unit_size: int) -> Iterator[PlanRow]:
     """One row a unit of up to `unit_size` images; `first` counts the members planned before."""
     remaining = iter(refs)
     start = first

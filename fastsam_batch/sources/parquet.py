@@ -88,9 +88,7 @@ class ParquetSource(Source):
 def _encoded(rows: list[ParquetRow], key: str, uri: str) -> list[EncodedImage]:
     """The rows as images, those that only name a URI fetched from there."""
     refs = {
-        row.number: ImageRef(_image_id(row, key), resolve(row.uri, uri))
-        for row in rows
-        if row.data is None and row.uri
+        row.number: ImageRef(_image_id(row, key), resolve(row.uri, uri)) for row in rows if row.data is None and row.uri
     }
     fetched = dict(zip(refs, fetch_images(list(refs.values())), strict=True))
     return [fetched.get(row.number) or _from_bytes(row, key, uri) for row in rows]

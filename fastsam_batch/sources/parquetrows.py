@@ -64,9 +64,7 @@ def read_rows(uri: str, start: int, stop: int, columns: ColumnNames) -> list[Par
         for group in range(file.metadata.num_row_groups):
             size = file.metadata.row_group(group).num_rows
             if first < stop and first + size > start:
-                rows.extend(
-                    _group_rows(file, group, first, max(start, first), min(stop, first + size), chosen)
-                )
+                rows.extend(_group_rows(file, group, first, max(start, first), min(stop, first + size), chosen))
             first += size
         return rows
 

@@ -6,11 +6,20 @@ import json
 
 import pytest
 
-from fastsam_batch.corpus.plan import PendingRow, pending, planned, read_plans, write_plan
+from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, write_plan
 from fastsam_batch.errors import InputError
 from fastsam_batch.sources.base import ImageRef, PlanRow
 
-FILES = PlanRow("files-000000000", "", "members", 0, 2, 2, None, (ImageRef("a.jpg", "/x/a.jpg"), ImageRef("ü #%.jpg", "/x/ü #%.jpg")))
+FILES = PlanRow(
+    "files-000000000",
+    "",
+    "members",
+    0,
+    2,
+    2,
+    None,
+    (ImageRef("a.jpg", "/x/a.jpg"), ImageRef("ü #%.jpg", "/x/ü #%.jpg")),
+)
 ROWS = PlanRow("p-1a2b3c4d-000000004", "p.parquet", "rows", 4, 8, 4, 1234)
 TAR = PlanRow("t-1a2b3c4d", "t.tar", "stream", 0, None, 4, 999)
 PART = PlanRow("t-1a2b3c4d", "t.tar", "stream", 0, 6, 4, 999)
@@ -39,6 +48,12 @@ def test_planned_tells_a_source_what_is_there():
     assert found.stops == {"p.parquet": 8, "t.tar": 6}
     assert found.sizes == {"p.parquet": 1234, "t.tar": 999}
     assert planned([PART, TAR]).stops == {"t.tar": None}
+
+
+def test_images_planned_are_counted_where_they_can_be():
+    assert images_planned([FILES, ROWS, PART]) == 2 + 4 + 6
+    assert images_planned([FILES, TAR]) is None
+    assert images_planned([]) == 0
 
 
 def test_units_with_a_receipt_are_done(tmp_path):

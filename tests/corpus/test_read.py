@@ -31,9 +31,7 @@ def test_a_corpus_in_another_filesystem(tmp_path: Path) -> None:
     made = make_corpus("memory://other/corpus", tmp_path)
     corpus = Corpus.open(made.uri)
     assert corpus.masks().equals(masks_table(made.masks, DIM))
-    assert corpus.images(columns=["image_id"], where="status = 'failed'").to_pylist() == [
-        {"image_id": "broken.png"}
-    ]
+    assert corpus.images(columns=["image_id"], where="status = 'failed'").to_pylist() == [{"image_id": "broken.png"}]
 
 
 @pytest.mark.parametrize(

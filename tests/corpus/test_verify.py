@@ -76,9 +76,7 @@ def replace(made: MadeCorpus, kind: str, data: bytes) -> None:
     write(made.uri, RECEIPT, json.dumps(receipt).encode())
 
 
-def edit_table(
-    made: MadeCorpus, kind: str, edit: Callable[[pa.Table], pa.Table], footer: bool = True
-) -> None:
+def edit_table(made: MadeCorpus, kind: str, edit: Callable[[pa.Table], pa.Table], footer: bool = True) -> None:
     table = pq.read_table(pa.BufferReader(read(made.uri, f"{kind}/{UNIT}.parquet"))).replace_schema_metadata()
     replace(made, kind, parquet(edit(table), footer))
 
@@ -289,17 +287,13 @@ def backwards(table: pa.Table) -> pa.Table:
     return table.select(table.column_names[::-1])
 
 
-@pytest.mark.parametrize(
-    ("tamper", "file", "problem"), [pytest.param(*rest, id=name) for name, *rest in TAMPERINGS]
-)
+@pytest.mark.parametrize(("tamper", "file", "problem"), [pytest.param(*rest, id=name) for name, *rest in TAMPERINGS])
 def test_tampering_is_caught(made: MadeCorpus, tamper: Callable, file: str, problem: str) -> None:
     tamper(made)
     report = verify_corpus(made.uri)
     assert not report.ok
     assert any(found.file == file and problem in found.problem for found in report.problems), report.problems
-    untouched = [
-        found.file for found in report.problems if "unit-0000" in found.file or "unit-0002" in found.file
-    ]
+    untouched = [found.file for found in report.problems if "unit-0000" in found.file or "unit-0002" in found.file]
     assert untouched == []
     assert all("\n" not in found.problem for found in report.problems)
 
@@ -315,9 +309,7 @@ def test_every_broken_unit_is_named(made: MadeCorpus) -> None:
 
 def test_an_embedding_without_an_embedder(tmp_path: Path) -> None:
     made = make_corpus(str(tmp_path / "corpus"), tmp_path, dim=None)
-    rows = [
-        row | {"embedding": [1.0]} for row in made.masks if row["image_id"] in ("coffee.png", "rocket.png")
-    ]
+    rows = [row | {"embedding": [1.0]} for row in made.masks if row["image_id"] in ("coffee.png", "rocket.png")]
     images = read(made.uri, IMAGES)
     receipt = receipt_of(made.uri, UNIT)
     commit(made.uri, UNIT, images, parquet(masks_table(rows, None)))

@@ -28,9 +28,7 @@ NUMBERS = ["area", "score", "bbox.x", "bbox.width"]
 
 texts = st.text(alphabet="ab%_\\'\"\né", max_size=4)
 floats = st.floats(-1e6, 1e6, width=32)
-numbers = st.one_of(
-    st.integers(-3, 3), st.integers(-(2**40), 2**40), st.sampled_from([0.9, -1.5, 2.0, 1e3]), floats
-)
+numbers = st.one_of(st.integers(-3, 3), st.integers(-(2**40), 2**40), st.sampled_from([0.9, -1.5, 2.0, 1e3]), floats)
 rows = st.fixed_dictionaries(
     {
         "image_id": st.one_of(st.none(), texts),
@@ -71,9 +69,7 @@ trees = st.recursive(
 
 
 @given(trees, st.lists(rows, min_size=1, max_size=12))
-@example(
-    ("in", "area", [1, 2.5], True), [{"image_id": "a", "area": None, "score": 0.1, "bbox": [0, 0, 1, 1]}]
-)
+@example(("in", "area", [1, 2.5], True), [{"image_id": "a", "area": None, "score": 0.1, "bbox": [0, 0, 1, 1]}])
 @example(("compare", "score", "=", 0.9), [{"image_id": "a", "area": 1, "score": 0.9, "bbox": [0, 0, 1, 1]}])
 @settings(max_examples=400, deadline=None)
 def test_agrees_with_the_slow_evaluator(tree: tuple, table_rows: list[dict]) -> None:

@@ -23,7 +23,12 @@ from fastsam_batch.masks.rle import Rle
 DIM = 8
 MODELS = {
     "segmenter": {"name": "builtin", "sha256": {"s": "0" * 64}, "licence": "AGPL-3.0"},
-    "embedder": {"name": "builtin", "sha256": {"e": "1" * 64}, "licence": "AGPL-3.0", "text_encoder": "builtin"},
+    "embedder": {
+        "name": "builtin",
+        "sha256": {"e": "1" * 64},
+        "licence": "AGPL-3.0",
+        "text_encoder": "builtin",
+    },
 }
 
 

@@ -144,9 +144,7 @@ def test_neighbours_have_other_colours() -> None:
 
 def test_show_is_the_window() -> None:
     np.testing.assert_array_equal(show(PHOTOGRAPH, WHOLE), PHOTOGRAPH)
-    np.testing.assert_array_equal(
-        show(PHOTOGRAPH, View((10, 20, 30, 40), (30, 40))), PHOTOGRAPH[20:60, 10:40]
-    )
+    np.testing.assert_array_equal(show(PHOTOGRAPH, View((10, 20, 30, 40), (30, 40))), PHOTOGRAPH[20:60, 10:40])
 
 
 def test_memory_does_not_grow_with_the_masks() -> None:

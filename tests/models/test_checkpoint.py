@@ -44,7 +44,11 @@ def test_ema_is_preferred(tmp_path):
 
 
 def test_defaults_are_the_method_s_unless_the_weights_say_otherwise(tmp_path):
-    assert load_network(official_checkpoint(tmp_path / "a.pt")).defaults == {"imgsz": 1024, "conf": 0.4, "iou": 0.9}
+    assert load_network(official_checkpoint(tmp_path / "a.pt")).defaults == {
+        "imgsz": 1024,
+        "conf": 0.4,
+        "iou": 0.9,
+    }
     assert load_network(BUILTIN).defaults["imgsz"] == 416
     assert load_network(BUILTIN).licence == "AGPL-3.0"
 
@@ -64,7 +68,12 @@ class Calls:
 
     def __init__(self, path):
         code = f"__import__('os').mkdir({str(path)!r})"
-        self.architecture = {"nc": 1, "activation": code, "backbone": [[-1, 1, "Conv", [8, 3, 2]]], "head": []}
+        self.architecture = {
+            "nc": 1,
+            "activation": code,
+            "backbone": [[-1, 1, "Conv", [8, 3, 2]]],
+            "head": [],
+        }
 
     def __reduce__(self):
         return SegmentationModel, (self.architecture,)

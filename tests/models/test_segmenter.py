@@ -43,7 +43,14 @@ def test_agrees_with_ultralytics_fastsam(checkpoint, imgsz, iou):
     for name, image in photographs().items():
         found = ours.segment([image])[0]
         result = theirs(
-            image[..., ::-1], imgsz=imgsz, conf=0.1, iou=iou, max_det=1000, retina_masks=True, device="cpu", verbose=False
+            image[..., ::-1],
+            imgsz=imgsz,
+            conf=0.1,
+            iou=iou,
+            max_det=1000,
+            retina_masks=True,
+            device="cpu",
+            verbose=False,
         )[0]
         assert len(found.rles) == len(result), name
         if not found.rles:
@@ -70,8 +77,7 @@ def test_a_batch_equals_its_single_images():
         assert len(alone.rles) == len(found.rles)
         np.testing.assert_allclose(alone.scores, found.scores, atol=1e-5)
         ious = [
-            coco_mask.iou([a.to_coco()], [b.to_coco()], [0])[0, 0]
-            for a, b in zip(alone.rles, found.rles, strict=True)
+            coco_mask.iou([a.to_coco()], [b.to_coco()], [0])[0, 0] for a, b in zip(alone.rles, found.rles, strict=True)
         ]
         assert min(ious) > 0.999
 
@@ -110,5 +116,7 @@ def test_cuda_agrees_with_the_cpu():
     on_cpu = Segmenter(path, **OPTIONS).segment(images)
     for a, b in zip(on_cpu, Segmenter(path, device="cuda", batch_size=8, **OPTIONS).segment(images), strict=True):
         assert abs(len(a.rles) - len(b.rles)) <= 1
-        ious = np.asarray(coco_mask.iou([r.to_coco() for r in a.rles], [r.to_coco() for r in b.rles], [0] * len(b.rles)))
+        ious = np.asarray(
+            coco_mask.iou([r.to_coco() for r in a.rles], [r.to_coco() for r in b.rles], [0] * len(b.rles))
+        )
         assert (ious.max(1) > 0.95).mean() >= 0.95

@@ -30,5 +30,3 @@ def stability(prototypes, coefficients, boxes_xyxy, image_hw, offset=1.0):
         masks = dense_masks(constant, np.concatenate([coefficients, column], 1), boxes_xyxy, image_hw)
         areas.append(masks.sum((1, 2)))
     return areas[0] / np.maximum(areas[1], 1)
-
-

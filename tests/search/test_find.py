@@ -42,9 +42,7 @@ def test_hits_carry_their_masks(made: MadeCorpus) -> None:
 
 def test_the_corpus_searches_itself(made: MadeCorpus) -> None:
     corpus = Corpus.open(made.uri)
-    assert corpus.search("cat", top_k=3, encode=encode).equals(
-        find_masks(corpus, ["cat"], top_k=3, encode=encode)
-    )
+    assert corpus.search("cat", top_k=3, encode=encode).equals(find_masks(corpus, ["cat"], top_k=3, encode=encode))
 
 
 def test_a_text_that_nothing_answers_has_no_rows(made: MadeCorpus) -> None:

@@ -122,9 +122,7 @@ def test_texts_are_text(made: MadeCorpus, tmp_path: Path) -> None:
     ("min_score", "note"),
     [(0.99, "No mask scores above 0.99."), (None, "No mask to compare with.")],
 )
-def test_a_query_without_hits_says_so(
-    made: MadeCorpus, tmp_path: Path, min_score: float | None, note: str
-) -> None:
+def test_a_query_without_hits_says_so(made: MadeCorpus, tmp_path: Path, min_score: float | None, note: str) -> None:
     page = html_of(made, tmp_path, ["unicorn"], hits_schema().empty_table(), min_score=min_score)
     assert note in page.text
     assert page.tags["figure"] == 6
@@ -139,9 +137,7 @@ def test_photographs_that_are_gone_or_changed(own: MadeCorpus, tmp_path: Path) -
     page = html_of(own, tmp_path, ["cat"], hits, max_hits=100)
     assert page.text.count("The photograph is no longer where it was.") == 1 + 5
     assert page.text.count("The photograph cannot be read: ") == 1 + 5
-    assert (
-        page.text.count("The photograph has changed: it is 400 x 266 pixels now and was 400 x 400.") == 1 + 5
-    )
+    assert page.text.count("The photograph has changed: it is 400 x 266 pixels now and was 400 x 400.") == 1 + 5
     assert page.tags["img"] == len(hits) + 6 - 3 * 6
     write_gallery(str(tmp_path / "sheet.png"), Corpus.open(own.uri), hits, ["cat"])
     assert Image.open(tmp_path / "sheet.png").width == WIDTH

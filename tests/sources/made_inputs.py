@@ -82,9 +82,7 @@ def write_jsonl(path: Path, rows: list[dict]) -> Path:
     return path
 
 
-def plan(
-    source: Source, before: Iterable[PlanRow] = (), unit_size: int = 4, limit: int | None = None
-) -> list[PlanRow]:
+def plan(source: Source, before: Iterable[PlanRow] = (), unit_size: int = 4, limit: int | None = None) -> list[PlanRow]:
     """New rows, planned as the job plans them: from the rows stored before."""
     return list(source.plan(planned(before), unit_size, limit))
 

@@ -77,9 +77,7 @@ def test_a_name_that_is_no_utf8_becomes_a_failed_image_not_a_crash(tmp_path):
 
 
 def test_hidden_files_other_files_and_links(tmp_path):
-    write_folder(
-        tmp_path, {"a.png": small_image(1), ".hidden.png": b"", ".cache/b.png": b"", "notes.txt": b""}
-    )
+    write_folder(tmp_path, {"a.png": small_image(1), ".hidden.png": b"", ".cache/b.png": b"", "notes.txt": b""})
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
     (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere.png")
     found = {image.image_id: image.error_kind for image in images(open_source(str(tmp_path)))}

@@ -49,9 +49,7 @@ def test_ids_are_text_as_written_and_default_to_the_uri(tmp_path, write):
 
 def test_numbers_in_json_and_blank_lines(tmp_path):
     path = tmp_path / "list.jsonl"
-    path.write_text(
-        '{"uri": "a.png", "image_id": 7, "label": {"x": [1]}}\n\n{"uri": "b.png", "image_id": null}\n'
-    )
+    path.write_text('{"uri": "a.png", "image_id": 7, "label": {"x": [1]}}\n\n{"uri": "b.png", "image_id": null}\n')
     assert [member.image_id for row in plan(open_source(str(path))) for member in row.members] == [
         "7",
         "b.png",

@@ -24,9 +24,7 @@ def test_units_and_row_groups_need_not_align(tmp_path, row_group_size, unit_size
     ]
     found = units(source, rows)
     assert [unit.unit_id for unit in found] == [row.unit_id for row in rows]
-    assert [(image.image_id, image.data) for unit in found for image in unit.images] == list(
-        small_images(23).items()
-    )
+    assert [(image.image_id, image.data) for unit in found for image in unit.images] == list(small_images(23).items())
 
 
 def test_only_the_row_groups_asked_for_are_read(tmp_path):
@@ -73,9 +71,7 @@ def test_nulls(tmp_path):
     assert found[2].uri == f"{tmp_path}/c.png"
 
 
-@pytest.mark.parametrize(
-    "kind", [pa.binary(), pa.large_binary(), pa.binary(len(small_image(1))), pa.binary_view()]
-)
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(len(small_image(1))), pa.binary_view()])
 def test_types_that_hold_bytes(tmp_path, kind):
     table = pa.table({"bytes": pa.array([small_image(1)], kind)})
     try:
@@ -96,9 +92,7 @@ def test_integer_and_binary_ids_become_text(tmp_path):
 def test_hugging_face_image_columns(tmp_path):
     write_folder(tmp_path, {"b.png": small_image(2)})
     struct = [{"bytes": small_image(1), "path": "a.png"}, {"bytes": None, "path": "b.png"}]
-    found = images(
-        open_source(str(write_parquet(tmp_path / "p.parquet", {"image": struct, "label": [0, 1]})))
-    )
+    found = images(open_source(str(write_parquet(tmp_path / "p.parquet", {"image": struct, "label": [0, 1]}))))
     assert [image.data for image in found] == [small_image(1), small_image(2)]
     assert [image.image_id for image in found] == ["p.parquet#0", "p.parquet#1"]
     assert read_image_bytes(found[0].uri) == small_image(1)

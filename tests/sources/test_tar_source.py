@@ -61,9 +61,7 @@ def test_keys_are_relative_to_the_input(tmp_path, mode):
 
 
 def test_unit_ids_are_safe_names_that_tell_shards_apart():
-    prefixes = [
-        unit_prefix(key) for key in ("a/b.tar", "a b.tar", "a-b.tar", "../" * 90 + "x", "ü.tar", ".tar")
-    ]
+    prefixes = [unit_prefix(key) for key in ("a/b.tar", "a b.tar", "a-b.tar", "../" * 90 + "x", "ü.tar", ".tar")]
     assert len(set(prefixes)) == len(prefixes)
     assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,90}", prefix) for prefix in prefixes)
     assert unit_prefix("a/b.tar") == "a-b.tar-" + unit_prefix("a/b.tar")[-8:]

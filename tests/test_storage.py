@@ -1,0 +1,53 @@
+"""Atomic writes, and URIs without what must not be told."""
+
+from __future__ import annotations
+
+import fsspec
+import pytest
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.storage import filesystem, join, redact, write_atomic
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("/a/b c#1?.jpg", "/a/b c#1?.jpg"),
+        ("s3://bucket/key?x#y", "s3://bucket/key?x#y"),
+        ("s3://key:secret@bucket/a@b", "s3://bucket/a@b"),
+        ("https://u:p@host/a/b.jpg?token=1", "https://host/a/b.jpg"),
+        ("memory:///x", "memory:///x"),
+        ("s3://buck[et/x", "s3://buck[et/x"),
+    ],
+)
+def test_redact(uri, told):
+    assert redact(uri) == told
+
+
+def test_join():
+    assert join("s3://b/x/", "/masks/", "a.parquet") == "s3://b/x/masks/a.parquet"
+    assert join("/", "x") == "/x"
+
+
+@pytest.mark.parametrize("place", ["{}/new/folder/a.bin", "memory://bucket/a.bin"])
+def test_a_write_replaces_the_whole(tmp_path, place):
+    fs, path = filesystem(place.format(tmp_path))
+    for data in (b"first", b"2"):
+        write_atomic(fs, path, data)
+        assert fs.cat_file(path) == data
+    assert len(fs.ls(fs._parent(path))) == 1
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    fs, path = filesystem(str(tmp_path / "a.bin"))
+    write_atomic(fs, path, b"whole")
+    with pytest.raises(TypeError):
+        write_atomic(fs, path, "not bytes")
+    assert fs.cat_file(path) == b"whole"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_an_unknown_scheme_is_a_sentence():
+    with pytest.raises(InputError, match="cannot open nosuch://x"):
+        filesystem("nosuch://x")
+    assert "nosuch" not in fsspec.available_protocols()
