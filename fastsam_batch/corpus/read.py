@@ -182,7 +182,7 @@ class Corpus:
         for fragment in dataset.get_fragments():
             try:
                 fragment.to_table(schema=dataset.schema)
-            except (OSError, pa.ArrowException) as error:  # noqa: PERF203 - each file is tried alone
+            except (OSError, pa.ArrowException) as error:
                 yield fragment.path[len(self._root) :].lstrip("/"), error
 
     def _broken(self, file: str, problem: Exception) -> InputError:

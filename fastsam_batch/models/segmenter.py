@@ -147,8 +147,9 @@ class Segmenter:
         candidates = (scores > self.conf).nonzero().squeeze(1)
         if len(candidates) > NMS_CANDIDATES:
             candidates = candidates[scores[candidates].argsort(descending=True)[:NMS_CANDIDATES]]
-        centre, size = boxes_cxcywh[:, candidates].T.float().split(2, dim=1)
-        boxes = torch.cat([centre - size / 2, centre + size / 2], dim=1)
+        of_boxes = boxes_cxcywh[:, candidates].T.float()
+        centre, half = of_boxes[:, :2], of_boxes[:, 2:] / 2
+        boxes = torch.cat([centre - half, centre + half], dim=1)
         scores = scores[candidates].float()
         kept = nms(boxes, scores, self.iou)[: self.max_masks]
         return torch.cat([boxes[kept], scores[kept, None], coefficients[:, candidates[kept]].T.float()], dim=1)

@@ -81,7 +81,7 @@ def retry(call: Callable[[], T]) -> T:
     for failures in range(1, ATTEMPTS):
         try:
             return call()
-        except Exception as error:  # noqa: PERF203 - the loop is the retry
+        except Exception as error:
             if not may_pass(error):
                 raise
             pause(failures)
