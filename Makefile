@@ -21,8 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	@rm -rf $(DEMO)
 	$(BIN)/python jobs/segment_corpus.py --input demo: --output $(DEMO)/corpus
-	$(BIN)/python jobs/search_masks.py --corpus $(DEMO)/corpus $(QUERIES) --top-k 6 --output $(DEMO)/hits.parquet --gallery $(DEMO)/gallery.html
-	$(BIN)/python jobs/search_masks.py --corpus $(DEMO)/corpus $(QUERIES) --top-k 6 --gallery $(DEMO)/contact-sheet.png
+	$(BIN)/python jobs/search_masks.py --corpus $(DEMO)/corpus $(QUERIES) --top-k 5 --output $(DEMO)/hits.parquet --gallery $(DEMO)/gallery.html
+	$(BIN)/python jobs/search_masks.py --corpus $(DEMO)/corpus $(QUERIES) --top-k 5 --gallery $(DEMO)/contact-sheet.png
 	$(BIN)/python jobs/verify_corpus.py --corpus $(DEMO)/corpus
 	@echo
 	@echo "Look at   $(DEMO)/gallery.html (in a browser) or $(DEMO)/contact-sheet.png"
