@@ -1,0 +1,1 @@
+"""The built-in CLIP: `python -m training.clip --data FOLDER --output FOLDER`. See docs/model-card-clip.md."""

@@ -1,0 +1,128 @@
+"""From a data folder to a published CLIP: crops, training, evaluation, export. See --help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.models.embedder import Embedder
+from fastsam_batch.models.segmenter import Segmenter
+from fastsam_batch.models.weights import BUILTIN_FOLDER, find_segmenter
+from training.clip.batches import Sampler
+from training.clip.crops import read_crops, write_crops
+from training.clip.data import Data, read_data
+from training.clip.evaluate import evaluate
+from training.clip.export import export
+from training.clip.model import FILL_RGB, build, configuration
+from training.clip.text import text_bank
+from training.clip.train import Plan, train
+
+log = logging.getLogger("training.clip")
+SEGMENTER_SIDE = 320  # the captioned photographs' long side
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the recipe; exit status 2 with a sentence for input that cannot be used."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    try:
+        run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Make the crops unless they are there, train, export, evaluate; returns what metrics.json holds."""
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    torch.manual_seed(options.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    output: Path = options.output
+    output.mkdir(parents=True, exist_ok=True)
+    data = read_data(options.data)
+    cache: Path = options.crops or output / "crops"
+    if not (cache / "rows.json").is_file():
+        log.info("making the crops of %d photographs", len(data.train))
+        segmenter = None
+        if options.segmenter != "none":
+            segmenter = Segmenter(find_segmenter(options.segmenter).main, imgsz=SEGMENTER_SIDE, device=device)
+        write_crops(data.train, cache, segmenter, options.size, FILL_RGB)
+    crops = read_crops(cache)
+    config = configuration(options.size, options.tower)
+    model = build(config, options.text_tower).to(device)
+    bank = text_bank(model, crops.rows, data.coco_names)
+    sampler = Sampler(crops, bank, FILL_RGB, options.seed)
+    log.info("%d crops, %d names, %d captions", len(crops.rows), len(bank.names), len(bank.captions))
+    plan = Plan(seconds=options.seconds, steps=options.steps, batch=options.batch, lr=options.lr)
+
+    def publish(average: torch.nn.Module, progress: float) -> None:
+        export(average, config, output)
+        found = evaluate(Embedder(f"local-dir:{output}", device=device), data.validation, data.coco_names)
+        log.info("at %.0f%%: %s", 100 * progress, json.dumps(found))
+
+    average, history = train(
+        model, sampler, bank, plan, output, seed=options.seed, resume=options.resume, on_save=publish
+    )
+    export(average, config, output)
+    embedder = Embedder(f"local-dir:{output}", device=device)
+    metrics = {
+        **_record(options, data),
+        "device": device,
+        "crops": len(crops.rows),
+        "names": len(bank.names),
+        "steps": len(history),
+        "loss_first_last": [sum(history[:20]) / len(history[:20]), sum(history[-20:]) / len(history[-20:])],
+        "validation": evaluate(embedder, data.validation, data.coco_names),
+    }
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    log.info("%s", json.dumps(metrics["validation"]))
+    return metrics
+
+
+def _record(options: argparse.Namespace, data: Data) -> dict[str, Any]:
+    return {
+        "recipe": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "data_sha256": data.digests,
+        "train_photographs": len(data.train),
+        "validation_files": sorted(photograph.path.name for photograph in data.validation),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "timm", "open-clip-torch", "numpy", "opencv-python")},
+        },
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training.clip", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with coco-masks and what else there is")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the published files")
+    parser.add_argument("--crops", type=Path, help="folder of the crops, made if missing (default OUTPUT/crops)")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--seconds", type=float, help="train for so long")
+    length.add_argument("--steps", type=int, help="train for so many steps")
+    parser.add_argument("--batch", type=int, default=160, help="crops a step at the smallest size")
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--size", type=int, default=112, help="side of a crop in pixels")
+    parser.add_argument("--tower", default="resnet10t", help="timm name of the image tower")
+    parser.add_argument("--text-tower", type=Path, default=BUILTIN_FOLDER / "clip", help="folder to take it from")
+    parser.add_argument("--segmenter", default="builtin", help="makes masks of captioned photographs; none for none")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Crops to train on, made once, exactly as the embedder makes them, and kept as bytes on disk.
+
+A crop is a row of `crops.npy`, uint8 RGB [n, size, size, 3]; `rows.json` says of each where it comes from.
+Regions are the labelled masks, whole photographs, and the built-in segmenter's masks: on labelled
+photographs those that agree with a label take it, those that touch none are background; on captioned ones
+the captions' nouns are their labels, to be dealt out by the model as it learns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.masks.rle import Rle
+from fastsam_batch.models.crops import image_pyramid, mask_crop
+from fastsam_batch.models.segmenter import Segmentation, Segmenter
+from training.clip.data import Photograph
+from training.clip.nouns import nouns_of
+
+KINDS = ("masked", "context")
+MIN_AREA = 20 * 20  # pixels of a labelled mask
+MIN_FOUND_AREA = 28 * 28  # pixels of a mask the segmenter found
+FOUND_A_CAPTIONED = 8
+BACKGROUND_A_LABELLED = 6
+SAME_IOU, OTHER_IOU = 0.6, 0.1
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a crop shows. `group` is labelled, whole, caption, found or background.
+
+    `name` is its label where it has one; `captions` those of its photograph, `nouns` what they name.
+    """
+
+    group: str
+    source: str
+    kind: str
+    name: str | None = None
+    captions: tuple[str, ...] = ()
+    nouns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Pixels uint8 [n, size, size, 3] and a Row for each."""
+
+    pixels: NDArray[np.uint8]
+    rows: list[Row]
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """A photograph as uint8 RGB [height, width, 3]. Raises InputError where it is none."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f"{path}: is not a photograph that can be read")
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def write_crops(
+    photographs: list[Photograph], folder: Path, segmenter: Segmenter | None, size: int, fill_rgb: NDArray[np.uint8]
+) -> None:
+    """Make the crops of all photographs into `folder`; without a segmenter, of labels and whole ones only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    partial = folder / "crops.partial"
+    with partial.open("wb") as file:
+        for photograph in photographs:
+            for row, pixels in crops_of(photograph, segmenter, size, fill_rgb):
+                rows.append(row)
+                file.write(pixels.tobytes())
+    partial.rename(folder / "crops.bin")
+    document = {"size": size, "rows": [asdict(row) for row in rows]}
+    (folder / "rows.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+def read_crops(folder: Path) -> Crops:
+    """What `write_crops` left, its pixels mapped, not loaded."""
+    document = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
+    rows = [
+        Row(**{**row, "captions": tuple(row["captions"]), "nouns": tuple(row["nouns"])}) for row in document["rows"]
+    ]
+    size = document["size"]
+    pixels = np.memmap(folder / "crops.bin", np.uint8, "r", shape=(len(rows), size, size, 3))
+    return Crops(pixels, rows)
+
+
+def crops_of(
+    photograph: Photograph, segmenter: Segmenter | None, size: int, fill_rgb: NDArray[np.uint8]
+) -> Iterator[tuple[Row, NDArray[np.uint8]]]:
+    """Every crop of one photograph with its row."""
+    image = read_image(photograph.path)
+    pyramid = image_pyramid(image, size)
+
+    def both(rle: Rle, box: NDArray[np.float32], group: str, **what: object) -> Iterator[tuple[Row, NDArray[np.uint8]]]:
+        for kind in KINDS:
+            row = Row(group, photograph.source, kind, **what)  # type: ignore[arg-type]
+            yield row, mask_crop(pyramid, rle, box, size, fill_rgb, kind)
+
+    if photograph.things:
+        for thing in photograph.things:
+            if thing.area >= MIN_AREA:
+                yield from both(thing.rle, np.array(thing.box_xywh, np.float32), "labelled", name=thing.name)
+        if segmenter is not None:
+            found = segmenter.segment([image])[0]
+            for index, name in _agreeing(photograph, found):
+                group = "labelled" if name else "background"
+                yield from both(found.rles[index], found.bboxes_xywh[index], group, name=name)
+        return
+    height, width = image.shape[:2]
+    everything = Rle(
+        (height, width), coco_mask.encode(np.ones((height, width), np.uint8, order="F"))["counts"].decode()
+    )
+    box = np.array([0, 0, width, height], np.float32)
+    nouns = tuple(dict.fromkeys(noun for caption in photograph.captions for noun in nouns_of(caption)))
+    group = "caption" if photograph.captions else "whole"
+    row = Row(group, photograph.source, "context", photograph.name, photograph.captions, nouns)
+    yield row, mask_crop(pyramid, everything, box, size, fill_rgb, "context")
+    if photograph.captions and segmenter is not None:
+        found = segmenter.segment([image])[0]
+        for index in np.flatnonzero(found.areas >= MIN_FOUND_AREA)[:FOUND_A_CAPTIONED]:
+            yield from both(found.rles[index], found.bboxes_xywh[index], "found", nouns=nouns)
+
+
+def _agreeing(photograph: Photograph, found: Segmentation) -> Iterator[tuple[int, str | None]]:
+    """Found masks that are a labelled thing, with its name, and some that touch none, with None."""
+    large = np.flatnonzero(found.areas >= MIN_FOUND_AREA)
+    if not len(large):
+        return
+    iou = coco_mask.iou(
+        [found.rles[index].to_coco() for index in large],
+        [thing.rle.to_coco() for thing in photograph.things],
+        [0] * len(photograph.things),
+    )
+    background = 0
+    for index, overlaps in zip(large, iou, strict=True):
+        best = int(np.argmax(overlaps))
+        if overlaps[best] >= SAME_IOU:
+            yield int(index), photograph.things[best].name
+        elif overlaps[best] < OTHER_IOU and background < BACKGROUND_A_LABELLED:
+            background += 1
+            yield int(index), None

@@ -1,0 +1,94 @@
+"""What pulls an image vector to its words, and a word to its images."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import cross_entropy, log_softmax
+
+from training.clip.batches import Batch
+from training.clip.text import TextBank
+
+WEIGHTS = {"bank": 1.0, "coco": 0.5, "images": 0.5, "captions": 0.5, "nouns": 0.7, "found": 0.5, "cosine": 0.3}
+OTHER_CAPTIONS = 512
+UNNAMED = 0.05  # how likely a found mask is none of its captions' nouns, at least
+
+
+def losses(
+    vectors: torch.Tensor, scale: torch.Tensor, batch: Batch, bank: TextBank, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Each loss of unit vectors [n, dim], a scalar; only those whose crops the batch has.
+
+    bank: cross-entropy over all names with soft targets. coco: over the 80 COCO names; background is to be
+    like all of them equally little. images: from each name of the batch to its crops. captions: to a
+    photograph's own captions among others. nouns: over all names, the captions' shared alike. found: to any of
+    the captions' nouns. cosine: to the name's own vector.
+    """
+    device = vectors.device
+    names = torch.from_numpy(batch.names).to(device)
+    named = names >= 0
+    logits = scale * (vectors @ bank.vectors.T)
+    log_shares = log_softmax(logits, 1)
+    out: dict[str, torch.Tensor] = {}
+    if named.any():
+        targets = bank.soft[names[named]]
+        out["bank"] = -(targets * log_shares[named]).sum(1).mean()
+        out["cosine"] = (1 - (vectors[named] * bank.vectors[names[named]]).sum(1)).mean()
+        out["images"] = _to_images(logits, names, torch.from_numpy(batch.background).to(device), bank)
+    coco = torch.from_numpy(batch.coco).to(device)
+    background = torch.from_numpy(batch.background).to(device)
+    if coco.any():
+        of_coco = logits[:, bank.coco]
+        out["coco"] = cross_entropy(of_coco[coco], names[coco], label_smoothing=0.05)
+        if background.any():
+            out["coco"] = out["coco"] - 0.1 * log_softmax(of_coco[background], 1).mean()
+    allowed = torch.zeros_like(logits, dtype=torch.bool)
+    for row, nouns in enumerate(batch.nouns):
+        allowed[row, torch.from_numpy(nouns).to(device)] = True
+    with_nouns = allowed.any(1)
+    found = torch.from_numpy(batch.found).to(device) & with_nouns
+    whole = with_nouns & ~found
+    if found.any():
+        likely = (log_shares[found].exp() * allowed[found]).sum(1)
+        out["found"] = -torch.log(UNNAMED + (1 - UNNAMED) * likely).mean()
+    if whole.any():
+        shared = allowed[whole].float()
+        shared = (shared / shared.sum(1, keepdim=True)) @ bank.soft
+        out["nouns"] = -(shared * log_shares[whole]).sum(1).mean()
+    captioned = [row for row, captions in enumerate(batch.captions) if len(captions)]
+    if captioned:
+        out["captions"] = _to_captions(vectors, scale, captioned, batch, bank, generator)
+    return out
+
+
+def _to_images(logits: torch.Tensor, names: torch.Tensor, background: torch.Tensor, bank: TextBank) -> torch.Tensor:
+    """From each name in the batch: its crops against those of names unlike it and background."""
+    rows = (names >= 0) | background
+    present = names[names >= 0].unique()
+    scores = logits[rows][:, present].T
+    of_rows = names[rows]
+    positive = present[:, None] == of_rows[None, :]
+    alike = torch.zeros_like(positive)
+    alike[:, of_rows >= 0] = bank.near[present][:, of_rows[of_rows >= 0]]
+    scores = scores.masked_fill(alike & ~positive, float("-inf"))
+    log_shares = log_softmax(scores, 1).masked_fill(~positive, 0)
+    return -(log_shares.sum(1) / positive.sum(1)).mean()
+
+
+def _to_captions(
+    vectors: torch.Tensor,
+    scale: torch.Tensor,
+    captioned: list[int],
+    batch: Batch,
+    bank: TextBank,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    own = torch.cat([torch.from_numpy(batch.captions[row]) for row in captioned])
+    owner = torch.cat([torch.full((len(batch.captions[row]),), i) for i, row in enumerate(captioned)])
+    others = torch.randint(len(bank.captions), (OTHER_CAPTIONS,), generator=generator)
+    others = others[~torch.isin(others, own)]
+    columns = torch.cat([own, others]).to(vectors.device)
+    scores = scale * (vectors[captioned] @ bank.captions[columns].T)
+    positive = torch.zeros(scores.shape, dtype=torch.bool)
+    positive[owner, torch.arange(len(own))] = True
+    log_shares = log_softmax(scores, 1).masked_fill(~positive.to(scores.device), 0)
+    return -(log_shares.sum(1) / positive.sum(1).to(scores.device)).mean()

@@ -1,0 +1,158 @@
+"""The loop: image tower against a locked text bank, small crops first; stops and goes on where it was."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.clip.batches import Sampler
+from training.clip.losses import WEIGHTS, losses
+from training.clip.model import as_input
+from training.clip.optimiser import optimisers
+from training.clip.text import TextBank
+
+log = logging.getLogger("training.clip")
+
+MAX_SCALE = 60.0
+WARM_UP, CONSTANT = 0.02, 0.5  # shares of the run: the rate rises, then stays, then falls to zero
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how: seconds or steps, whichever is given; sizes as (until this share, pixels)."""
+
+    seconds: float | None = None
+    steps: int | None = None
+    batch: int = 160
+    lr: float = 3e-3
+    sizes: tuple[tuple[float, int], ...] = ((0.5, 64), (0.8, 80), (1.0, 112))
+    ema: float = 0.99
+    save_every: float = 180.0
+
+
+def train(
+    model: torch.nn.Module,
+    sampler: Sampler,
+    bank: TextBank,
+    plan: Plan,
+    folder: Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    on_save: Callable[[torch.nn.Module, float], None] | None = None,
+) -> tuple[torch.nn.Module, list[float]]:
+    """Train `model` in place; returns its moving average and the loss of every step.
+
+    `folder` gets `checkpoint.pt` every `plan.save_every` seconds; `on_save` gets the average and the progress.
+    """
+    device = next(model.parameters()).device
+    model.to(memory_format=torch.channels_last).train()
+    average = deepcopy(model).eval()
+    scale = torch.nn.Parameter(torch.tensor(2.7, device=device))
+    steppers = [*optimisers(model, plan.lr), torch.optim.Adam([scale], lr=plan.lr)]
+    generator = torch.Generator().manual_seed(seed)
+    checkpoint, history, step, elapsed = folder / "checkpoint.pt", [], 0, 0.0
+    if resume and checkpoint.is_file():
+        state = torch.load(checkpoint, map_location=device, weights_only=False)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        for stepper, saved in zip(steppers, state["optimisers"], strict=True):
+            stepper.load_state_dict(saved)
+        scale.data.copy_(state["scale"])
+        sampler.rng.bit_generator.state = state["rng"]
+        generator.set_state(state["generator"].cpu())
+        history, step, elapsed = state["history"], state["step"], state["elapsed"]
+        log.info("going on from step %d", step)
+    saved_at = started_at = time.monotonic() - elapsed
+    saved_at += elapsed
+    while True:
+        elapsed = time.monotonic() - started_at
+        progress = step / plan.steps if plan.steps else elapsed / (plan.seconds or 1)
+        if progress >= 1:
+            break
+        size = next(pixels for until, pixels in plan.sizes if progress < until)
+        _set_rate(steppers, plan.lr * _rate(progress))
+        batch = sampler.draw(batch_size(plan, size), size)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            vectors = model.encode_image(as_input(batch.crops, device).contiguous(memory_format=torch.channels_last))
+        vectors = torch.nn.functional.normalize(vectors.float(), dim=-1)
+        parts = losses(vectors, scale.exp().clamp(max=MAX_SCALE), batch, bank, generator)
+        loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
+        for stepper in steppers:
+            stepper.zero_grad(set_to_none=True)
+        loss.backward()
+        for stepper in steppers:
+            stepper.step()
+        step += 1
+        _follow(average, model, min(plan.ema, step / (step + 10)))
+        history.append(float(loss))
+        if step % 20 == 0:
+            shown = " ".join(f"{name} {float(part):.2f}" for name, part in parts.items())
+            log.info(
+                "%5.1f%% step %d %dpx %.0fs scale %.0f %s", 100 * progress, step, size, elapsed, scale.exp(), shown
+            )
+        if time.monotonic() - saved_at > plan.save_every:
+            state = _state(model, average, steppers, scale, sampler, generator, history, step, elapsed)
+            torch.save(state, folder / "checkpoint.partial")
+            (folder / "checkpoint.partial").rename(checkpoint)
+            if on_save is not None:
+                on_save(average, progress)
+            saved_at = time.monotonic()
+    return average, history
+
+
+def batch_size(plan: Plan, size: int) -> int:
+    """Fewer crops a step where they are larger, so that steps stay frequent."""
+    return max(round(plan.batch * min(1.0, (plan.sizes[0][1] / size) ** 0.7)), 8)
+
+
+def _rate(progress: float) -> float:
+    if progress < WARM_UP:
+        return (progress + 0.001) / (WARM_UP + 0.001)
+    return min(1.0, (1 - progress) / (1 - CONSTANT)) + 0.002
+
+
+def _set_rate(steppers: list[torch.optim.Optimizer], rate: float) -> None:
+    for stepper in steppers:
+        for group in stepper.param_groups:
+            group["lr"] = rate
+
+
+@torch.no_grad()
+def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
+
+
+def _state(
+    model: torch.nn.Module,
+    average: torch.nn.Module,
+    steppers: list[torch.optim.Optimizer],
+    scale: torch.Tensor,
+    sampler: Sampler,
+    generator: torch.Generator,
+    history: list[float],
+    step: int,
+    elapsed: float,
+) -> dict[str, Any]:
+    return {
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimisers": [stepper.state_dict() for stepper in steppers],
+        "scale": scale.detach(),
+        "rng": sampler.rng.bit_generator.state,
+        "generator": generator.get_state(),
+        "history": history,
+        "step": step,
+        "elapsed": elapsed,
+    }
