@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     bank = text_bank(model, crops.rows, data.coco_names)
     sampler = Sampler(crops, bank, FILL_RGB, options.seed)
     log.info("%d crops, %d names, %d captions", len(crops.rows), len(bank.names), len(bank.captions))
-    plan = Plan(seconds=options.seconds, steps=options.steps, batch=options.batch, lr=options.lr)
+    plan = Plan(seconds=options.seconds, steps=options.steps, batch=options.batch, lr=options.lr, size=options.size)
 
     def publish(average: torch.nn.Module, progress: float) -> None:
         export(average, config, output)
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "crops": len(crops.rows),
         "names": len(bank.names),
         "steps": len(history),
-        "loss_first_last": [sum(history[:20]) / len(history[:20]), sum(history[-20:]) / len(history[-20:])],
+        "losses": [round(loss, 4) for loss in history],
         "validation": evaluate(embedder, data.validation, data.coco_names),
     }
     (output / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")

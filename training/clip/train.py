@@ -24,15 +24,18 @@ MAX_SCALE = 60.0
 WARM_UP, CONSTANT = 0.02, 0.5  # shares of the run: the rate rises, then stays, then falls to zero
 
 
+_SIZES = ((0.5, 0.57), (0.8, 0.71), (2.0, 1.0))  # until this share of the run, this share of the last size
+
+
 @dataclass(frozen=True)
 class Plan:
-    """How long and how: seconds or steps, whichever is given; sizes as (until this share, pixels)."""
+    """How long and how: seconds or steps, whichever is given; `size` is that of the last crops, in pixels."""
 
     seconds: float | None = None
     steps: int | None = None
     batch: int = 160
     lr: float = 3e-3
-    sizes: tuple[tuple[float, int], ...] = ((0.5, 64), (0.8, 80), (1.0, 112))
+    size: int = 112
     ema: float = 0.99
     save_every: float = 180.0
 
@@ -50,7 +53,8 @@ def train(
 ) -> tuple[torch.nn.Module, list[float]]:
     """Train `model` in place; returns its moving average and the loss of every step.
 
-    `folder` gets `checkpoint.pt` every `plan.save_every` seconds; `on_save` gets the average and the progress.
+    `folder` gets `checkpoint.pt` every `plan.save_every` seconds and at the end; `on_save` then gets
+    the average and the progress.
     """
     device = next(model.parameters()).device
     model.to(memory_format=torch.channels_last).train()
@@ -77,7 +81,7 @@ def train(
         progress = step / plan.steps if plan.steps else elapsed / (plan.seconds or 1)
         if progress >= 1:
             break
-        size = next(pixels for until, pixels in plan.sizes if progress < until)
+        size = size_at(progress, plan.size)
         _set_rate(steppers, plan.lr * _rate(progress))
         batch = sampler.draw(batch_size(plan, size), size)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -92,25 +96,36 @@ def train(
             stepper.step()
         step += 1
         _follow(average, model, min(plan.ema, step / (step + 10)))
-        history.append(float(loss))
+        history.append(loss.item())
         if step % 20 == 0:
-            shown = " ".join(f"{name} {float(part):.2f}" for name, part in parts.items())
+            shown = " ".join(f"{name} {part.item():.2f}" for name, part in parts.items())
             log.info(
-                "%5.1f%% step %d %dpx %.0fs scale %.0f %s", 100 * progress, step, size, elapsed, scale.exp(), shown
+                "%5.1f%% step %d %dpx %.0fs scale %.0f %s",
+                100 * progress,
+                step,
+                size,
+                elapsed,
+                scale.exp().item(),
+                shown,
             )
         if time.monotonic() - saved_at > plan.save_every:
-            state = _state(model, average, steppers, scale, sampler, generator, history, step, elapsed)
-            torch.save(state, folder / "checkpoint.partial")
-            (folder / "checkpoint.partial").rename(checkpoint)
+            _save(checkpoint, _state(model, average, steppers, scale, sampler, generator, history, step, elapsed))
             if on_save is not None:
                 on_save(average, progress)
             saved_at = time.monotonic()
+    _save(checkpoint, _state(model, average, steppers, scale, sampler, generator, history, step, elapsed))
     return average, history
 
 
 def batch_size(plan: Plan, size: int) -> int:
     """Fewer crops a step where they are larger, so that steps stay frequent."""
-    return max(round(plan.batch * min(1.0, (plan.sizes[0][1] / size) ** 0.7)), 8)
+    return max(round(plan.batch * (size_at(0, plan.size) / size) ** 0.7), 8)
+
+
+def size_at(progress: float, last: int) -> int:
+    """Small crops first: most is learnt from them, at a third of the cost."""
+    share = next(share for until, share in _SIZES if progress < until)
+    return round(last * share / 16) * 16
 
 
 def _rate(progress: float) -> float:
@@ -132,6 +147,12 @@ def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> N
             kept.lerp_(new, 1 - decay)
         else:
             kept.copy_(new)
+
+
+def _save(checkpoint: Path, state: dict[str, Any]) -> None:
+    partial = checkpoint.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.rename(checkpoint)
 
 
 def _state(

@@ -1,0 +1,92 @@
+"""The CLIP recipe end to end, small: the loss falls, it goes on where it stopped, what it writes loads."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fastsam_batch.models.embedder import Embedder
+from training.clip.__main__ import main
+from training.clip.evaluate import figures
+from training.clip.export import export
+from training.clip.model import FILL_RGB, as_input, build, configuration, encode_texts
+from training.clip.optimiser import orthogonalised
+
+SMALL = ["--size", "48", "--segmenter", "none"]
+
+
+@pytest.fixture(scope="module")
+def published(data_folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("clip")
+    arguments = ["--data", str(data_folder), "--output", str(output), "--steps", "12", "--batch", "24", *SMALL]
+    assert main(arguments) == 0
+    return output
+
+
+def test_the_loss_falls_and_the_record_is_whole(published):
+    metrics = json.loads((published / "metrics.json").read_text())
+    history = metrics["losses"]
+    assert np.mean(history[-3:]) < 0.9 * np.mean(history[:3])
+    assert metrics["steps"] == 12 and metrics["recipe"]["seed"] == 0
+    assert set(metrics["data_sha256"]) == {"coco-masks", "coco-captions", "caltech101"}
+    assert len(metrics["validation_files"]) == 40 and metrics["versions"]["torch"]
+    assert 0 < metrics["validation"]["both"]["map"] <= 1
+
+
+def test_a_stopped_run_goes_on(data_folder, published):
+    before = json.loads((published / "metrics.json").read_text())["losses"]
+    arguments = [
+        "--data",
+        str(data_folder),
+        "--output",
+        str(published),
+        "--steps",
+        "14",
+        "--batch",
+        "24",
+        *SMALL,
+        "--resume",
+    ]
+    assert main(arguments) == 0
+    metrics = json.loads((published / "metrics.json").read_text())
+    assert metrics["steps"] == 14 and metrics["losses"][:12] == before
+
+
+def test_the_export_loads_with_the_same_outputs(tmp_path):
+    torch.manual_seed(0)
+    config = configuration(64)
+    model = build(config, None).eval()
+    export(model, config, tmp_path)
+    embedder = Embedder(f"local-dir:{tmp_path}")
+    crops = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(model.encode_image(as_input(crops, torch.device("cpu"))), dim=-1)
+    np.testing.assert_allclose(embedder.embed_crops(crops), expected.numpy(), atol=3e-3)
+    texts = ["a cat", "the left wheel of a motorcycle"]
+    np.testing.assert_allclose(embedder.encode_texts(texts), encode_texts(model, texts).numpy(), atol=3e-3)
+    assert embedder.licence == "AGPL-3.0" and embedder.image_size == 64
+    np.testing.assert_array_equal(embedder.fill_rgb, FILL_RGB)
+
+
+@pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])
+def test_orthogonalised_keeps_directions(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    left, values, right = torch.linalg.svd(orthogonalised(matrix), full_matrices=False)
+    assert values.min() > 0.3 and values.max() < 1.4
+    of_matrix = torch.linalg.svd(matrix, full_matrices=False)
+    whole = of_matrix.U @ of_matrix.Vh
+    assert torch.nn.functional.cosine_similarity((left @ right).flatten(), whole.flatten(), dim=0) > 0.98
+
+
+def test_figures_by_hand():
+    scores = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.1], [0.7, 0.3, 0.2]], np.float32)
+    labels = np.array([0, 1, 2])
+    found = figures(scores, labels, person=0)
+    assert found["top1"] == pytest.approx(2 / 3)
+    assert found["nonperson_top1"] == pytest.approx(1 / 2)
+    assert found["top5"] == 1
+    assert found["map"] == pytest.approx(1)
+    assert figures(scores, np.array([1, 0, 0]), person=0)["map"] == pytest.approx((1 / 3 + (1 / 2 + 2 / 3) / 2) / 2)
