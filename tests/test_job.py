@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from photographs import write_photographs
+from photographs import photographs, write_photographs
+from PIL import Image
 
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.read import Corpus
@@ -279,6 +280,47 @@ def test_bad_arguments_are_one_sentence_and_exit_2(undisturbed, photos, argument
     assert code == 2, err
     assert message in err and "Traceback" not in err
     assert out == ""
+
+
+def odd_images(folder):
+    """Files by name with the kind of failure each must end with, None for those that are images."""
+    folder.mkdir()
+    photograph = Image.fromarray(photographs()["coffee"])
+    whole = io.BytesIO()
+    photograph.save(whole, "JPEG")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees to see it upright
+    bomb = io.BytesIO()
+    Image.new("1", (40_000, 40_000)).save(bomb, "PNG")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "truncated.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    (folder / "text.png").write_text("this is not an image")
+    (folder / "bomb.png").write_bytes(bomb.getvalue())
+    (folder / "jpeg inside.png").write_bytes(whole.getvalue())
+    photograph.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(np.asarray(photograph.convert("L")).astype(np.uint16) * 257).save(folder / "sixteen bit.png")
+    transparent = photograph.convert("P")
+    transparent.info["transparency"] = 0
+    transparent.save(folder / "palette.png", transparency=0)
+    photograph.convert("L").save(folder / "grey.jpg")
+    photograph.save(folder / "animated.gif", save_all=True, append_images=[photograph.rotate(90)])
+    photograph.save(folder / "rotated.jpg", exif=exif)
+    Image.new("RGB", (1, 1), "red").save(folder / "one pixel.png")
+    Image.new("RGB", (30_000, 2), "red").save(folder / "wide.png")
+    return {"empty.jpg": "empty", "truncated.jpg": "truncated", "text.png": "not_an_image", "bomb.png": "too_large"}
+
+
+def test_bad_images_are_rows_and_odd_ones_are_segmented(local_ray, tmp_path):
+    failing = odd_images(tmp_path / "photos")
+    summary = run(tmp_path / "photos", tmp_path / "corpus")
+    assert (summary["images"], summary["failed"]) == (13, len(failing))
+    assert summary["failures"] == dict.fromkeys(failing.values(), 1)
+    images = {row["image_id"]: row for row in Corpus.open(str(tmp_path / "corpus")).images().to_pylist()}
+    assert {name: row["error_kind"] for name, row in images.items() if row["status"] == "failed"} == failing
+    assert (images["rotated.jpg"]["width"], images["rotated.jpg"]["height"]) == (400, 600)
+    for name in ("cmyk.jpg", "sixteen bit.png", "palette.png", "grey.jpg", "animated.gif", "jpeg inside.png"):
+        assert images[name]["n_masks"] > 0, name
+    assert verify_corpus(str(tmp_path / "corpus")).ok
 
 
 def test_too_many_failures_exit_3(tmp_path):

@@ -1,0 +1,84 @@
+"""What Ray costs: the job's steady state against the same images through the bare components in one process.
+
+Both run in one session, bare first and last around the job, with the same weights and threads, over `--images`
+photographs made of those that ship in installed packages. Start-up is left out of both: of the job by the time
+from its first unit's begin to its last commit, of the bare components by a warm-up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+from fastsam_batch.config import segment_options
+from fastsam_batch.corpus.info import describe
+from fastsam_batch.corpus.write import commit_unit
+from fastsam_batch.models.pair import load_models
+from fastsam_batch.run import segment_corpus
+from fastsam_batch.sources import open_source
+from fastsam_batch.sources.base import Planned
+from fastsam_batch.unit import UnitOptions, process_unit
+
+
+def make_photographs(folder: Path, count: int) -> None:
+    """JPEG copies of the demo photographs under new names."""
+    demo = open_source("demo:")
+    row = next(iter(demo.plan(Planned(), 100, None)))
+    (unit,) = demo.read(row, ())
+    for number in range(count):
+        image = unit.images[number % len(unit.images)]
+        (folder / f"{number:05d}-{image.image_id}").write_bytes(image.data or b"")
+
+
+def bare(folder: Path, unit_size: int, threads: int) -> float:
+    """Seconds for read, decode, segment, embed and write in this process, after a warm-up."""
+    segmenter, embedder = load_models({"path": "builtin"}, {"name": "builtin"}, "cpu", threads)
+    source = open_source(str(folder))
+    rows = list(source.plan(Planned(), unit_size, None))
+    models = {"segmenter": {"name": "builtin", "sha256": {}, "licence": ""}, "embedder": None}
+    with tempfile.TemporaryDirectory() as output:
+        info = describe(str(folder), {}, models, embedder.dim if embedder else None)
+        for warm in (True, False):
+            began = time.perf_counter()
+            for row in rows[:1] if warm else rows:
+                for unit in source.read(row, ()):
+                    commit_unit(output, info, process_unit(unit, segmenter, embedder, UnitOptions()))
+        return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--unit-size", type=int, default=16)
+    options = parser.parse_args()
+    os.environ.setdefault("RAY_ADDRESS", "local")
+    threads = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "photos"
+        folder.mkdir()
+        make_photographs(folder, options.images)
+        before = bare(folder, options.unit_size, threads)
+        values = {"input": str(folder), "output": f"{temporary}/corpus", "unit_size": options.unit_size}
+        summary = segment_corpus(segment_options(values))
+        after = bare(folder, options.unit_size, threads)
+    job_seconds = summary["images"] / summary["images_per_second"]
+    print(
+        json.dumps(
+            {
+                "machine": f"{platform.machine()}, {threads} threads",
+                "images": summary["images"],
+                "bare_seconds": [round(before, 2), round(after, 2)],
+                "job_seconds": round(job_seconds, 2),
+                "bare_share": round((before + after) / 2 / job_seconds, 3),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
