@@ -21,6 +21,7 @@ from training.clip.text import TextBank
 log = logging.getLogger("training.clip")
 
 MAX_SCALE = 60.0
+LONGEST_STEP = 20.0  # seconds of a step that count: a process that was paused did not train
 WARM_UP, CONSTANT = 0.02, 0.5  # shares of the run: the rate rises, then stays, then falls to zero
 
 
@@ -74,10 +75,11 @@ def train(
         generator.set_state(state["generator"].cpu())
         history, step, elapsed = state["history"], state["step"], state["elapsed"]
         log.info("going on from step %d", step)
-    saved_at = started_at = time.monotonic() - elapsed
-    saved_at += elapsed
+    saved_at = began_at = time.monotonic()
     while True:
-        elapsed = time.monotonic() - started_at
+        now = time.monotonic()
+        elapsed += min(now - began_at, LONGEST_STEP)
+        began_at = now
         progress = step / plan.steps if plan.steps else elapsed / (plan.seconds or 1)
         if progress >= 1:
             break
@@ -112,7 +114,7 @@ def train(
             _save(checkpoint, _state(model, average, steppers, scale, sampler, generator, history, step, elapsed))
             if on_save is not None:
                 on_save(average, progress)
-            saved_at = time.monotonic()
+            saved_at = began_at = time.monotonic()
     _save(checkpoint, _state(model, average, steppers, scale, sampler, generator, history, step, elapsed))
     return average, history
 
