@@ -168,6 +168,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         metavar="EXPR",
         help='only masks for which this holds, such as "area > 5000 and score >= 0.3"',
     )
+    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
     add("--output", metavar="FILE", help="hits with their RLE, as .parquet or .jsonl")
     add("--gallery", metavar="FILE", help="pictures of the hits and the photographs, as .html or .png")
 
@@ -177,7 +178,7 @@ def _search(arguments: dict[str, Any]) -> tuple[Summary, int]:
     import time
 
     from fastsam_batch.corpus.read import Corpus
-    from fastsam_batch.search.find import find_masks
+    from fastsam_batch.search.find import corpus_encoder, find_masks
     from fastsam_batch.search.gallery import check_gallery_name, write_gallery
     from fastsam_batch.search.write import check_hits_name, write_hits
 
@@ -194,6 +195,7 @@ def _search(arguments: dict[str, Any]) -> tuple[Summary, int]:
         top_k=arguments["top_k"],
         min_score=arguments["min_score"],
         where=arguments["where"],
+        encode=corpus_encoder(corpus, arguments["embedder"]),
     )
     if arguments["output"]:
         write_hits(arguments["output"], hits)

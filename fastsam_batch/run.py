@@ -111,8 +111,14 @@ def _run(
     own = not ray.is_initialized()
     if own:
         level = logging.INFO if options.verbose else logging.ERROR
+        if not options.verbose:
+            # Ray's core reports, as an error, that Ray Data's own actors take arguments (ray#53727).
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         logging.getLogger("ray.data").setLevel(level)
-        ray.init(logging_level=level, log_to_driver=options.verbose, include_dashboard=None)
+        # A cluster is joined when RAY_ADDRESS names it, as in a submitted job. Left to itself, Ray would try the
+        # last cluster this machine ever ran, for minutes if it is gone.
+        address = os.environ.get("RAY_ADDRESS", "local")
+        ray.init(address, logging_level=level, log_to_driver=options.verbose)
     try:
         resources = divide(options, ray.cluster_resources())
         job = pipeline.Job(

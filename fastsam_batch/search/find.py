@@ -34,7 +34,7 @@ def find_masks(
     """
     texts = list(dict.fromkeys(texts))
     if encode is None:
-        encode = _corpus_encoder(corpus)
+        encode = corpus_encoder(corpus)
     hits = scan(corpus, text_vectors(texts, encode, templates), top_k, min_score, where)
     return _with_masks(corpus, texts, hits)
 
@@ -48,14 +48,25 @@ def hits_schema() -> pa.Schema:
     return pa.schema([*(pa.field(*each, nullable=False) for each in ours), *stored, uri])
 
 
-def _corpus_encoder(corpus: Corpus) -> EncodeTexts:
+def corpus_encoder(corpus: Corpus, name: str | None = None) -> EncodeTexts:
+    """The text encoder of the corpus's embeddings, loaded from where corpus.json says or from `name`.
+
+    Raises InputError where the corpus has no embeddings, or the weights found are not those it was made with.
+    """
     embedder = corpus.info["models"]["embedder"]
     if embedder is None:
         raise InputError(f"the corpus {corpus.uri} has no embeddings to search; segment again with an embedder")
     # A text encoder costs seconds to load and brings PyTorch: only searches without their own pay for it.
     from fastsam_batch.models.embedder import Embedder
 
-    return Embedder(embedder.get("text_encoder", embedder["name"])).encode_texts
+    name = name or embedder.get("text_encoder", embedder["name"])
+    loaded = Embedder(name)
+    if sorted(loaded.files.sha256().values()) != sorted(embedder["sha256"].values()):
+        raise InputError(
+            f"--embedder {name}: its weights are not those the corpus {corpus.uri} was embedded with "
+            f"({embedder['name']}); name a copy of those"
+        )
+    return loaded.encode_texts
 
 
 def _with_masks(corpus: Corpus, texts: Sequence[str], hits: Sequence[Sequence[Hit]]) -> pa.Table:
