@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | bench | clean
+# make setup | demo | test | lint | format | bench | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,6 +39,11 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The figures in the README: both sides in one run, results by machine in benchmarks/results/.
+bench: setup
+	$(BIN)/python benchmarks/mask_stage.py | tee benchmarks/results/mask_stage-$$(uname -m)-$$(nproc)cpu.json
+	$(BIN)/python benchmarks/ray_share.py | tee benchmarks/results/ray_share-$$(uname -m)-$$(nproc)cpu.json
 
 clean:
 	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
