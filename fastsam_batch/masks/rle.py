@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 _GROUP_BITS = 5
 _MAX_GROUPS = 7  # 35 bits: any difference of two 32-bit counts
+_SIGNED = (np.arange(32, dtype=np.int64) ^ 16) - 16  # five bits as a signed number
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,18 @@ def pack_counts(counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[s
 
 def unpack_counts(text: str) -> NDArray[np.int64]:
     """Run lengths int64 [k] of a COCO string. Raises ValueError for a string that is not one."""
-    codes = np.frombuffer(text.encode(), np.uint8).astype(np.int64) - 48
-    if len(codes) == 0 or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
+    codes = np.frombuffer(text.encode(), np.uint8) - np.uint8(48)
+    if len(codes) == 0 or codes.max() > 63 or codes[-1] & 32:
         raise ValueError("not a COCO run-length string")
-    last = (codes & 32) == 0
-    ends = np.flatnonzero(last) + 1
-    starts = np.concatenate([[0], ends[:-1]])
-    if int((ends - starts).max()) > _MAX_GROUPS:
+    ends = np.flatnonzero(codes < 32)
+    widths = np.diff(ends, prepend=-1)
+    if int(widths.max()) > _MAX_GROUPS:
         raise ValueError("not a COCO run-length string: a count is too long")
-    digit = np.arange(len(codes)) - np.repeat(starts, ends - starts)
-    values = np.add.reduceat((codes & 31) << (_GROUP_BITS * digit), starts)
-    negative = (codes[ends - 1] & 16) != 0
-    values[negative] -= np.int64(1) << (_GROUP_BITS * (ends - starts)[negative])
+    # From the highest group, which holds the sign, down; few counts need a second one.
+    values = _SIGNED[codes[ends]]
+    for width in range(1, int(widths.max())):
+        wider = np.flatnonzero(widths > width)
+        values[wider] = (values[wider] << _GROUP_BITS) | (codes[ends[wider] - width] & 31)
     # From the fourth on, each count adds to the one two before it: two interleaved running sums.
     values[1::2] = np.cumsum(values[1::2])
     values[2::2] = np.cumsum(values[2::2])
