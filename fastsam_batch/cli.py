@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import fastsam_batch
+from fastsam_batch.cli_select import select, select_options
 from fastsam_batch.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments: dict[str, Any]) -> int:
+    _quiet_libraries()
     try:
         summary, code = command(arguments)
     except InputError as error:
@@ -116,7 +118,6 @@ def _segment(arguments: dict[str, Any]) -> tuple[Summary, int]:
     from fastsam_batch.config import segment_options
 
     options = segment_options(arguments)
-    _quiet_libraries()
     from fastsam_batch.run import segment_corpus
 
     summary = segment_corpus(options, _show_progress)
@@ -174,7 +175,6 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _search(arguments: dict[str, Any]) -> tuple[Summary, int]:
-    _quiet_libraries()
     import time
 
     from fastsam_batch.corpus.read import Corpus
@@ -250,5 +250,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Calla
         _segment,
     ),
     "search": ("Find the masks of a corpus that look like a text.", _search_options, _search),
+    "select": ("Select masks of one image by points, boxes or a text, without a model.", select_options, select),
     "verify": ("Check every receipt, file, digest, count and row of a corpus.", _verify_options, _verify),
 }

@@ -70,7 +70,7 @@ def unpack_counts(text: str) -> NDArray[np.int64]:
     if int(widths.max()) > _MAX_GROUPS:
         raise ValueError("not a COCO run-length string: a count is too long")
     # From the highest group, which holds the sign, down; few counts need a second one.
-    values = _SIGNED[codes[ends]]
+    values: NDArray[np.int64] = _SIGNED[codes[ends]]
     for width in range(1, int(widths.max())):
         wider = np.flatnonzero(widths > width)
         values[wider] = (values[wider] << _GROUP_BITS) | (codes[ends[wider] - width] & 31)

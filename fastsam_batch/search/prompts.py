@@ -1,0 +1,166 @@
+"""Prompts on one image of a corpus: points, boxes and texts to a selection of its stored masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastsam_batch import storage
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.errors import InputError
+from fastsam_batch.masks.rle import Rle
+from fastsam_batch.masks.runs import rle_of
+from fastsam_batch.masks.select import Box, ImageMasks, Point, select
+from fastsam_batch.masks.smooth import smooth
+from fastsam_batch.search.find import find_masks
+from fastsam_batch.search.query import EncodeTexts
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What to select: points (x, y) and boxes (x1, y1, x2, y2) in pixels of the image, and texts.
+
+    `smallest`: a foreground point selects the smallest mask around it only. `top_k` and `min_score`: masks a
+    text at most, and the least cosine. `smooth_radius`: the union opened and closed by a disc, in pixels.
+    """
+
+    foreground: Sequence[Point] = ()
+    background: Sequence[Point] = ()
+    boxes: Sequence[Box] = ()
+    texts: Sequence[str] = ()
+    smallest: bool = False
+    top_k: int = 1
+    min_score: float | None = None
+    smooth_radius: int = 0
+
+
+@dataclass(frozen=True)
+class BoxAnswer:
+    """The mask that answers a box best, None where no mask has a pixel in it."""
+
+    box: Box
+    mask_index: int | None
+    iou: float
+
+
+@dataclass(frozen=True)
+class TextAnswer:
+    """A mask that a text selects, with their cosine."""
+
+    text: str
+    mask_index: int
+    similarity: float
+
+
+@dataclass(frozen=True)
+class ImageSelection:
+    """Masks of one image: `mask_indices` (ascending) were added to the union, `rle` is what is left of it.
+
+    `image` is the image's row of the corpus, `area` the union's pixels.
+    """
+
+    image: dict[str, Any]
+    mask_indices: list[int]
+    rle: Rle
+    area: int
+    boxes: list[BoxAnswer]
+    texts: list[TextAnswer] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that select_masks writes."""
+        return {
+            "image_id": self.image["image_id"],
+            "size": list(self.rle.size),
+            "mask_indices": self.mask_indices,
+            "rle": self.rle.to_coco(),
+            "boxes": [
+                {"box": list(answer.box), "mask_index": answer.mask_index, "iou": answer.iou} for answer in self.boxes
+            ],
+        }
+
+
+def select_in_image(
+    corpus: Corpus, image_id: str, prompts: Prompts, encode: EncodeTexts | None = None
+) -> ImageSelection:
+    """Apply prompts to an image's stored masks, by the rule of `masks.select.select`; texts choose masks.
+
+    `encode` is as in `find_masks`, and only texts need it. Raises InputError for an unknown or a failed image,
+    a point or box outside it, nothing that selects, or a mask that cannot be read.
+    """
+    if not (prompts.foreground or prompts.boxes or prompts.texts):
+        raise InputError("there is nothing to select by; name a --point, a --box or a --text")
+    if prompts.smooth_radius < 0:
+        raise InputError(f"--smooth {prompts.smooth_radius}: a radius in pixels cannot be negative")
+    row, table = corpus.image(image_id)
+    if row["status"] != "ok":
+        raise InputError(f"the image {image_id!r} has no masks, for it failed ({row['error_kind']}); choose another")
+    texts = _by_text(corpus, row, prompts, encode)
+    indices = table["mask_index"].to_pylist()
+    size = row["height"], row["width"]
+    try:
+        found = select(
+            _image_masks(table, size),
+            foreground=prompts.foreground,
+            background=prompts.background,
+            boxes=prompts.boxes,
+            chosen=[indices.index(answer.mask_index) for answer in texts],
+            smallest=prompts.smallest,
+        )
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(
+            f"a mask of {image_id!r} in {storage.redact(corpus.uri)} is broken ({error}); verify_corpus names it"
+        ) from error
+    union = smooth(found.union, size, prompts.smooth_radius)
+    return ImageSelection(
+        row,
+        [indices[mask] for mask in found.masks],
+        rle_of(union, size),
+        union.area,
+        [BoxAnswer(each.box, None if each.mask is None else indices[each.mask], each.iou) for each in found.boxes],
+        texts,
+    )
+
+
+def parse_points(texts: Iterable[str], option: str) -> list[Point]:
+    """Points of their texts `x,y`. Raises InputError for another form, naming the option."""
+    return [(x, y) for x, y in (_numbers(text, 2, option, "x,y") for text in texts)]
+
+
+def parse_boxes(texts: Iterable[str], option: str) -> list[Box]:
+    """Boxes of their texts `x1,y1,x2,y2`. Raises InputError for another form, naming the option."""
+    return [(a, b, c, d) for a, b, c, d in (_numbers(text, 4, option, "x1,y1,x2,y2") for text in texts)]
+
+
+def _numbers(text: str, count: int, option: str, form: str) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count or not all(map(math.isfinite, values)):
+        raise InputError(f"{option} {text}: write {form}, {count} numbers in pixels of the image")
+    return [int(value) if value.is_integer() else value for value in values]
+
+
+def _by_text(corpus: Corpus, row: dict[str, Any], prompts: Prompts, encode: EncodeTexts | None) -> list[TextAnswer]:
+    if not prompts.texts:
+        return []
+    where = (pc.field("unit_id") == row["unit_id"]) & (pc.field("image_id") == row["image_id"])
+    hits = find_masks(
+        corpus, prompts.texts, top_k=prompts.top_k, min_score=prompts.min_score, where=where, encode=encode
+    )
+    columns = zip(*(hits[name].to_pylist() for name in ("text", "mask_index", "similarity")), strict=True)
+    return [TextAnswer(*answer) for answer in columns]
+
+
+def _image_masks(table: pa.Table, size_hw: tuple[int, int]) -> ImageMasks:
+    boxes = np.asarray(table["bbox"].to_pylist(), np.float32).reshape(-1, 4)
+    counts = pc.struct_field(table["rle"], "counts").to_pylist()
+    return ImageMasks(size_hw, counts, np.asarray(table["area"].to_pylist(), np.int64), boxes)

@@ -1,0 +1,117 @@
+"""A selection as a file: JSON with the union's RLE, or the photograph with the union lit."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fastsam_batch import storage
+from fastsam_batch.errors import InputError
+from fastsam_batch.images import ImageError
+from fastsam_batch.masks.draw import RGB, BoxedMask, View, spotlight
+from fastsam_batch.masks.rle import foreground_runs, tight_box
+from fastsam_batch.search.cards import ACCENT, ReadPixels
+from fastsam_batch.search.gallery import read_pixels
+from fastsam_batch.search.prompts import ImageSelection, Prompts
+
+FORMATS = (".json", ".png")
+_LONG_SIDE = 1600
+_ENLARGED_AT_MOST = 2.0
+_FOREGROUND: RGB = (32, 190, 90)
+_BACKGROUND: RGB = (225, 40, 50)
+_BOX: RGB = (255, 204, 0)
+_CASING: RGB = (255, 255, 255)
+_INK: RGB = (16, 18, 24)
+
+
+def write_selection(uri: str, selection: ImageSelection, prompts: Prompts, read: ReadPixels = read_pixels) -> None:
+    """Write a selection whole or not at all, as the name's ending says: `.json` or `.png`.
+
+    The picture is the photograph, read anew from its `uri`, with the union lit and the prompts drawn.
+    Raises InputError for another ending, a photograph that is gone or changed, a place that cannot be written.
+    """
+    check_selection_name(uri)
+    fs, path = storage.filesystem(uri)
+    if path.lower().endswith(".json"):
+        data = f"{json.dumps(selection.to_json(), ensure_ascii=False)}\n".encode()
+    else:
+        sink = io.BytesIO()
+        selection_picture(selection, prompts, read).save(sink, "PNG")
+        data = sink.getvalue()
+    try:
+        storage.write_atomic(fs, path, data)
+    except OSError as error:
+        raise InputError(f"cannot write {storage.redact(uri)}: {error.strerror or error}") from error
+
+
+def check_selection_name(uri: str) -> None:
+    """Raise InputError unless `write_selection` knows the format by the name; worth asking before selecting."""
+    if not uri.lower().endswith(FORMATS):
+        raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .json or .png")
+
+
+def selection_picture(selection: ImageSelection, prompts: Prompts, read: ReadPixels = read_pixels) -> Image.Image:
+    """The photograph with the union lit, foreground points (+), background points (-) and numbered boxes.
+
+    RGB, 1600 pixels on its long side, but no more than twice its own size. Raises InputError for a photograph
+    that cannot be read or is no longer the one that was segmented.
+    """
+    height, width = selection.rle.size
+    row = selection.image
+    try:
+        pixels = read(row["uri"])
+    except (OSError, ImageError, InputError) as error:
+        raise InputError(
+            f"cannot show the photograph of {row['image_id']!r}, {storage.redact(row['uri'])} ({error}); "
+            "write .json instead, or put it back"
+        ) from error
+    if pixels.shape[:2] != (height, width):
+        raise InputError(
+            f"the photograph of {row['image_id']!r} has changed since it was segmented: it is "
+            f"{pixels.shape[1]} x {pixels.shape[0]} pixels and was {width} x {height}; write .json instead"
+        )
+    scale = min(_LONG_SIDE / max(height, width), _ENLARGED_AT_MOST)
+    view = View((0, 0, width, height), (max(round(width * scale), 1), max(round(height * scale), 1)))
+    starts, ends = foreground_runs(selection.rle)
+    box = tight_box(starts, ends, height) if selection.area else (0, 0, 0, 0)
+    picture = Image.fromarray(spotlight(pixels, BoxedMask(selection.rle, box), view, ACCENT))
+    _draw_prompts(picture, prompts, np.asarray(view.scale_xy))
+    return picture
+
+
+def _draw_prompts(picture: Image.Image, prompts: Prompts, scale_xy: np.ndarray) -> None:
+    draw = ImageDraw.Draw(picture)
+    for number, box in enumerate(prompts.boxes, start=1):
+        corners = np.clip(np.asarray(box).reshape(2, 2) * scale_xy, 0, np.asarray(picture.size) - 1)
+        left, top, right, bottom = corners.reshape(-1).tolist()
+        draw.rectangle((left, top, right, bottom), outline=_INK, width=5)
+        if right - left > 4 and bottom - top > 4:
+            draw.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=_BOX, width=3)
+        if len(prompts.boxes) > 1:
+            _label(draw, (left, top), str(number))
+    for points, colour, foreground in (
+        (prompts.foreground, _FOREGROUND, True),
+        (prompts.background, _BACKGROUND, False),
+    ):
+        for point in points:
+            x, y = ((np.floor(point) + 0.5) * scale_xy).tolist()
+            draw.ellipse(_square(x, y, 11), fill=_CASING, outline=_INK)
+            draw.ellipse(_square(x, y, 8), fill=colour)
+            draw.line((x - 5, y, x + 5, y), fill=_CASING, width=3)
+            if foreground:
+                draw.line((x, y - 5, x, y + 5), fill=_CASING, width=3)
+
+
+def _label(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str) -> None:
+    font = ImageFont.load_default(18)
+    x, y = corner
+    draw.rectangle((x, y, x + math.ceil(draw.textlength(text, font)) + 12, y + 26), fill=_BOX)
+    draw.text((x + 6, y + 2), text, font=font, fill=_INK)
+
+
+def _square(x: float, y: float, radius: float) -> tuple[float, float, float, float]:
+    return x - radius, y - radius, x + radius, y + radius
