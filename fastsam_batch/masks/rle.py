@@ -66,17 +66,19 @@ def unpack_counts(text: str) -> NDArray[np.int64]:
     if len(codes) == 0 or codes.max() > 63 or codes[-1] & 32:
         raise ValueError("not a COCO run-length string")
     ends = np.flatnonzero(codes < 32)
-    widths = np.diff(ends, prepend=-1)
-    if int(widths.max()) > _MAX_GROUPS:
+    widths = ends + 1
+    widths[1:] -= ends[:-1] + 1
+    widest = int(widths.max())
+    if widest > _MAX_GROUPS:
         raise ValueError("not a COCO run-length string: a count is too long")
     # From the highest group, which holds the sign, down; few counts need a second one.
     values: NDArray[np.int64] = _SIGNED[codes[ends]]
-    for width in range(1, int(widths.max())):
+    for width in range(1, widest):
         wider = np.flatnonzero(widths > width)
         values[wider] = (values[wider] << _GROUP_BITS) | (codes[ends[wider] - width] & 31)
     # From the fourth on, each count adds to the one two before it: two interleaved running sums.
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
+    np.cumsum(values[1::2], out=values[1::2])
+    np.cumsum(values[2::2], out=values[2::2])
     if values.min() < 0:
         raise ValueError("not a COCO run-length string: a count is negative")
     return values

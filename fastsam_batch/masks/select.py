@@ -55,11 +55,20 @@ class ImageMasks:
 
     def at(self, point: Point) -> list[int]:
         """The masks that contain a point's pixel, by area from the largest. Raises InputError outside the image."""
+        position, near = self._near(point)
+        return [mask for mask in near if self.runs(mask).contains(position)]
+
+    def smallest_at(self, point: Point) -> list[int]:
+        """The last of `at`, if any, without parsing the masks before it."""
+        position, near = self._near(point)
+        return next(([mask] for mask in reversed(near) if self.runs(mask).contains(position)), [])
+
+    def _near(self, point: Point) -> tuple[int, list[int]]:
+        """A point's position, and the masks whose boxes hold it, by area from the largest."""
         x, y = _pixel(point, self.size_hw)
         left, top, right, bottom = self.boxes_xyxy.T
         near = np.flatnonzero((left <= x) & (x < right) & (top <= y) & (y < bottom))
-        position = x * self.size_hw[0] + y
-        return self.by_area(mask for mask in near.tolist() if self.runs(mask).contains(position))
+        return x * self.size_hw[0] + y, self.by_area(near.tolist())
 
     def by_area(self, masks: Iterable[int]) -> list[int]:
         """Masks from the largest; of equal ones the first stored first."""
@@ -106,8 +115,7 @@ def select(
     matches = [match_box(masks, box) for box in boxes]
     wanted = set(chosen) | {match.mask for match in matches if match.mask is not None}
     for point in foreground:
-        around = masks.at(point)
-        wanted.update(around[-1:] if smallest else around)
+        wanted.update(masks.smallest_at(point) if smallest else masks.at(point))
     cleared = {mask for point in background for mask in masks.at(point)}
 
     pixels = masks.size_hw[0] * masks.size_hw[1]
