@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,7 @@ def _segment(arguments: dict[str, Any]) -> tuple[Summary, int]:
     options = segment_options(arguments)
     from fastsam_batch.run import segment_corpus
 
-    summary = segment_corpus(options, _show_progress)
+    summary = segment_corpus(options, _ProgressLine().show)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     _print_segment_summary(summary, options.output)
@@ -128,13 +129,22 @@ def _segment(arguments: dict[str, Any]) -> tuple[Summary, int]:
     return summary, TOO_MANY_FAILED if too_many else DONE
 
 
-def _show_progress(progress: Progress) -> None:
-    line = (
-        f"{progress.units} units · {progress.images:,} images · {progress.masks:,} masks · "
-        f"{progress.failed:,} failed · {progress.images_per_second:.1f} images/s"
-    )
-    end = "" if sys.stderr.isatty() else "\n"
-    print(f"\r{line}" if not end else line, end=end, file=sys.stderr, flush=True)
+class _ProgressLine:
+    """One line, rewritten on a terminal; in a log, a line now and then."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._next = 0.0
+
+    def show(self, progress: Progress) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + (0.2 if self._terminal else 10)
+        line = (
+            f"{progress.units} units · {progress.images:,} images · {progress.masks:,} masks · "
+            f"{progress.failed:,} failed · {progress.images_per_second:.1f} images/s"
+        )
+        print(f"\r{line}" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr, flush=True)
 
 
 def _print_segment_summary(summary: Summary, output: str) -> None:
@@ -175,8 +185,6 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _search(arguments: dict[str, Any]) -> tuple[Summary, int]:
-    import time
-
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.search.find import corpus_encoder, find_masks
     from fastsam_batch.search.gallery import check_gallery_name, write_gallery

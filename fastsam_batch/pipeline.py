@@ -37,14 +37,12 @@ class Job:
 
 def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[dict[str, Any]]:
     """Process the pending rows of the plan; yields each unit's receipt as it is committed."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.retried_map_errors = True  # a store that fails for a moment must not end the job
-    context.max_map_retries = RETRIES
-
     items = [{"value": pickle.dumps(row)} for row in rows]
     units = ray.data.from_items(items, override_num_blocks=min(len(items), resources.max_blocks))
+    units.context.enable_progress_bars = False
+    units.context.print_on_execution_start = False
+    units.context.retried_map_errors = True  # a store that fails for a moment must not end the job
+    units.context.max_map_retries = RETRIES
     units = units.map_batches(fetch, fn_args=[job], batch_size=1, batch_format="pyarrow", num_cpus=resources.fetch_cpus)
     units = units.map_batches(
         SegmentUnits,

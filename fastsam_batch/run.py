@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastsam_batch.config import RESULT_OPTIONS, SegmentOptions
-from fastsam_batch.corpus.info import CorpusInfo, claim, describe
+from fastsam_batch.corpus.info import CorpusInfo, admit, describe, write_info
 from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, write_plan
 from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.segmenter import Segmenter
@@ -48,12 +48,12 @@ def segment_corpus(
         id_column=options.id_column,
     )
     info, segmenter, embedder = _describe(options)
-    info = claim(options.output, info)
-    rows = _plan(options, source)
+    there = admit(options.output, info)
+    rows = _plan(options, source, info if there is None else None)
     left, skipped = pending(options.output, rows)
     tally = _Tally(skipped)
     if left:
-        _run(options, info, source, segmenter, embedder, left, tally, report)
+        _run(options, there or info, source, segmenter, embedder, left, tally, report)
     return tally.summary(time.perf_counter() - began)
 
 
@@ -79,14 +79,18 @@ def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict
     return info, arguments, {"name": options.embedder} if embedder else None
 
 
-def _plan(options: SegmentOptions, source: Source) -> list[PlanRow]:
-    """The stored plan, with what is new in the input added to it."""
+def _plan(options: SegmentOptions, source: Source, info: CorpusInfo | None) -> list[PlanRow]:
+    """The stored plan, with what is new in the input added to it; a new corpus begins with `info`, once its
+    input has been planned.
+    """
     rows, files = read_plans(options.output)
     limit = options.limit
     if limit is not None:
         held = images_planned(rows)
         limit = 0 if held is None else max(limit - held, 0)
     new = [] if limit == 0 else list(source.plan(planned(rows), options.unit_size, limit))
+    if info is not None:
+        write_info(options.output, info)
     if new:
         write_plan(options.output, files + 1, new)
     return rows + new

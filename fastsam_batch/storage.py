@@ -40,7 +40,7 @@ def redact(uri: str) -> str:
 
 def join(uri: str, *parts: str) -> str:
     """`uri` with `parts` behind it, one slash between each."""
-    return "/".join([uri.rstrip("/") or "/", *(part.strip("/") for part in parts)])
+    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
 
 
 def is_local(fs: AbstractFileSystem) -> bool:

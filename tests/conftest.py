@@ -1,10 +1,13 @@
-"""One local Ray for the tests that drive the job in this process."""
+"""One local Ray for the tests that drive the job in this process, and a corpus for those that read one."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
+from corpus.made_corpus import MadeCorpus, make_corpus
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -17,3 +20,18 @@ def local_ray():
     context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield context
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeCorpus:
+    """Three units on disk, as `made_corpus` writes them; not to be changed."""
+    folder = tmp_path_factory.mktemp("made")
+    return make_corpus(str(folder / "corpus"), folder)
+
+
+@pytest.fixture
+def made(made_once: MadeCorpus, tmp_path: Path) -> MadeCorpus:
+    """A copy of the three units, to be read or broken."""
+    uri = str(tmp_path / "corpus")
+    shutil.copytree(made_once.uri, uri)
+    return MadeCorpus(uri, made_once.masks, made_once.images)

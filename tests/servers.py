@@ -45,8 +45,7 @@ def stop_group(process):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signum)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(15)
-            continue
+            process.wait(5)
 
 
 @contextlib.contextmanager

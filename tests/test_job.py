@@ -323,6 +323,14 @@ def test_bad_images_are_rows_and_odd_ones_are_segmented(local_ray, tmp_path):
     assert verify_corpus(str(tmp_path / "corpus")).ok
 
 
+def test_an_input_that_cannot_be_planned_leaves_no_corpus_behind(tmp_path):
+    pq.write_table(pa.table({"picture": [b"x"]}), tmp_path / "images.parquet")
+    code, _, err = finish(job("--input", tmp_path / "images.parquet", "--output", tmp_path / "corpus"))
+    assert code == 2
+    assert "images.parquet" in err and "picture" in err
+    assert not (tmp_path / "corpus").exists()
+
+
 def test_too_many_failures_exit_3(tmp_path):
     folder = tmp_path / "photos"
     write_photographs(folder, ["coffee"])

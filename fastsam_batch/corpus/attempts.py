@@ -16,7 +16,7 @@ def begin_attempt(corpus_uri: str, unit_id: str) -> int:
     """Record that a unit begins; which attempt at it this is, from 1."""
     fs, root = filesystem(corpus_uri)
     folder = join(root, ATTEMPTS_FOLDER, unit_id)
-    fs.invalidate_cache(folder)
+    fs.invalidate_cache()  # other processes write here
     before = len(fs.ls(folder, detail=False)) if fs.isdir(folder) else 0
     write_atomic(fs, join(folder, str(before + 1)), b"begun\n")
     return before + 1
@@ -26,5 +26,6 @@ def end_attempts(corpus_uri: str, unit_id: str) -> None:
     """Forget a unit's attempts: it is committed."""
     fs, root = filesystem(corpus_uri)
     folder = join(root, ATTEMPTS_FOLDER, unit_id)
+    fs.invalidate_cache()
     if fs.isdir(folder):
         fs.rm(folder, recursive=True)

@@ -50,7 +50,7 @@ def read_info(corpus_uri: str) -> CorpusInfo | None:
     path = join(root, CORPUS_FILE)
     try:
         data = fs.cat_file(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         loaded = json.loads(data)
@@ -67,17 +67,26 @@ def read_info(corpus_uri: str) -> CorpusInfo | None:
     )
 
 
-def claim(corpus_uri: str, info: CorpusInfo) -> CorpusInfo:
-    """Make corpus.json, or return the one that is there if this run may add to it.
+def write_info(corpus_uri: str, info: CorpusInfo) -> None:
+    """Make corpus.json. Raises InputError where the output cannot be written."""
+    fs, root = filesystem(corpus_uri)
+    try:
+        write_atomic(fs, join(root, CORPUS_FILE), json.dumps(asdict(info), indent=1).encode())
+    except OSError as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"--output {redact(corpus_uri)}: cannot be written ({reason}); name another place") from error
+
+
+def admit(corpus_uri: str, info: CorpusInfo) -> CorpusInfo | None:
+    """The description of the corpus that is there, if a run as described by `info` may add to it; None where
+    there is none.
 
     Raises InputError, with every difference, where the corpus was made from another input, with other
     options or with other weights.
     """
     there = read_info(corpus_uri)
     if there is None:
-        fs, root = filesystem(corpus_uri)
-        write_atomic(fs, join(root, CORPUS_FILE), json.dumps(asdict(info), indent=1).encode())
-        return info
+        return None
     differences = _differences(there, info)
     if differences:
         raise InputError(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fastsam_batch.corpus.info import claim, describe, read_info
+from fastsam_batch.corpus.info import admit, describe, read_info, write_info
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns, UnitResult, images_table, masks_table
 from fastsam_batch.corpus.schema import contract, images_schema, masks_schema
 from fastsam_batch.corpus.write import commit_unit
@@ -57,7 +57,9 @@ def unit():
 
 @pytest.fixture
 def corpus(tmp_path):
-    info = claim(str(tmp_path), describe("/x", {"conf": 0.4}, MODELS, DIM))
+    info = describe("/x", {"conf": 0.4}, MODELS, DIM)
+    assert admit(str(tmp_path), info) is None
+    write_info(str(tmp_path), info)
     return tmp_path, info, commit_unit(str(tmp_path), info, unit())
 
 
@@ -124,7 +126,7 @@ def test_a_corpus_without_embedder_has_null_embeddings():
 
 def test_the_same_description_may_go_on(corpus):
     root, info, _ = corpus
-    assert claim(str(root), describe("/x", {"conf": 0.4}, MODELS, DIM)) == info == read_info(str(root))
+    assert admit(str(root), describe("/x", {"conf": 0.4}, MODELS, DIM)) == info == read_info(str(root))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_another_fingerprint_is_refused_with_the_difference(corpus, input_uri, o
     root, *_ = corpus
     models = {**MODELS, "segmenter": {**MODELS["segmenter"], "sha256": {"s": digest * 64}}}
     with pytest.raises(InputError, match=message):
-        claim(str(root), describe(input_uri, options, models, DIM))
+        admit(str(root), describe(input_uri, options, models, DIM))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"schema_version": 1}'])
@@ -153,6 +155,13 @@ def test_a_newer_corpus_is_refused(tmp_path):
     (tmp_path / "corpus.json").write_text('{"schema_version": 2}')
     with pytest.raises(InputError, match="schema version 2, this program writes 1"):
         read_info(str(tmp_path))
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert read_info(str(tmp_path / "file" / "corpus")) is None
+    with pytest.raises(InputError, match="file/corpus: cannot be written"):
+        write_info(str(tmp_path / "file" / "corpus"), describe("/x", {}, MODELS, DIM))
 
 
 def test_credentials_in_the_input_are_not_stored():

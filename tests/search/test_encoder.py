@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from fastsam_batch.corpus.info import claim, describe
+from fastsam_batch.corpus.info import describe, write_info
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
@@ -27,7 +27,7 @@ def builtin():
 def corpus(tmp_path, builtin):
     embedder = {"name": "builtin", "sha256": builtin.files.sha256(), "licence": "x", "text_encoder": "builtin"}
     models = {"segmenter": {"name": "builtin", "sha256": {"a": "0" * 64}, "licence": "x"}, "embedder": embedder}
-    claim(str(tmp_path / "corpus"), describe("/x", {}, models, builtin.dim))
+    write_info(str(tmp_path / "corpus"), describe("/x", {}, models, builtin.dim))
     return Corpus.open(str(tmp_path / "corpus"))
 
 

@@ -8,7 +8,16 @@ from torch.nn.functional import cross_entropy, log_softmax
 from training.clip.batches import Batch
 from training.clip.text import TextBank
 
-WEIGHTS = {"bank": 1.0, "coco": 0.5, "images": 0.5, "captions": 0.5, "nouns": 0.7, "found": 0.5, "cosine": 0.3}
+WEIGHTS = {
+    "bank": 1.0,
+    "coco": 0.5,
+    "images": 0.7,
+    "noun images": 0.2,
+    "captions": 0.5,
+    "nouns": 0.7,
+    "found": 0.5,
+    "cosine": 0.3,
+}
 OTHER_CAPTIONS = 512
 UNNAMED = 0.05  # how likely a found mask is none of its captions' nouns, at least
 
@@ -33,7 +42,6 @@ def losses(
         targets = bank.soft[names[named]]
         out["bank"] = -(targets * log_shares[named]).sum(1).mean()
         out["cosine"] = (1 - (vectors[named] * bank.vectors[names[named]]).sum(1)).mean()
-        out["images"] = _to_images(logits, names, torch.from_numpy(batch.background).to(device), bank)
     coco = torch.from_numpy(batch.coco).to(device)
     background = torch.from_numpy(batch.background).to(device)
     if coco.any():
@@ -44,6 +52,8 @@ def losses(
     allowed = torch.zeros_like(logits, dtype=torch.bool)
     for row, nouns in enumerate(batch.nouns):
         allowed[row, torch.from_numpy(nouns).to(device)] = True
+    if named.any():
+        out["images"], out["noun images"] = _to_images(logits, names, allowed, bank)
     with_nouns = allowed.any(1)
     found = torch.from_numpy(batch.found).to(device) & with_nouns
     whole = with_nouns & ~found
@@ -60,18 +70,31 @@ def losses(
     return out
 
 
-def _to_images(logits: torch.Tensor, names: torch.Tensor, background: torch.Tensor, bank: TextBank) -> torch.Tensor:
-    """From each name in the batch: its crops against those of names unlike it and background."""
-    rows = (names >= 0) | background
-    present = names[names >= 0].unique()
-    scores = logits[rows][:, present].T
-    of_rows = names[rows]
-    positive = present[:, None] == of_rows[None, :]
-    alike = torch.zeros_like(positive)
-    alike[:, of_rows >= 0] = bank.near[present][:, of_rows[of_rows >= 0]]
-    scores = scores.masked_fill(alike & ~positive, float("-inf"))
-    log_shares = log_softmax(scores, 1).masked_fill(~positive, 0)
-    return -(log_shares.sum(1) / positive.sum(1)).mean()
+def _to_images(
+    logits: torch.Tensor, names: torch.Tensor, allowed: torch.Tensor, bank: TextBank
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """From a name to its crops among all of the batch, for the labels' names and for the captions' nouns.
+
+    `allowed` bool [n, names] has the nouns of crops without a label. Left out beside a name's own are crops of
+    names near it and of photographs whose captions may mean it; what else there is, background too, is not it.
+    A noun of a caption is in some of the photograph's crops, so theirs count together.
+    """
+    named = names >= 0
+    labels = torch.zeros_like(allowed)
+    labels[named, names[named]] = True
+    alike = (labels.float() @ bank.near.float() + allowed.float() @ bank.maybe.float()) > 0
+    scores = logits.T
+
+    present = labels.any(0)
+    positive = labels.T[present]
+    log_shares = log_softmax(scores[present].masked_fill(alike.T[present] & ~positive, float("-inf")), 1)
+    of_labels = -(log_shares.masked_fill(~positive, 0).sum(1) / positive.sum(1)).mean()
+
+    present = allowed.any(0)
+    positive = (allowed | labels).T[present]
+    every = scores[present].masked_fill(alike.T[present] & ~positive, float("-inf")).logsumexp(1)
+    some = scores[present].masked_fill(~positive, float("-inf")).logsumexp(1)
+    return of_labels, (every - some).mean() if present.any() else of_labels.new_zeros(())
 
 
 def _to_captions(

@@ -18,13 +18,15 @@ class TextBank:
     """Vectors of every name, float32 [names, dim], and of every caption, float32 [captions, dim].
 
     `soft` float32 [names, names]: a row is the target distribution of its name; `near` bool [names, names]:
-    names too alike to be each other's negatives. `coco` int64 [80]: where the COCO names are.
+    names too alike to be each other's negatives, and `maybe` those that a thing of the one may well be called,
+    so that a caption with the one says nothing against the other. `coco` int64 [80]: where the COCO names are.
     """
 
     names: list[str]
     vectors: torch.Tensor
     soft: torch.Tensor
     near: torch.Tensor
+    maybe: torch.Tensor
     coco: torch.Tensor
     captions: torch.Tensor
 
@@ -42,8 +44,8 @@ def text_bank(model: torch.nn.Module, rows: list[Row], coco_names: list[str]) ->
     vectors = encode_texts(model, names)
     captions = [caption for row in rows for caption in row.captions]
     alike = vectors @ vectors.T
-    near = alike > 0.55
+    near, maybe = alike > 0.55, alike > 0.34
     soft = torch.softmax((alike - 2 * torch.eye(len(names), device=alike.device)) * SOFT_SCALE, 1) * SOFT_SHARE
     soft += (1 - SOFT_SHARE) * torch.eye(len(names), device=alike.device)
     vectors_of_captions = encode_texts(model, captions) if captions else vectors[:0]
-    return TextBank(names, vectors, soft, near, torch.arange(len(coco_names)), vectors_of_captions)
+    return TextBank(names, vectors, soft, near, maybe, torch.arange(len(coco_names)), vectors_of_captions)
