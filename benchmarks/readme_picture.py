@@ -1,6 +1,6 @@
 """The picture in the README: demo photographs with a known free licence, and all their masks from a corpus.
 
-    python benchmarks/readme_picture.py --corpus out/demo/corpus --output docs/images/everything.jpg
+python benchmarks/readme_picture.py --corpus out/demo/corpus --output docs/images/everything.jpg
 """
 
 from __future__ import annotations
