@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := out/demo
-QUERIES := --text "a motorcycle" --text "a cat" --text "a flower" --text "a building" --text "a bus"
+QUERIES := --text "a motorcycle" --text "a cup" --text "a spoon" --text "a building" --text "a person" --text "a tree"
 
 .PHONY: setup demo test lint format bench clean
 
@@ -42,8 +42,8 @@ format: setup
 
 # The figures in the README: both sides in one run, results by machine in benchmarks/results/.
 bench: setup
-	$(BIN)/python benchmarks/mask_stage.py | tee benchmarks/results/mask_stage-$$(uname -m)-$$(nproc)cpu.json
-	$(BIN)/python benchmarks/ray_share.py | tee benchmarks/results/ray_share-$$(uname -m)-$$(nproc)cpu.json
+	for imgsz in 640 1024; do $(BIN)/python benchmarks/mask_stage.py --imgsz $$imgsz --rounds 7; done | tee benchmarks/results/mask_stage-$$(uname -m)-$$(nproc)cpu.json
+	$(BIN)/python benchmarks/ray_share.py --images 160 --unit-size 32 | tee benchmarks/results/ray_share-$$(uname -m)-$$(nproc)cpu.json
 
 clean:
 	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -71,6 +71,7 @@ def main() -> None:
     ratios = sorted(b / a for a, b in zip(ours_seconds, reference_seconds, strict=True))
     summary = {
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "imgsz": options.imgsz,
         "masks": len(ious),
         "missing": int(sum(int(coco_mask.area(rle)) > 0 for rle in expected) - len(ious)),
         "ours_seconds": round(min(ours_seconds), 4),

@@ -72,6 +72,7 @@ def main() -> None:
             {
                 "machine": f"{platform.machine()}, {threads} threads",
                 "images": summary["images"],
+                "unit_size": options.unit_size,
                 "bare_seconds": [round(before, 2), round(after, 2)],
                 "job_seconds": round(job_seconds, 2),
                 "bare_share": round((before + after) / 2 / job_seconds, 3),
