@@ -71,3 +71,12 @@ def write_atomic(fs: AbstractFileSystem, path: str, data: bytes) -> None:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def write_result(uri: str, data: bytes) -> None:
+    """Put a file that the user asked for at `uri`, whole. Raises InputError where it cannot be written."""
+    fs, path = filesystem(uri)
+    try:
+        write_atomic(fs, path, data)
+    except OSError as error:
+        raise InputError(f"cannot write {redact(uri)}: {error.strerror or error}") from error

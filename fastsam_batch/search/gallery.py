@@ -50,17 +50,13 @@ def write_gallery(
     check_gallery_name(uri)
     gallery = make_gallery(corpus, hits, list(dict.fromkeys(texts)), min_score, max_hits, max_photographs, read)
     made_by = f"Made by fastsam-batch {fastsam_batch.__version__}"
-    fs, path = storage.filesystem(uri)
-    if path.lower().endswith(".html"):
+    if uri.lower().endswith(".html"):
         data = html_page(gallery, made_by).encode()
     else:
         sink = io.BytesIO()
         contact_sheet(gallery, made_by).save(sink, "PNG")
         data = sink.getvalue()
-    try:
-        storage.write_atomic(fs, path, data)
-    except OSError as error:
-        raise InputError(f"cannot write {storage.redact(uri)}: {error.strerror or error}") from error
+    storage.write_result(uri, data)
 
 
 def check_gallery_name(uri: str) -> None:

@@ -35,17 +35,13 @@ def write_selection(uri: str, selection: ImageSelection, prompts: Prompts, read:
     Raises InputError for another ending, a photograph that is gone or changed, a place that cannot be written.
     """
     check_selection_name(uri)
-    fs, path = storage.filesystem(uri)
-    if path.lower().endswith(".json"):
+    if uri.lower().endswith(".json"):
         data = f"{json.dumps(selection.to_json(), ensure_ascii=False)}\n".encode()
     else:
         sink = io.BytesIO()
         selection_picture(selection, prompts, read).save(sink, "PNG")
         data = sink.getvalue()
-    try:
-        storage.write_atomic(fs, path, data)
-    except OSError as error:
-        raise InputError(f"cannot write {storage.redact(uri)}: {error.strerror or error}") from error
+    storage.write_result(uri, data)
 
 
 def check_selection_name(uri: str) -> None:

@@ -20,12 +20,8 @@ def write_hits(uri: str, hits: pa.Table) -> None:
     `.parquet`, or `.jsonl` with one JSON object a hit. Raises InputError for another ending.
     """
     check_hits_name(uri)
-    fs, path = storage.filesystem(uri)
-    data = _parquet(hits) if path.lower().endswith(".parquet") else _json_lines(hits)
-    try:
-        storage.write_atomic(fs, path, data)
-    except OSError as error:
-        raise InputError(f"cannot write {storage.redact(uri)}: {error.strerror or error}") from error
+    data = _parquet(hits) if uri.lower().endswith(".parquet") else _json_lines(hits)
+    storage.write_result(uri, data)
 
 
 def check_hits_name(uri: str) -> None:
