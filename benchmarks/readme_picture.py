@@ -11,10 +11,8 @@ import numpy as np
 from PIL import Image
 
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.images import decode_image
-from fastsam_batch.masks.draw import BoxedMask, View, paint_all, show
-from fastsam_batch.masks.rle import Rle
-from fastsam_batch.sources import read_image_bytes
+from fastsam_batch.masks.draw import View, paint_all, show
+from fastsam_batch.search.pictures import boxed_mask
 
 PHOTOGRAPHS = ("astronaut.png", "coffee.png", "rocket.jpg")  # public domain and CC0, see sources/demo.py
 HEIGHT = 300
@@ -29,14 +27,12 @@ def main() -> None:
     corpus = Corpus.open(options.corpus)
     columns = []
     for image_id in PHOTOGRAPHS:
-        row, masks = corpus.image(image_id)
-        image = decode_image(read_image_bytes(row["uri"]))
+        stored = corpus.image(image_id)
+        image = stored.pixels()
         height, width = image.shape[:2]
         view = View((0, 0, width, height), (round(width * HEIGHT / height), HEIGHT))
-        rows = sorted(masks.to_pylist(), key=lambda mask: -mask["area"])
-        boxed = [
-            BoxedMask(Rle(tuple(mask["rle"]["size"]), mask["rle"]["counts"]), tuple(mask["bbox"])) for mask in rows
-        ]
+        rows = sorted(stored.masks.to_pylist(), key=lambda mask: -mask["area"])
+        boxed = [boxed_mask(mask) for mask in rows]
         pair = [show(image, view), paint_all(image, boxed, view)]
         gap = np.full((GAP, view.size_wh[0], 3), 255, np.uint8)
         columns.append(np.concatenate([pair[0], gap, pair[1]]))

@@ -38,7 +38,7 @@ def select(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.search.find import corpus_encoder
-    from fastsam_batch.search.prompts import Prompts, parse_boxes, parse_points, select_in_image
+    from fastsam_batch.search.prompts import Prompts, parse_boxes, parse_points, select_masks
     from fastsam_batch.search.selection import check_selection_name, write_selection
     from fastsam_batch.storage import redact
 
@@ -57,9 +57,9 @@ def select(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     )
     corpus = Corpus.open(arguments["corpus"])
     encode = corpus_encoder(corpus, arguments["embedder"]) if prompts.texts else None
-    found = select_in_image(corpus, arguments["image"], prompts, encode)
+    found = select_masks(corpus.image(arguments["image"]), prompts, encode)
     for output in arguments["output"]:
-        write_selection(output, found, prompts)
+        write_selection(output, found)
 
     print(f"image    {arguments['image']}, {found.rle.size[1]} x {found.rle.size[0]}")
     print(f"masks    {', '.join(map(str, found.mask_indices)) or 'none'}")

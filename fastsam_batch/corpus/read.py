@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
+from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_schema
 from fastsam_batch.corpus.where import parse_where
 from fastsam_batch.errors import InputError
@@ -104,15 +105,15 @@ class Corpus:
         batches, _ = self._scan("masks", columns, where, batch_rows)
         return batches
 
-    def image(self, image_id: str) -> tuple[dict[str, Any], pa.Table]:
-        """One image's row, and its masks ordered by mask_index. Raises InputError for an unknown id."""
+    def image(self, image_id: str) -> CorpusImage:
+        """One image with its masks, ready for points and boxes. Raises InputError for an unknown id."""
         rows = self.images(where=pc.field("image_id") == image_id).to_pylist()
         if not rows:
             raise InputError(f"{storage.redact(self.uri)} holds no image {image_id!r}; its images table lists them")
         row: dict[str, Any] = rows[0]
         unit = pc.field("unit_id") == row["unit_id"]
         masks = self.masks(where=unit & (pc.field("image_id") == image_id))
-        return row, masks.sort_by("mask_index")
+        return CorpusImage(self, row, masks.sort_by("mask_index"))
 
     def search(self, text: str | Collection[str], **options: Any) -> pa.Table:
         """The masks that look most like a text: `search.find.find_masks`, whose options these are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,23 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
-from fastsam_batch.images import ImageError
-from fastsam_batch.masks.draw import RGB, BoxedMask, View, paint_all, spotlight
-from fastsam_batch.masks.rle import Rle
+from fastsam_batch.search.pictures import ReadPixels, hit_picture, photograph_picture, read_photograph
 from fastsam_batch.storage import redact
-
-ReadPixels = Callable[[str], NDArray[np.uint8]]
-
-TILE_WH = (512, 384)
-PHOTOGRAPH_SIDE = 1200
-ACCENT: RGB = (255, 45, 110)
-# The tile shows this much more than the mask's box on each side, and never less than this share of the image.
-_CONTEXT = 0.35
-_LEAST_SHARE = 0.22
 
 
 @dataclass(frozen=True)
@@ -79,7 +68,7 @@ def make_gallery(
     photographs = []
     for number, image in enumerate(images):
         of_image = [row for row in rows if row["image_id"] == image["image_id"]]
-        pixels = _read(image, read)
+        pixels = _photograph_or_why_not(image, read)
         for row in of_image:
             hit_cards[row["text"], row["rank"]] = _hit_card(row, pixels)
         if number < max_photographs:
@@ -133,22 +122,14 @@ def _ok_images(corpus: Corpus, without: set[str]) -> Iterator[dict[str, Any]]:
 def _masks_of(corpus: Corpus, image: dict[str, Any]) -> list[dict[str, Any]]:
     where = (pc.field("unit_id") == image["unit_id"]) & (pc.field("image_id") == image["image_id"])
     masks: list[dict[str, Any]] = corpus.masks(["bbox", "area", "rle"], where).to_pylist()
-    return sorted(masks, key=lambda mask: -mask["area"])
+    return masks
 
 
-def _read(image: dict[str, Any], read: ReadPixels) -> NDArray[np.uint8] | str:
-    """The photograph, or in words why it cannot be shown."""
+def _photograph_or_why_not(image: dict[str, Any], read: ReadPixels) -> NDArray[np.uint8] | str:
     try:
-        pixels = read(image["uri"])
-    except FileNotFoundError:
-        return "The photograph is no longer where it was."
-    except (OSError, InputError, ImageError) as error:
-        return f"The photograph cannot be read: {error}"
-    height, width = pixels.shape[:2]
-    if (height, width) != (image["height"], image["width"]):
-        was = f"{image['width']} x {image['height']}"
-        return f"The photograph has changed: it is {width} x {height} pixels now and was {was}."
-    return pixels
+        return read_photograph(image, read)
+    except InputError as error:
+        return f"{str(error)[0].upper()}{str(error)[1:]}."
 
 
 def _hit_card(row: dict[str, Any], pixels: NDArray[np.uint8] | str) -> Card:
@@ -157,11 +138,7 @@ def _hit_card(row: dict[str, Any], pixels: NDArray[np.uint8] | str) -> Card:
     described = f"Match {row['rank']} for {row['text']!r}: mask {row['mask_index']} of {row['image_id']}"
     if isinstance(pixels, str):
         return Card(title, detail, described, problem=pixels, similarity=row["similarity"])
-    window = window_around(row["bbox"], pixels.shape[:2])
-    scale = min(TILE_WH[0] / window[2], TILE_WH[1] / window[3])
-    size = max(round(window[2] * scale), 1), max(round(window[3] * scale), 1)
-    picture = Image.fromarray(spotlight(pixels, _boxed(row), View(window, size), ACCENT))
-    return Card(title, detail, described, _on_tile(picture), similarity=row["similarity"])
+    return Card(title, detail, described, hit_picture(pixels, row), similarity=row["similarity"])
 
 
 def _photograph_card(image: dict[str, Any], masks: list[dict[str, Any]], pixels: NDArray[np.uint8] | str) -> Card:
@@ -169,44 +146,7 @@ def _photograph_card(image: dict[str, Any], masks: list[dict[str, Any]], pixels:
     described = f"{image['image_id']} with its {_count(len(masks), 'mask')} drawn over it"
     if isinstance(pixels, str):
         return Card(title, detail, described, problem=pixels)
-    height, width = pixels.shape[:2]
-    scale = min(PHOTOGRAPH_SIDE / max(height, width), 2.0)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    view = View((0, 0, width, height), size)
-    painted = paint_all(pixels, [_boxed(mask) for mask in masks], view)
-    return Card(title, detail, described, Image.fromarray(painted))
-
-
-def window_around(bbox_xywh: Sequence[float], image_hw: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Window (x, y, width, height) around a box, with context, inside the image; both in its pixels.
-
-    It has the tile's shape, unless the box fits into no such window of the image.
-    """
-    height, width = image_hw
-    x, y, box_width, box_height = bbox_xywh
-    shape = TILE_WH[0] / TILE_WH[1]
-    largest = min(width, height * shape)
-    wide = max(box_width, box_height * shape, _LEAST_SHARE * largest) * (1 + 2 * _CONTEXT)
-    if max(box_width, box_height * shape) <= largest:
-        wide = min(wide, largest)
-    window_width, window_height = min(wide, width), min(wide / shape, height)
-    left = min(max(x + box_width / 2 - window_width / 2, 0), width - window_width)
-    top = min(max(y + box_height / 2 - window_height / 2, 0), height - window_height)
-    return left, top, window_width, window_height
-
-
-def _on_tile(picture: Image.Image) -> Image.Image:
-    """The picture on a tile; where it is narrower, a blurred copy fills the rest."""
-    if picture.size == TILE_WH:
-        return picture
-    tile = ImageOps.fit(picture, TILE_WH).filter(ImageFilter.GaussianBlur(28)).point(lambda value: value * 0.6)
-    tile.paste(picture, ((TILE_WH[0] - picture.width) // 2, (TILE_WH[1] - picture.height) // 2))
-    return tile
-
-
-def _boxed(row: dict[str, Any]) -> BoxedMask:
-    height, width = row["rle"]["size"]
-    return BoxedMask(Rle((height, width), row["rle"]["counts"]), row["bbox"])
+    return Card(title, detail, described, photograph_picture(pixels, masks))
 
 
 def _query_note(cards: list[Card], found: int, min_score: float | None) -> str:

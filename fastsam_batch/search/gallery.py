@@ -5,27 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 import fastsam_batch
 from fastsam_batch import storage
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
-from fastsam_batch.search.cards import ReadPixels, make_gallery
+from fastsam_batch.search.cards import make_gallery
 from fastsam_batch.search.page import html_page
+from fastsam_batch.search.pictures import ReadPixels, read_pixels
 from fastsam_batch.search.sheet import contact_sheet
 
 FORMATS = (".html", ".png")
-
-
-def read_pixels(uri: str) -> NDArray[np.uint8]:
-    """The photograph at an image's `uri`, uint8 RGB [H, W, 3]. Raises OSError, InputError or ImageError."""
-    from fastsam_batch.images import decode_image
-    from fastsam_batch.sources.locate import read_image_bytes
-
-    return decode_image(read_image_bytes(uri))
 
 
 def write_gallery(

@@ -7,16 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastsam_batch import storage
-from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of
-from fastsam_batch.masks.select import Box, ImageMasks, Point, select
+from fastsam_batch.masks.select import Box, Point, select
 from fastsam_batch.masks.smooth import smooth
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.query import EncodeTexts
@@ -62,10 +60,11 @@ class TextAnswer:
 class ImageSelection:
     """Masks of one image: `mask_indices` (ascending) were added to the union, `rle` is what is left of it.
 
-    `image` is the image's row of the corpus, `area` the union's pixels.
+    `image` is the image's row of the corpus, `prompts` what was asked, `area` the union's pixels.
     """
 
     image: dict[str, Any]
+    prompts: Prompts
     mask_indices: list[int]
     rle: Rle
     area: int
@@ -85,27 +84,22 @@ class ImageSelection:
         }
 
 
-def select_in_image(
-    corpus: Corpus, image_id: str, prompts: Prompts, encode: EncodeTexts | None = None
-) -> ImageSelection:
+def select_masks(image: CorpusImage, prompts: Prompts, encode: EncodeTexts | None = None) -> ImageSelection:
     """Apply prompts to an image's stored masks, by the rule of `masks.select.select`; texts choose masks.
 
-    `encode` is as in `find_masks`, and only texts need it. Raises InputError for an unknown or a failed image,
-    a point or box outside it, nothing that selects, or a mask that cannot be read.
+    `encode` is as in `find_masks`, and only texts need it. Raises InputError for a failed image, a point or box
+    outside it, nothing that selects, or a mask that cannot be read.
     """
     if not (prompts.foreground or prompts.boxes or prompts.texts):
         raise InputError("there is nothing to select by; name a --point, a --box or a --text")
     if prompts.smooth_radius < 0:
         raise InputError(f"--smooth {prompts.smooth_radius}: a radius in pixels cannot be negative")
-    row, table = corpus.image(image_id)
-    if row["status"] != "ok":
-        raise InputError(f"the image {image_id!r} has no masks, for it failed ({row['error_kind']}); choose another")
-    texts = _by_text(corpus, row, prompts, encode)
-    indices = table["mask_index"].to_pylist()
-    size = row["height"], row["width"]
+    size = image.size_hw
+    texts = _by_text(image, prompts, encode)
+    indices = image.masks["mask_index"].to_pylist()
     try:
         found = select(
-            _image_masks(table, size),
+            image.parsed_masks,
             foreground=prompts.foreground,
             background=prompts.background,
             boxes=prompts.boxes,
@@ -116,11 +110,13 @@ def select_in_image(
         raise
     except ValueError as error:
         raise InputError(
-            f"a mask of {image_id!r} in {storage.redact(corpus.uri)} is broken ({error}); verify_corpus names it"
+            f"a mask of {image.image_id!r} in {storage.redact(image.corpus.uri)} is broken ({error}); "
+            "verify_corpus names it"
         ) from error
     union = smooth(found.union, size, prompts.smooth_radius)
     return ImageSelection(
-        row,
+        image.row,
+        prompts,
         [indices[mask] for mask in found.masks],
         rle_of(union, size),
         union.area,
@@ -149,18 +145,12 @@ def _numbers(text: str, count: int, option: str, form: str) -> list[float]:
     return [int(value) if value.is_integer() else value for value in values]
 
 
-def _by_text(corpus: Corpus, row: dict[str, Any], prompts: Prompts, encode: EncodeTexts | None) -> list[TextAnswer]:
+def _by_text(image: CorpusImage, prompts: Prompts, encode: EncodeTexts | None) -> list[TextAnswer]:
     if not prompts.texts:
         return []
-    where = (pc.field("unit_id") == row["unit_id"]) & (pc.field("image_id") == row["image_id"])
+    where = (pc.field("unit_id") == image.row["unit_id"]) & (pc.field("image_id") == image.image_id)
     hits = find_masks(
-        corpus, prompts.texts, top_k=prompts.top_k, min_score=prompts.min_score, where=where, encode=encode
+        image.corpus, prompts.texts, top_k=prompts.top_k, min_score=prompts.min_score, where=where, encode=encode
     )
     columns = zip(*(hits[name].to_pylist() for name in ("text", "mask_index", "similarity")), strict=True)
     return [TextAnswer(*answer) for answer in columns]
-
-
-def _image_masks(table: pa.Table, size_hw: tuple[int, int]) -> ImageMasks:
-    boxes = np.asarray(table["bbox"].to_pylist(), np.float32).reshape(-1, 4)
-    counts = pc.struct_field(table["rle"], "counts").to_pylist()
-    return ImageMasks(size_hw, counts, np.asarray(table["area"].to_pylist(), np.int64), boxes)

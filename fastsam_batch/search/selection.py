@@ -11,11 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fastsam_batch import storage
 from fastsam_batch.errors import InputError
-from fastsam_batch.images import ImageError
 from fastsam_batch.masks.draw import RGB, BoxedMask, View, spotlight
 from fastsam_batch.masks.rle import foreground_runs, tight_box
-from fastsam_batch.search.cards import ACCENT, ReadPixels
-from fastsam_batch.search.gallery import read_pixels
+from fastsam_batch.search.pictures import ACCENT, ReadPixels, read_photograph, read_pixels
 from fastsam_batch.search.prompts import ImageSelection, Prompts
 
 FORMATS = (".json", ".png")
@@ -28,7 +26,7 @@ _CASING: RGB = (255, 255, 255)
 _INK: RGB = (16, 18, 24)
 
 
-def write_selection(uri: str, selection: ImageSelection, prompts: Prompts, read: ReadPixels = read_pixels) -> None:
+def write_selection(uri: str, selection: ImageSelection, read: ReadPixels = read_pixels) -> None:
     """Write a selection whole or not at all, as the name's ending says: `.json` or `.png`.
 
     The picture is the photograph, read anew from its `uri`, with the union lit and the prompts drawn.
@@ -39,7 +37,7 @@ def write_selection(uri: str, selection: ImageSelection, prompts: Prompts, read:
         data = f"{json.dumps(selection.to_json(), ensure_ascii=False)}\n".encode()
     else:
         sink = io.BytesIO()
-        selection_picture(selection, prompts, read).save(sink, "PNG")
+        selection_picture(selection, read).save(sink, "PNG")
         data = sink.getvalue()
     storage.write_result(uri, data)
 
@@ -50,32 +48,20 @@ def check_selection_name(uri: str) -> None:
         raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .json or .png")
 
 
-def selection_picture(selection: ImageSelection, prompts: Prompts, read: ReadPixels = read_pixels) -> Image.Image:
+def selection_picture(selection: ImageSelection, read: ReadPixels = read_pixels) -> Image.Image:
     """The photograph with the union lit, foreground points (+), background points (-) and numbered boxes.
 
     RGB, 1600 pixels on its long side, but no more than twice its own size. Raises InputError for a photograph
     that cannot be read or is no longer the one that was segmented.
     """
     height, width = selection.rle.size
-    row = selection.image
-    try:
-        pixels = read(row["uri"])
-    except (OSError, ImageError, InputError) as error:
-        raise InputError(
-            f"cannot show the photograph of {row['image_id']!r}, {storage.redact(row['uri'])} ({error}); "
-            "write .json instead, or put it back"
-        ) from error
-    if pixels.shape[:2] != (height, width):
-        raise InputError(
-            f"the photograph of {row['image_id']!r} has changed since it was segmented: it is "
-            f"{pixels.shape[1]} x {pixels.shape[0]} pixels and was {width} x {height}; write .json instead"
-        )
+    pixels = read_photograph(selection.image, read)
     scale = min(_LONG_SIDE / max(height, width), _ENLARGED_AT_MOST)
     view = View((0, 0, width, height), (max(round(width * scale), 1), max(round(height * scale), 1)))
     starts, ends = foreground_runs(selection.rle)
     box = tight_box(starts, ends, height) if selection.area else (0, 0, 0, 0)
     picture = Image.fromarray(spotlight(pixels, BoxedMask(selection.rle, box), view, ACCENT))
-    _draw_prompts(picture, prompts, np.asarray(view.scale_xy))
+    _draw_prompts(picture, selection.prompts, np.asarray(view.scale_xy))
     return picture
 
 

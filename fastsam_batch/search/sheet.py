@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from fastsam_batch.search.cards import TILE_WH, Card, Gallery, QueryRow
+from fastsam_batch.search.cards import Card, Gallery, QueryRow
+from fastsam_batch.search.pictures import TILE_WH
 
 WIDTH = 1680
 _MARGIN = 56

@@ -76,12 +76,13 @@ def test_a_filter_on_units_opens_only_their_files(made: MadeCorpus) -> None:
 
 
 def test_image(made: MadeCorpus) -> None:
-    row, masks = Corpus.open(made.uri).image("coffee.png")
+    image = Corpus.open(made.uri).image("coffee.png")
+    row, masks = image.row, image.masks
     assert (row["unit_id"], row["n_masks"], row["status"]) == ("unit-0001", 6, "ok")
     assert masks["mask_index"].to_pylist() == list(range(6))
     assert set(masks["image_id"].to_pylist()) == {"coffee.png"}
     assert np.allclose(masks["bbox"][2].as_py(), made.masks[14]["bbox"])
-    assert Corpus.open(made.uri).image("broken.png")[1].num_rows == 0
+    assert Corpus.open(made.uri).image("broken.png").masks.num_rows == 0
     with pytest.raises(InputError, match=r"holds no image 'nothing\.png'"):
         Corpus.open(made.uri).image("nothing.png")
 

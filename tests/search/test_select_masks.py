@@ -19,7 +19,7 @@ from reference.select import select_box, select_points
 from fastsam_batch import Corpus
 from fastsam_batch.cli import job
 from fastsam_batch.errors import InputError
-from fastsam_batch.search.prompts import Prompts, select_in_image
+from fastsam_batch.search.prompts import Prompts, select_masks
 from fastsam_batch.search.query import text_vectors
 
 IMAGE = "astronaut.png"
@@ -126,7 +126,7 @@ def test_the_picture_lights_the_union_and_dims_the_rest(made: MadeCorpus, tmp_pa
 def test_texts_choose_masks_of_this_image_only(made: MadeCorpus) -> None:
     rows = [row for row in made.masks if row["image_id"] == "coffee.png"]
     prompts = Prompts(texts=["cup", "spoon"], top_k=2)
-    found = select_in_image(Corpus.open(made.uri), "coffee.png", prompts, encode)
+    found = select_masks(Corpus.open(made.uri).image("coffee.png"), prompts, encode)
     expected = []
     for text, vector in zip(prompts.texts, text_vectors(prompts.texts, encode), strict=True):
         expected += [(text, index, score) for score, _, index in best_masks(rows, vector, 2)]
@@ -137,7 +137,7 @@ def test_texts_choose_masks_of_this_image_only(made: MadeCorpus) -> None:
 
 
 def test_a_text_below_min_score_adds_nothing(made: MadeCorpus) -> None:
-    found = select_in_image(Corpus.open(made.uri), IMAGE, Prompts(texts=["cat"], min_score=0.99), encode)
+    found = Corpus.open(made.uri).image(IMAGE).text("cat", min_score=0.99, encode=encode)
     assert (found.mask_indices, found.texts, found.area) == ([], [], 0)
 
 
@@ -182,7 +182,7 @@ def test_bad_input_is_a_sentence_and_exit_code_2(made_once: MadeCorpus, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("change", "reason"), [("gone", "cannot show the photograph"), ("smaller", "has changed")])
+@pytest.mark.parametrize(("change", "reason"), [("gone", "is no longer at"), ("smaller", "has changed")])
 def test_a_photograph_that_is_not_there_any_more(tmp_path: Path, capsys, change, reason) -> None:
     moved = make_corpus(str(tmp_path / "corpus-2"), tmp_path)
     photograph = Path(moved.images[0]["uri"])
