@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
 
 from fastsam_batch.errors import InputError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+
+_COPIED_AT_ONCE = 8 << 20
 
 
 def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -58,12 +64,45 @@ def write_atomic(fs: AbstractFileSystem, path: str, data: bytes) -> None:
     if not is_local(fs):
         fs.pipe_file(path, data)
         return
+    with _renamed_when_whole(path) as file:
+        file.write(data)
+
+
+def write_result(uri: str, data: bytes) -> None:
+    """Put a file that the user asked for at `uri`, whole. Raises InputError where it cannot be written."""
+    with open_result(uri) as file:
+        file.write(data)
+
+
+@contextmanager
+def open_result(uri: str) -> Iterator[IO[bytes]]:
+    """A file that the user asked for, to be written bit by bit: at `uri` when the block ends, whole, or not at all.
+
+    For an object store it lies on the local disk until then. Raises InputError where it cannot be written.
+    """
+    fs, path = filesystem(uri)
+    try:
+        if is_local(fs):
+            with _renamed_when_whole(path) as file:
+                yield file
+            return
+        with tempfile.TemporaryFile() as local:
+            yield local
+            local.seek(0)
+            with fs.open(path, "wb") as remote:
+                shutil.copyfileobj(local, remote, _COPIED_AT_ONCE)
+    except OSError as error:
+        raise InputError(f"cannot write {redact(uri)}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _renamed_when_whole(path: str) -> Iterator[IO[bytes]]:
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -71,12 +110,3 @@ def write_atomic(fs: AbstractFileSystem, path: str, data: bytes) -> None:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
-
-
-def write_result(uri: str, data: bytes) -> None:
-    """Put a file that the user asked for at `uri`, whole. Raises InputError where it cannot be written."""
-    fs, path = filesystem(uri)
-    try:
-        write_atomic(fs, path, data)
-    except OSError as error:
-        raise InputError(f"cannot write {redact(uri)}: {error.strerror or error}") from error

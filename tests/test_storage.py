@@ -6,7 +6,7 @@ import fsspec
 import pytest
 
 from fastsam_batch.errors import InputError
-from fastsam_batch.storage import filesystem, join, redact, write_atomic
+from fastsam_batch.storage import filesystem, join, open_result, redact, write_atomic
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,27 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         write_atomic(fs, path, "not bytes")
     assert fs.cat_file(path) == b"whole"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("place", ["{}/new/folder/a.bin", "memory://results/a.bin"])
+def test_a_result_appears_when_it_is_whole(tmp_path, place):
+    fs, path = filesystem(place.format(tmp_path))
+    with open_result(place.format(tmp_path)) as file:
+        file.write(b"first, ")
+        assert not fs.exists(path)
+        file.write(b"second")
+    assert fs.cat_file(path) == b"first, second"
+    with pytest.raises(ZeroDivisionError), open_result(place.format(tmp_path)) as file:
+        file.write(b"never")
+        _ = 1 / 0
+    assert fs.cat_file(path) == b"first, second"
+    assert len(fs.ls(fs._parent(path))) == 1
+
+
+def test_a_result_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_bytes(b"in the way")
+    with pytest.raises(InputError, match="cannot write"), open_result(str(tmp_path / "file" / "a.bin")):
+        pass
 
 
 def test_an_unknown_scheme_is_a_sentence():
