@@ -98,6 +98,13 @@ class Corpus:
         """
         return pa.Table.from_batches(*self._scan("masks", columns, where, BATCH_ROWS))
 
+    def image_batches(
+        self, columns: Collection[str] | None = None, where: Where = None, batch_rows: int = BATCH_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """As `images`, at most `batch_rows` rows at a time, in the corpus's order and in bounded memory."""
+        batches, _ = self._scan("images", columns, where, batch_rows)
+        return batches
+
     def mask_batches(
         self, columns: Collection[str] | None = None, where: Where = None, batch_rows: int = BATCH_ROWS
     ) -> Iterator[pa.RecordBatch]:

@@ -67,6 +67,9 @@ def test_batches_are_the_table_in_pieces(made: MadeCorpus, batch_rows: int) -> N
     batches = list(corpus.mask_batches(where="score > 0.45", batch_rows=batch_rows))
     assert max(len(batch) for batch in batches) <= batch_rows
     assert pa.Table.from_batches(batches).equals(corpus.masks(where="score > 0.45"))
+    images = list(corpus.image_batches(["image_id", "n_masks"], batch_rows=batch_rows))
+    assert max(len(batch) for batch in images) <= batch_rows
+    assert pa.Table.from_batches(images).equals(corpus.images(["image_id", "n_masks"]))
 
 
 def test_a_filter_on_units_opens_only_their_files(made: MadeCorpus) -> None:
