@@ -80,7 +80,7 @@ def through_pixels(loop: NDArray[np.int64]) -> NDArray[np.int64]:
     path = np.concatenate([along_walls, along_floors], 1).reshape(-1, 2)
     moves = (path != np.roll(path, 1, axis=0)).any(axis=1)
     moves[0] |= not moves.any()  # a mask of one pixel
-    return path[moves]
+    return np.asarray(path[moves], np.int64)
 
 
 def _by_column(mask: Runs, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

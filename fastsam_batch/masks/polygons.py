@@ -41,7 +41,9 @@ def pixel_rings(part: Part, tolerance: float = 0.0) -> tuple[Ring, list[Ring]]:
 
     The outer ring of a part one pixel wide has no area and may have fewer than three vertices.
     """
-    outer, *holes = [simplify(through_pixels(loop) + 0.5, tolerance) for loop in (part.outer, *part.holes)]
+    outer, *holes = [
+        simplify(through_pixels(loop).astype(np.float64) + 0.5, tolerance) for loop in (part.outer, *part.holes)
+    ]
     return outer, [hole for hole in holes if len(hole) > 2]
 
 
@@ -51,10 +53,10 @@ def simplify(ring: Ring, tolerance: float) -> Ring:
         return ring
     if tolerance > 0:
         kept = cv2.approxPolyDP(ring.astype(np.float32).reshape(-1, 1, 2), tolerance, closed=True)
-        return kept.reshape(-1, 2).astype(np.float64)
+        return np.asarray(kept.reshape(-1, 2), np.float64)
     before, behind = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
     straight = (before[:, 0] * behind[:, 1] == before[:, 1] * behind[:, 0]) & ((before * behind).sum(axis=1) > 0)
-    return ring[~straight]
+    return np.asarray(ring[~straight], np.float64)
 
 
 def joined(ring: Ring, others: Sequence[Ring]) -> Ring:
