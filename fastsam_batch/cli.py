@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import fastsam_batch
+from fastsam_batch.cli_export import export, export_options
 from fastsam_batch.cli_select import select, select_options
 from fastsam_batch.errors import InputError
 
@@ -259,5 +260,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Calla
     ),
     "search": ("Find the masks of a corpus that look like a text.", _search_options, _search),
     "select": ("Select masks of one image by points, boxes or a text, without a model.", select_options, select),
+    "export": ("Write a corpus's masks as labels, for annotation tools and training.", export_options, export),
     "verify": ("Check every receipt, file, digest, count and row of a corpus.", _verify_options, _verify),
 }

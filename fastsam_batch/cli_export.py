@@ -1,0 +1,96 @@
+"""The export command: a corpus's masks as labels for annotation tools and training."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def export_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `fastsam-batch export`."""
+    add = parser.add_argument
+    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    add(
+        "--format",
+        required=True,
+        choices=("coco",),
+        help="coco: one JSON of instances",
+    )
+    add("--output", required=True, metavar="PATH", help="the file or folder to make")
+    add = parser.add_argument_group("masks (rules apply in this order, within one image)").add_argument
+    add("--where", metavar="EXPR", help='only masks for which this holds, such as "stability >= 0.8"')
+    add("--min-score", type=float, help="leave out masks with a lower score")
+    add("--min-area", type=int, metavar="PIXELS", help="leave out smaller masks")
+    add(
+        "--duplicates",
+        type=float,
+        metavar="IOU",
+        help="by descending score, leave out masks whose IoU with one before, of the same label, reaches this",
+    )
+    add(
+        "--nested",
+        type=float,
+        metavar="SHARE",
+        help="leave out masks with at least this share of their pixels in one larger mask of the same label",
+    )
+    add("--top-n", type=int, metavar="N", help="of what is left, the N highest scores of each image")
+    add = parser.add_argument_group("polygons").add_argument
+    add("--shape", choices=("rle", "polygon"), help="how masks are written; default: the format's own")
+    add(
+        "--tolerance",
+        type=float,
+        metavar="PIXELS",
+        help="simplify polygons by moving no point farther than this; default: 0 for coco",
+    )
+    add(
+        "--max-loss",
+        type=float,
+        metavar="LOSS",
+        help="a mask whose polygon loses more (1 - IoU) stays RLE where the format has it, else it is left out",
+    )
+    add("--loss-report", metavar="FILE", help="the loss report as JSON; the summary holds it too")
+
+
+def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Run `fastsam-batch export`: its summary, and the exit code."""
+    from fastsam_batch.corpus.read import Corpus
+    from fastsam_batch.export.budget import Budget
+    from fastsam_batch.export.run import Export, export_labels
+    from fastsam_batch.storage import redact
+
+    budget = Budget(
+        min_score=arguments["min_score"],
+        min_area=arguments["min_area"],
+        duplicate_iou=arguments["duplicates"],
+        nested_share=arguments["nested"],
+        top_n=arguments["top_n"],
+    )
+    asked = Export(
+        format=arguments["format"],
+        output=arguments["output"],
+        where=arguments["where"],
+        budget=budget,
+        shape=arguments["shape"],
+        tolerance=arguments["tolerance"],
+        max_loss=arguments["max_loss"],
+        loss_report=arguments["loss_report"],
+    )
+    summary = export_labels(Corpus.open(arguments["corpus"]), asked)
+
+    print(f"written  {redact(arguments['output'])}")
+    print(f"images   {summary['images']:,} ({summary['failed_images']:,} failed ones left out)")
+    print(f"masks    {summary['masks']:,}")
+    for rule, count in summary["left_out"].items():
+        print(f"         {count:,} left out by {rule.replace('_', ' ')}")
+    if len(summary["labels"]) > 1:
+        for name, count in summary["labels"].items():
+            print(f"         {count:,} {name}")
+    if summary["loss"]:
+        loss = summary["loss"]
+        print(
+            f"loss     mean IoU {loss['mean_iou']:.4f}, least {loss['min_iou']:.4f}, {loss['exact']:,} exact, "
+            f"{loss['fallbacks']:,} kept as RLE, {loss['refused']:,} left out"
+        )
+        for case in loss["worst"][:5]:
+            print(f"         {case['iou']:.4f}  {case['image_id']}  mask {case['mask_index']}")
+    return summary, 0

@@ -1,0 +1,35 @@
+"""What every format writes: images with their chosen, labelled masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastsam_batch.masks.rle import Rle
+
+
+@dataclass(frozen=True)
+class ExportMask:
+    """One mask. `bbox_xywh` is tight, in whole pixels; `label` counts the export's categories from 0.
+
+    `similarity` is the cosine with the best text of the label, None where there are no texts.
+    """
+
+    mask_index: int
+    bbox_xywh: tuple[int, int, int, int]
+    area: int
+    score: float
+    stability: float
+    rle: Rle
+    label: int = 0
+    similarity: float | None = None
+
+
+@dataclass(frozen=True)
+class ExportImage:
+    """An image that was segmented, with the masks to export by mask_index; they can be none."""
+
+    image_id: str
+    uri: str
+    width: int
+    height: int
+    masks: tuple[ExportMask, ...]

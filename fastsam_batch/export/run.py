@@ -1,0 +1,113 @@
+"""The export job: from options to files and a summary."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import fastsam_batch
+from fastsam_batch import storage
+from fastsam_batch.corpus.read import Corpus, Where
+from fastsam_batch.errors import InputError
+from fastsam_batch.export.budget import Budget
+from fastsam_batch.export.coco import write_coco
+from fastsam_batch.export.images import ExportImage
+from fastsam_batch.export.shapes import Polygons
+from fastsam_batch.export.stream import Counts, Labeller, labelled_images
+
+AGNOSTIC = "object"  # the one category where there are no classes
+RLE, POLYGON = "rle", "polygon"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What to export and how. `shape` and `tolerance` None: the format's own.
+
+    `categories` names the labels that `labeller` gives, one name where there is none. `tolerance` in pixels;
+    `loss_report` is a JSON file to write.
+    """
+
+    format: str
+    output: str
+    categories: tuple[str, ...] = (AGNOSTIC,)
+    labeller: Labeller | None = None
+    where: Where = None
+    budget: Budget = field(default_factory=Budget)
+    shape: str | None = None
+    tolerance: float | None = None
+    max_loss: float | None = None
+    loss_report: str | None = None
+
+
+@dataclass(frozen=True)
+class _Format:
+    """`shapes` it can write, its own first; `tolerance` of its polygons; `write` does it and says what it made."""
+
+    shapes: tuple[str, ...]
+    tolerance: float
+    write: Callable[[Export, Corpus, Iterator[ExportImage], Polygons | None], dict[str, Any]]
+
+
+def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
+    """Write a corpus's masks as labels; the job's summary, with a loss report where polygons were written.
+
+    Raises InputError for options that do not fit the format or each other, and where the output cannot be
+    written.
+    """
+    began = time.perf_counter()
+    if export.format not in FORMATS:
+        raise InputError(f"--format {export.format} is unknown; the formats are {', '.join(FORMATS)}")
+    format_ = FORMATS[export.format]
+    shape = export.shape or format_.shapes[0]
+    if shape not in format_.shapes:
+        raise InputError(f"--format {export.format} has no shape {shape}; it has {' and '.join(format_.shapes)}")
+    if shape == RLE and (export.tolerance, export.max_loss, export.loss_report) != (None, None, None):
+        remedy = " or ask for --shape polygon" if POLYGON in format_.shapes else ""
+        raise InputError(
+            f"--tolerance, --max-loss and --loss-report are about polygons, and --format {export.format} writes RLE, "
+            f"which loses nothing; leave them out{remedy}"
+        )
+    polygons = None
+    if shape == POLYGON:
+        polygons = Polygons(format_.tolerance if export.tolerance is None else export.tolerance, export.max_loss)
+    counts = Counts()
+    images = labelled_images(corpus, export.budget, export.labeller, export.where, counts)
+    made = format_.write(export, corpus, images, polygons)
+    loss = polygons.loss.to_json() if polygons else None
+    if export.loss_report:
+        storage.write_result(export.loss_report, json.dumps(loss, indent=1, ensure_ascii=False).encode())
+    return {
+        "format": export.format,
+        "shape": shape,
+        "images": counts.images,
+        "failed_images": counts.failed_images,
+        "masks": counts.masks,
+        "left_out": dict(counts.left_out),
+        "labels": {name: counts.labels[number] for number, name in enumerate(export.categories)},
+        **made,
+        "loss": loss,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def _info(corpus: Corpus) -> dict[str, Any]:
+    """Where the labels come from; without a date, so that an export repeated is the same file."""
+    return {
+        "description": f"Masks of {storage.redact(corpus.uri)}",
+        "contributor": f"fastsam-batch {fastsam_batch.__version__}",
+        "fingerprint": corpus.info["fingerprint"],
+        "models": corpus.info["models"],
+    }
+
+
+def _coco(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
+    write_coco(export.output, images, export.categories, _info(corpus), polygons)
+    return {}
+
+
+FORMATS: dict[str, _Format] = {
+    "coco": _Format((RLE, POLYGON), 0.0, _coco),
+}
