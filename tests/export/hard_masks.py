@@ -29,7 +29,7 @@ def hard_masks() -> list[np.ndarray]:
 
 
 def add_hard_unit(made: MadeCorpus, folder: Path) -> MadeCorpus:
-    """The corpus, to which this adds the masks as one more unit, with a photograph in a folder and a name that is not plain."""
+    """Add the masks as one more unit; the photograph has a folder and a name that is not plain."""
     path = folder / NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((HEIGHT, WIDTH, 3), 128, np.uint8)).save(path)
