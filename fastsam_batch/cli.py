@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import fastsam_batch
 from fastsam_batch.cli_export import export, export_options
+from fastsam_batch.cli_search import search, search_options
 from fastsam_batch.cli_select import select, select_options
 from fastsam_batch.errors import InputError
 
@@ -163,65 +164,6 @@ def _print_segment_summary(summary: Summary, output: str) -> None:
         print(f"         {seconds:8.2f} {stage} ({seconds / total:.0%})")
 
 
-def _search_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
-    add(
-        "--text",
-        required=True,
-        nargs="+",
-        action="extend",
-        help="what to find; several texts are several searches",
-    )
-    add("--top-k", type=int, default=20, help="masks a text at most")
-    add("--min-score", type=float, help="leave out masks whose cosine with the text is lower")
-    add(
-        "--where",
-        metavar="EXPR",
-        help='only masks for which this holds, such as "area > 5000 and score >= 0.3"',
-    )
-    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
-    add("--output", metavar="FILE", help="hits with their RLE, as .parquet or .jsonl")
-    add("--gallery", metavar="FILE", help="pictures of the hits and the photographs, as .html or .png")
-
-
-def _search(arguments: dict[str, Any]) -> tuple[Summary, int]:
-    from fastsam_batch.corpus.read import Corpus
-    from fastsam_batch.search.find import corpus_encoder, find_masks
-    from fastsam_batch.search.gallery import check_gallery_name, write_gallery
-    from fastsam_batch.search.write import check_hits_name, write_hits
-
-    began = time.perf_counter()
-    if arguments["output"]:
-        check_hits_name(arguments["output"])
-    if arguments["gallery"]:
-        check_gallery_name(arguments["gallery"])
-    corpus = Corpus.open(arguments["corpus"])
-    texts = list(dict.fromkeys(arguments["text"]))
-    hits = find_masks(
-        corpus,
-        texts,
-        top_k=arguments["top_k"],
-        min_score=arguments["min_score"],
-        where=arguments["where"],
-        encode=corpus_encoder(corpus, arguments["embedder"]),
-    )
-    if arguments["output"]:
-        write_hits(arguments["output"], hits)
-    if arguments["gallery"]:
-        write_gallery(arguments["gallery"], corpus, hits, texts, min_score=arguments["min_score"])
-    queries = []
-    for text in texts:
-        found = [hit for hit in hits.drop_columns(["rle", "bbox"]).to_pylist() if hit["text"] == text]
-        print(f"{text}: {len(found)} masks" if found else f"{text}: no mask")
-        for hit in found[:5]:
-            print(f"  {hit['similarity']:.3f}  {hit['image_id']}  mask {hit['mask_index']}  {hit['area']:,} px")
-        best = {key: found[0][key] for key in ("image_id", "mask_index", "similarity")} if found else None
-        queries.append({"text": text, "hits": len(found), "best": best})
-    summary = {"hits": hits.num_rows, "queries": queries, "seconds": round(time.perf_counter() - began, 3)}
-    return summary, DONE
-
-
 def _verify_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", required=True, metavar="URI", help="what segment_corpus made")
 
@@ -258,7 +200,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Calla
         _segment_options,
         _segment,
     ),
-    "search": ("Find the masks of a corpus that look like a text.", _search_options, _search),
+    "search": ("Find the masks of a corpus that look like a text, or like a mask.", search_options, search),
     "select": ("Select masks of one image by points, boxes or a text, without a model.", select_options, select),
     "export": ("Write a corpus's masks as labels, for annotation tools and training.", export_options, export),
     "verify": ("Check every receipt, file, digest, count and row of a corpus.", _verify_options, _verify),

@@ -84,6 +84,12 @@ def difference(mask: Runs, other: Runs, pixels: int) -> Runs:
     return complement(union([complement(mask, pixels), other]), pixels)
 
 
+def iou(mask: Runs, other: Runs) -> float:
+    """Intersection over union of two masks; 0 where both are empty."""
+    both = union([mask, other]).area
+    return (mask.area + other.area - both) / both if both else 0.0
+
+
 def area_in_box(mask: Runs, box_xyxy: tuple[int, int, int, int], height: int) -> int:
     """Pixels of the mask inside a box of whole pixels (x1, y1, x2, y2; ends exclusive) of an image so high."""
     left, top, right, bottom = box_xyxy

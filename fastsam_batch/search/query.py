@@ -23,6 +23,9 @@ TEMPLATES = (
 
 _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
 
+# What parts the alternatives of one query: "a cup|a mug".
+ALTERNATIVE = "|"
+
 EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
@@ -43,3 +46,11 @@ def text_vectors(
     sentences = [template.replace("{}", noun) for noun in nouns for template in templates]
     vectors = encode(sentences).reshape(len(texts), len(templates), -1).mean(axis=1)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def alternatives(text: str) -> list[str]:
+    """The texts of a query, of which any will do: `a cup|a mug` is two. Raises InputError for an empty one."""
+    parts = [part.strip() for part in text.split(ALTERNATIVE)]
+    if len(parts) > 1 and not all(parts):
+        raise InputError(f"the text {text!r} has an empty alternative; write something on both sides of each |")
+    return list(dict.fromkeys(parts))

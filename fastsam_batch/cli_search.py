@@ -1,0 +1,95 @@
+"""The search command: texts or stored masks to the masks of a corpus that look like them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SHOWN = 5
+
+
+def search_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `fastsam-batch search`."""
+    several: dict[str, Any] = {"nargs": "+", "action": "extend"}
+    add = parser.add_argument
+    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    add(
+        "--text",
+        help='what to find; several texts are several searches, and "a cup|a mug" is one for either',
+        **several,
+    )
+    add("--like", metavar="ID#N", help="find what looks like mask N of the image ID; a search each", **several)
+    add("--not", dest="contrasts", metavar="TEXT", help="leave out masks that look more like this", **several)
+    add("--top-k", type=int, default=20, help="masks a search at most")
+    add("--min-score", type=float, help="leave out masks whose cosine with the text is lower")
+    add("--per-image", type=int, metavar="N", help="masks of one image at most, the best ones")
+    add(
+        "--distinct",
+        type=float,
+        metavar="IOU",
+        help="leave out a mask that covers a better hit's pixels with this IoU or more; 0.8 is usual",
+    )
+    add(
+        "--where",
+        metavar="EXPR",
+        help='only masks for which this holds, such as "area > 5000 and score >= 0.3"',
+    )
+    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
+    add("--output", metavar="FILE", help="hits with their RLE, as .parquet or .jsonl")
+    add("--gallery", metavar="FILE", help="pictures of the hits and the photographs, as .html or .png")
+
+
+def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Run `fastsam-batch search`: its summary, and the exit code."""
+    import time
+
+    from fastsam_batch.corpus.read import Corpus
+    from fastsam_batch.errors import InputError
+    from fastsam_batch.search.find import corpus_encoder, find_masks
+    from fastsam_batch.search.gallery import check_gallery_name, write_gallery
+    from fastsam_batch.search.likeness import mask_name, parse_mask
+    from fastsam_batch.search.write import check_hits_name, write_hits
+
+    began = time.perf_counter()
+    if arguments["output"]:
+        check_hits_name(arguments["output"])
+    if arguments["gallery"]:
+        check_gallery_name(arguments["gallery"])
+    texts = list(dict.fromkeys(arguments["text"] or []))
+    like = [parse_mask(text, "--like") for text in dict.fromkeys(arguments["like"] or [])]
+    contrasts = list(dict.fromkeys(arguments["contrasts"] or []))
+    if not texts and not like:
+        raise InputError("there is nothing to search for; name a --text, or a mask by --like")
+    corpus = Corpus.open(arguments["corpus"])
+    hits = find_masks(
+        corpus,
+        texts,
+        like=like,
+        top_k=arguments["top_k"],
+        min_score=arguments["min_score"],
+        contrasts=contrasts,
+        per_image=arguments["per_image"],
+        distinct=arguments["distinct"],
+        where=arguments["where"],
+        encode=corpus_encoder(corpus, arguments["embedder"]) if texts or contrasts else None,
+    )
+    names = [*texts, *map(mask_name, like)]
+    if arguments["output"]:
+        write_hits(arguments["output"], hits)
+    if arguments["gallery"]:
+        write_gallery(arguments["gallery"], corpus, hits, names, min_score=arguments["min_score"])
+    queries = [_query(name, hits) for name in names]
+    return {"hits": hits.num_rows, "queries": queries, "seconds": round(time.perf_counter() - began, 3)}, 0
+
+
+def _query(name: str, hits: pa.Table) -> dict[str, Any]:
+    """What the summary says of one query; prints its best hits."""
+    found = [hit for hit in hits.drop_columns(["rle", "bbox"]).to_pylist() if hit["text"] == name]
+    print(f"{name}: {len(found)} masks" if found else f"{name}: no mask")
+    for hit in found[:_SHOWN]:
+        print(f"  {hit['similarity']:.3f}  {hit['image_id']}  mask {hit['mask_index']}  {hit['area']:,} px")
+    best = {key: found[0][key] for key in ("image_id", "mask_index", "similarity")} if found else None
+    return {"text": name, "hits": len(found), "best": best}

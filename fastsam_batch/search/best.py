@@ -1,0 +1,135 @@
+"""The best masks of one query, while the embeddings of a corpus pass by in blocks of any size and order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# How far a float32 product of unit vectors can lie from the true one, with room to spare.
+ROUNDING = 1e-4
+
+MaskKey = tuple[str, int]
+
+
+class Hit(NamedTuple):
+    """One mask that answers a query: its raw cosine, and where it lies."""
+
+    similarity: float
+    image_id: str
+    mask_index: int
+    unit_id: str
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What to look for. A mask's similarity is its highest cosine with `any_of`, float32 [a, D] of unit length.
+
+    A mask answers where that reaches `min_score` and exceeds its cosine with every one of `none_of`,
+    float32 [c, D]. At most `per_image` masks of an image answer, the best ones. `without` names masks that
+    do not, such as the one that serves as the example.
+    """
+
+    any_of: NDArray[np.float32]
+    none_of: NDArray[np.float32]
+    min_score: float | None = None
+    per_image: int | None = None
+    without: frozenset[MaskKey] = frozenset()
+
+
+def query_of(vector: NDArray[np.float32], min_score: float | None = None) -> Query:
+    """A query by one vector, float32 [D]."""
+    return Query(vector[None], np.zeros((0, len(vector)), np.float32), min_score)
+
+
+def exact_cosines(embeddings: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosines float32 [n, a] of rows [n, D] with unit vectors [a, D], which depend on nothing but the two.
+
+    A float32 product's last bits depend on the library and on the rows beside; a float64 sum rounded to
+    float32 does not.
+    """
+    wide = embeddings.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # an embedding of infinities
+        columns = [(wide * vector.astype(np.float64)).sum(axis=1) for vector in vectors]
+    return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((len(embeddings), 0), np.float32)
+
+
+@dataclass
+class Best:
+    """The best `top_k` hits of a query so far; threads may add at once."""
+
+    query: Query
+    top_k: int
+    hits: list[Hit] = field(default_factory=list)
+    floor: float = -np.inf
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        if self.query.min_score is not None:
+            self.floor = float(np.float32(self.query.min_score))
+
+    def add_block(
+        self,
+        embeddings: NDArray[np.float32],
+        similarities: NDArray[np.float32],
+        keys: Callable[[NDArray[np.int64]], Sequence[MaskKey]],
+        unit_id: str,
+    ) -> None:
+        """Take from a block what can be among the best.
+
+        `embeddings` float32 [n, D] with `similarities` float32 [n] as a float32 product gives them, NaN where
+        a mask has none; `keys` names rows, and is asked only where some qualify.
+        """
+        query = self.query
+        rows = np.flatnonzero(similarities >= self.floor - ROUNDING)  # never a NaN
+        crowded = len(rows) > self.top_k and not (len(query.none_of) or query.per_image or query.without)
+        if crowded:
+            kth_best = np.partition(similarities[rows], -self.top_k)[-self.top_k]
+            rows = rows[similarities[rows] >= kth_best - ROUNDING]
+        if not len(rows):
+            return
+        exact = exact_cosines(embeddings[rows], query.any_of).max(axis=1)
+        keep = np.isfinite(exact) & (exact >= self.floor)
+        if len(query.none_of):
+            keep &= exact > exact_cosines(embeddings[rows], query.none_of).max(axis=1)
+        rows, exact = rows[keep], exact[keep]
+        if len(rows):
+            named = zip(exact.tolist(), keys(rows), strict=True)
+            self.add([Hit(score, *key, unit_id) for score, key in named if key not in query.without])
+
+    def add(self, hits: list[Hit]) -> None:
+        """Take hits whose similarities are exact."""
+        with self._lock:
+            self.hits += hits
+            # Sorting only when the list has doubled keeps a large top_k linear in the corpus.
+            if len(self.hits) >= 2 * self.top_k + 64:
+                self._cut()
+
+    def result(self) -> list[Hit]:
+        """The hits, best first; equal cosines by image_id, then mask_index."""
+        with self._lock:
+            return self._cut()
+
+    def _cut(self) -> list[Hit]:
+        self.hits.sort(key=lambda hit: (-hit.similarity, hit.image_id, hit.mask_index))
+        if self.query.per_image:
+            self.hits = first_per_image(self.hits, self.query.per_image)
+        del self.hits[self.top_k :]
+        if len(self.hits) == self.top_k:
+            self.floor = max(self.floor, self.hits[-1].similarity)
+        return self.hits
+
+
+def first_per_image(hits: Sequence[Hit], per_image: int) -> list[Hit]:
+    """The hits that come among the first so many of their image, in the order given."""
+    seen: dict[str, int] = {}
+    kept = []
+    for hit in hits:
+        seen[hit.image_id] = seen.get(hit.image_id, 0) + 1
+        if seen[hit.image_id] <= per_image:
+            kept.append(hit)
+    return kept

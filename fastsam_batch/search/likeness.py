@@ -1,0 +1,58 @@
+"""Search by example: stored masks as queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.errors import InputError
+from fastsam_batch.search.best import MaskKey
+from fastsam_batch.search.scan import embedding_matrix
+
+
+def mask_vectors(corpus: Corpus, masks: Sequence[MaskKey]) -> NDArray[np.float32]:
+    """Query vectors float32 [n, D], unit length, of stored masks, each (image_id, mask_index).
+
+    Raises InputError for an image or a mask that the corpus does not hold, or one without an embedding.
+    """
+    if corpus.embedding_dim is None:
+        raise InputError(f"{corpus!r} has no embeddings to search; segment again with an embedder")
+    units = {image_id: _unit_of(corpus, image_id) for image_id, _ in masks}
+    vectors = [_vector(corpus, units[mask[0]], mask) for mask in masks]
+    return np.array(vectors, np.float32).reshape(len(masks), corpus.embedding_dim)
+
+
+def mask_name(mask: MaskKey) -> str:
+    """What a search by example is called in its result: `image_id#mask_index`."""
+    return f"{mask[0]}#{mask[1]}"
+
+
+def parse_mask(text: str, option: str) -> MaskKey:
+    """The mask that `image_id#mask_index` names. Raises InputError for another form, naming the option."""
+    image_id, sign, index = text.rpartition("#")
+    if not sign or not image_id or not index.isdecimal():
+        raise InputError(f"{option} {text}: write image_id#mask_index, such as 00000.tar/cup.jpg#3")
+    return image_id, int(index)
+
+
+def _unit_of(corpus: Corpus, image_id: str) -> str:
+    rows = corpus.images(["unit_id"], pc.field("image_id") == image_id).to_pylist()
+    if not rows:
+        raise InputError(f"{corpus!r} holds no image {image_id!r}; its images table lists them")
+    unit_id: str = rows[0]["unit_id"]
+    return unit_id
+
+
+def _vector(corpus: Corpus, unit_id: str, mask: MaskKey) -> NDArray[np.float32]:
+    of_mask = (pc.field("unit_id") == unit_id) & (pc.field("image_id") == mask[0])
+    found = corpus.masks(["embedding"], of_mask & (pc.field("mask_index") == mask[1]))
+    if not len(found):
+        raise InputError(f"{corpus!r} holds no mask {mask[1]} of {mask[0]!r}; select_masks lists an image's masks")
+    vector = embedding_matrix(found["embedding"].combine_chunks())[0]
+    if not np.isfinite(vector).all():
+        raise InputError(f"mask {mask[1]} of {mask[0]!r} has no embedding, for it is too small; choose another")
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float32)

@@ -1,0 +1,133 @@
+"""Alternatives, contrasts, examples, near-duplicates and masks an image, against the slow search."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from corpus.made_corpus import DIM, MadeCorpus, write_unit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from reference.search import answers
+
+from fastsam_batch import Corpus
+from fastsam_batch.errors import InputError
+from fastsam_batch.search.find import find_masks
+from fastsam_batch.search.likeness import mask_vectors, parse_mask
+from fastsam_batch.search.query import alternatives, text_vectors
+
+
+def encode(sentences: Sequence[str]) -> np.ndarray:
+    vectors = [np.random.default_rng(list(sentence.encode())).normal(size=DIM) for sentence in sentences]
+    return np.asarray([vector / np.linalg.norm(vector) for vector in vectors], np.float32)
+
+
+def found(hits: pa.Table, text: str) -> list[tuple[float, str, int]]:
+    rows = [row for row in hits.to_pylist() if row["text"] == text]
+    assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+    return [(row["similarity"], row["image_id"], row["mask_index"]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def crowded(made_once: MadeCorpus, tmp_path_factory: pytest.TempPathFactory) -> MadeCorpus:
+    """The made corpus with every mask five times over, hardly moved, so that duplicates abound."""
+    uri = str(tmp_path_factory.mktemp("crowded") / "corpus")
+    shutil.copytree(made_once.uri, uri)
+    random = np.random.default_rng(3)
+    masks = []
+    for unit_id in sorted({image["unit_id"] for image in made_once.images}):
+        images = [image for image in made_once.images if image["unit_id"] == unit_id]
+        names = [image["image_id"] for image in images]
+        of_unit = [row for row in made_once.masks if row["image_id"] in names]
+        of_unit += [again(row, copy, random) for row in of_unit for copy in range(1, 5)]
+        write_unit(uri, unit_id, images, of_unit)
+        masks += of_unit
+    return MadeCorpus(uri, masks, made_once.images)
+
+
+def again(row: dict, copy: int, random: np.random.Generator) -> dict:
+    vector = random.normal(size=DIM) * 0.2 + (0 if row["embedding"] is None else row["embedding"])
+    vector = (vector / np.linalg.norm(vector)).astype(np.float16)
+    return row | {"mask_index": row["mask_index"] + 10 * copy, "embedding": vector}
+
+
+@given(
+    top_k=st.sampled_from([1, 3, 8, 200]),
+    contrasts=st.lists(st.sampled_from(["dog", "a house"]), unique=True),
+    per_image=st.sampled_from([None, 1, 2]),
+    distinct=st.sampled_from([None, 0.3, 0.9, 1.0]),
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_options_together(
+    crowded: MadeCorpus, top_k: int, contrasts: list[str], per_image: int | None, distinct: float | None
+) -> None:
+    hits = find_masks(
+        Corpus.open(crowded.uri),
+        ["cat | cup", "tree"],
+        top_k=top_k,
+        contrasts=contrasts,
+        per_image=per_image,
+        distinct=distinct,
+        encode=encode,
+    )
+    vectors = text_vectors(["cat", "cup", "tree", "dog", "a house"], encode)
+    none_of = vectors[[["dog", "a house"].index(text) + 3 for text in contrasts]]
+    options = {"none_of": none_of, "per_image": per_image, "distinct": distinct}
+    assert found(hits, "cat | cup") == answers(crowded.masks, vectors[:2], top_k, **options)
+    assert found(hits, "tree") == answers(crowded.masks, vectors[2:3], top_k, **options)
+
+
+def test_alternatives_of_a_text() -> None:
+    assert alternatives("a cup | a mug|a cup") == ["a cup", "a mug"]
+    assert alternatives("cup") == ["cup"]
+    with pytest.raises(InputError, match="empty alternative"):
+        alternatives("cup|")
+
+
+def test_more_like_a_mask(made: MadeCorpus) -> None:
+    corpus = Corpus.open(made.uri)
+    rows = {(row["image_id"], row["mask_index"]): row for row in made.masks}
+    masks = [("coffee.png", 3), ("chelsea.png", 0)]
+    vectors = mask_vectors(corpus, masks)
+    for mask, vector in zip(masks, vectors, strict=True):
+        stored = rows[mask]["embedding"].astype(np.float64)
+        np.testing.assert_allclose(vector, stored / np.linalg.norm(stored), atol=1e-6)
+    hits = find_masks(corpus, like=masks, top_k=5)
+    for mask, vector in zip(masks, vectors, strict=True):
+        others = [row for row in made.masks if (row["image_id"], row["mask_index"]) != mask]
+        assert found(hits, f"{mask[0]}#{mask[1]}") == answers(others, vector[None], 5)
+
+
+def test_texts_and_masks_in_one_search(made: MadeCorpus) -> None:
+    corpus = Corpus.open(made.uri)
+    hits = find_masks(corpus, ["cat"], like=[("coffee.png", 3)], top_k=2, encode=encode)
+    assert hits["text"].to_pylist() == ["cat"] * 2 + ["coffee.png#3"] * 2
+    assert hits.slice(0, 2).equals(find_masks(corpus, ["cat"], top_k=2, encode=encode))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"like": [("coffee.png", 99)]}, "holds no mask 99"),
+        ({"like": [("gone.png", 0)]}, "holds no image"),
+        ({"like": [("coffee.png", 1)]}, "has no embedding"),
+        ({}, "nothing to search for"),
+        ({"texts": ["cat"], "per_image": 0}, "--per-image 0"),
+        ({"texts": ["cat"], "distinct": 0.0}, "--distinct 0"),
+        ({"texts": ["cat"], "distinct": 1.5}, "--distinct 1.5"),
+        ({"texts": ["cat"], "contrasts": [""]}, "is empty"),
+    ],
+)
+def test_wrong_options(made: MadeCorpus, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        find_masks(Corpus.open(made.uri), encode=encode, **options)
+
+
+def test_the_name_of_a_mask() -> None:
+    assert parse_mask("00000.tar/a#b.jpg#12", "--like") == ("00000.tar/a#b.jpg", 12)
+    for text in ("cup.jpg", "#3", "cup.jpg#", "cup.jpg#-1"):
+        with pytest.raises(InputError, match="write image_id#mask_index"):
+            parse_mask(text, "--like")
