@@ -13,8 +13,8 @@ def export_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--format",
         required=True,
-        choices=("coco",),
-        help="coco: one JSON of instances",
+        choices=("coco", "yolo"),
+        help="coco: one JSON of instances; yolo: a folder of photographs, polygons and data.yaml",
     )
     add("--output", required=True, metavar="PATH", help="the file or folder to make")
     add = parser.add_argument_group("masks (rules apply in this order, within one image)").add_argument
@@ -40,7 +40,7 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         type=float,
         metavar="PIXELS",
-        help="simplify polygons by moving no point farther than this; default: 0 for coco",
+        help="simplify polygons by moving no point farther than this; default: 0",
     )
     add(
         "--max-loss",
@@ -49,6 +49,9 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         help="a mask whose polygon loses more (1 - IoU) stays RLE where the format has it, else it is left out",
     )
     add("--loss-report", metavar="FILE", help="the loss report as JSON; the summary holds it too")
+    add = parser.add_argument_group("folders (yolo)").add_argument
+    add("--images", choices=("copy", "none"), help="put the photographs beside the labels; default: copy for yolo")
+    add("--val-fraction", type=float, default=0.1, help="yolo: share of images for validation, by their image_id")
 
 
 def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -74,6 +77,8 @@ def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         tolerance=arguments["tolerance"],
         max_loss=arguments["max_loss"],
         loss_report=arguments["loss_report"],
+        copy_images=None if arguments["images"] is None else arguments["images"] == "copy",
+        val_fraction=arguments["val_fraction"],
     )
     summary = export_labels(Corpus.open(arguments["corpus"]), asked)
 

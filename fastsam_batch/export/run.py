@@ -17,6 +17,7 @@ from fastsam_batch.export.coco import write_coco
 from fastsam_batch.export.images import ExportImage
 from fastsam_batch.export.shapes import Polygons
 from fastsam_batch.export.stream import Counts, Labeller, labelled_images
+from fastsam_batch.export.yolo import write_yolo
 
 AGNOSTIC = "object"  # the one category where there are no classes
 RLE, POLYGON = "rle", "polygon"
@@ -27,7 +28,8 @@ class Export:
     """What to export and how. `shape` and `tolerance` None: the format's own.
 
     `categories` names the labels that `labeller` gives, one name where there is none. `tolerance` in pixels;
-    `loss_report` is a JSON file to write.
+    `loss_report` is a JSON file to write. `copy_images`: put the photographs beside the labels, where the format is a
+    folder; None: the format's own way. `val_fraction`: yolo's share of images for validation.
     """
 
     format: str
@@ -40,6 +42,8 @@ class Export:
     tolerance: float | None = None
     max_loss: float | None = None
     loss_report: str | None = None
+    copy_images: bool | None = None
+    val_fraction: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,13 @@ def _coco(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygon
     return {}
 
 
+def _yolo(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
+    assert polygons is not None
+    copied = export.copy_images is not False
+    return write_yolo(export.output, images, export.categories, polygons, export.val_fraction, copied)
+
+
 FORMATS: dict[str, _Format] = {
     "coco": _Format((RLE, POLYGON), 0.0, _coco),
+    "yolo": _Format((POLYGON,), 0.0, _yolo),
 }

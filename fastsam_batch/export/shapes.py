@@ -14,11 +14,6 @@ from fastsam_batch.masks.polygons import Ring, edge_rings, fill_edges, fill_pixe
 from fastsam_batch.masks.rle import decode_in_box
 from fastsam_batch.masks.runs import runs_of
 
-# Ultralytics resamples longer rings to 1000 points (`data/dataset.py`), which would cut their corners.
-MOST_VERTICES = 999
-_FIRST_TOLERANCE = 0.5
-_NEXT_TOLERANCE = 1.5
-
 
 @dataclass
 class Polygons:
@@ -57,17 +52,12 @@ class Polygons:
         return None if lost else rings
 
     def through_pixels(self, image: ExportImage, mask: ExportMask) -> Ring | None:
-        """One ring through the mask's outermost pixels, holes and parts joined in, of at most `MOST_VERTICES`
-        vertices, else it is simplified further; None where that loses too much.
+        """One ring through the mask's outermost pixels, holes and parts joined in; None where that loses too much.
 
-        The loss is that of Ultralytics' filling at the image's own size.
+        The loss is that of Ultralytics' filling at the image's own size: at tolerance 0, the lines that join parts.
         """
         parts = outline(runs_of(mask.rle), image.height)
-        tolerance = self.tolerance
-        ring, holes_kept = _one_ring([pixel_rings(part, tolerance) for part in parts])
-        while len(ring) > MOST_VERTICES:
-            tolerance = max(tolerance * _NEXT_TOLERANCE, _FIRST_TOLERANCE)
-            ring, holes_kept = _one_ring([pixel_rings(part, tolerance) for part in parts])
+        ring, holes_kept = _one_ring([pixel_rings(part, self.tolerance) for part in parts])
         expected = decode_in_box(mask.rle, mask.bbox_xywh)
         filled = fill_pixels(ring, mask.bbox_xywh)
         iou = float((expected & filled).sum() / (expected | filled).sum())

@@ -1,0 +1,60 @@
+"""A new folder of labels, and the photographs that go with them."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image, UnidentifiedImageError
+
+from fastsam_batch import storage
+from fastsam_batch.errors import InputError
+from fastsam_batch.export.images import ExportImage
+
+# Formats that browsers and training code read as they are, by Pillow's name.
+_ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif"}
+
+
+class Folder:
+    """A folder that an export fills. Raises InputError where something lies there already."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._fs, self.path = storage.filesystem(uri)
+        if self._fs.exists(self.path) and (self._fs.isfile(self.path) or self._fs.ls(self.path, detail=False)):
+            raise InputError(f"{storage.redact(uri)} is not an empty folder; name a new one")
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a file at a path below the folder. Raises InputError where it cannot be written."""
+        storage.write_result(storage.join(self.uri, name), data)
+
+    def copy_photograph(self, image: ExportImage, stem: str) -> str:
+        """Put an image's photograph at `stem`, with the ending of what it is, and return that name.
+
+        The bytes are copied as they are; a format that training code may not know becomes PNG. Raises
+        InputError where it cannot be read.
+        """
+        from fastsam_batch.images import ImageError, decode_image
+        from fastsam_batch.sources.locate import read_image_bytes
+
+        try:
+            data = read_image_bytes(image.uri)
+            ending = _ENDINGS.get(_format_of(data) or "")
+            if ending is None:
+                sink = io.BytesIO()
+                Image.fromarray(decode_image(data)).save(sink, "PNG")
+                data, ending = sink.getvalue(), "png"
+        except (OSError, ImageError) as error:
+            raise InputError(
+                f"cannot copy the photograph of {image.image_id!r}, {storage.redact(image.uri)} ({error}); "
+                "bring it back, or leave the photographs out with --images none"
+            ) from error
+        self.write(f"{stem}.{ending}", data)
+        return f"{stem}.{ending}"
+
+
+def _format_of(data: bytes) -> str | None:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.format
+    except UnidentifiedImageError:
+        return None
