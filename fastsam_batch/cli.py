@@ -15,6 +15,7 @@ import fastsam_batch
 from fastsam_batch.cli_export import export, export_options
 from fastsam_batch.cli_search import search, search_options
 from fastsam_batch.cli_select import select, select_options
+from fastsam_batch.cli_serve import serve, serve_options
 from fastsam_batch.errors import InputError
 
 if TYPE_CHECKING:
@@ -203,5 +204,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Calla
     "search": ("Find the masks of a corpus that look like a text, or like a mask.", search_options, search),
     "select": ("Select masks of one image by points, boxes or a text, without a model.", select_options, select),
     "export": ("Write a corpus's masks as labels, for annotation tools and training.", export_options, export),
+    "serve": ("Open a page to search a corpus, prompt its photographs and pick masks.", serve_options, serve),
     "verify": ("Check every receipt, file, digest, count and row of a corpus.", _verify_options, _verify),
 }

@@ -36,9 +36,7 @@ def write_selection(uri: str, selection: ImageSelection, read: ReadPixels = read
     if uri.lower().endswith(".json"):
         data = f"{json.dumps(selection.to_json(), ensure_ascii=False)}\n".encode()
     else:
-        sink = io.BytesIO()
-        selection_picture(selection, read).save(sink, "PNG")
-        data = sink.getvalue()
+        data = selection_png(selection, read)
     storage.write_result(uri, data)
 
 
@@ -46,6 +44,13 @@ def check_selection_name(uri: str) -> None:
     """Raise InputError unless `write_selection` knows the format by the name; worth asking before selecting."""
     if not uri.lower().endswith(FORMATS):
         raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .json or .png")
+
+
+def selection_png(selection: ImageSelection, read: ReadPixels = read_pixels) -> bytes:
+    """`selection_picture` as a PNG file."""
+    sink = io.BytesIO()
+    selection_picture(selection, read).save(sink, "PNG")
+    return sink.getvalue()
 
 
 def selection_picture(selection: ImageSelection, read: ReadPixels = read_pixels) -> Image.Image:

@@ -1,0 +1,78 @@
+"""Rows and selections as the JSON that the page reads: plain values, no paths of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from fastsam_batch.corpus.image import CorpusImage
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.masks.draw import PALETTE, RGB, BoxedMask
+from fastsam_batch.masks.rle import foreground_runs, tight_box
+from fastsam_batch.search.pictures import boxed_mask
+from fastsam_batch.search.prompts import ImageSelection
+from fastsam_batch.storage import redact
+from fastsam_batch.web.outlines import outline
+
+
+def corpus_answer(corpus: Corpus, images: int, failed: int, masks: int) -> dict[str, Any]:
+    """What the corpus is; `searchable` where texts can be asked."""
+    models = corpus.info.get("models", {})
+    return {
+        "name": redact(corpus.uri).rstrip("/").rpartition("/")[2] or "corpus",
+        "fingerprint": corpus.info.get("fingerprint"),
+        "images": images,
+        "failed": failed,
+        "masks": masks,
+        "searchable": corpus.embedding_dim is not None,
+        "models": {role: model and model["name"] for role, model in models.items()},
+    }
+
+
+def image_row_answer(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of images for the grid of photographs."""
+    names = ("image_id", "width", "height", "n_masks", "status", "error_kind", "error_message")
+    return {name: row[name] for name in names}
+
+
+def hits_answer(hits: pa.Table) -> list[dict[str, Any]]:
+    """Hits in their order; `size` is the photograph's (width, height)."""
+    answers = []
+    for hit in hits.to_pylist():
+        height, width = hit.pop("rle")["size"]
+        hit.pop("uri")
+        answers.append({**hit, "size": [width, height]})
+    return answers
+
+
+def image_answer(image: CorpusImage, colours: Sequence[RGB] | None) -> dict[str, Any]:
+    """An image with its masks, large ones first: numbers, colour, and outline as an SVG path.
+
+    `colours` in the order of `image.masks`; without them the palette's own order serves.
+    """
+    masks = []
+    rows = image.masks.drop_columns(["embedding"]).to_pylist()
+    for place, row in enumerate(rows):
+        red, green, blue = colours[place] if colours else PALETTE[place % len(PALETTE)]
+        numbers = {name: row[name] for name in ("mask_index", "bbox", "area", "score", "stability")}
+        masks.append({**numbers, "colour": f"#{red:02x}{green:02x}{blue:02x}", "path": outline(boxed_mask(row))})
+    masks.sort(key=lambda mask: -mask["area"])
+    return {**image_row_answer(image.row), "masks": masks}
+
+
+def selection_answer(selection: ImageSelection) -> dict[str, Any]:
+    """A selection: the masks in it, and the union's outline."""
+    path = ""
+    if selection.area:
+        starts, ends = foreground_runs(selection.rle)
+        box = tight_box(starts, ends, selection.rle.size[0])
+        path = outline(BoxedMask(selection.rle, box))
+    return {
+        "mask_indices": selection.mask_indices,
+        "area": selection.area,
+        "path": path,
+        "boxes": selection.to_json()["boxes"],
+        "texts": [vars(answer) for answer in selection.texts],
+    }

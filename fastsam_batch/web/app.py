@@ -1,0 +1,214 @@
+"""The page as a FastAPI app: a static page, JSON about one corpus, and pictures of its photographs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from fastsam_batch.corpus.image import CorpusImage
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.errors import InputError
+from fastsam_batch.masks.draw import View, distinct_colours
+from fastsam_batch.search.pictures import ReadPixels, boxed_mask, read_pixels
+from fastsam_batch.search.prompts import ImageSelection
+from fastsam_batch.search.query import EncodeTexts
+from fastsam_batch.search.selection import selection_png
+from fastsam_batch.web import answers
+from fastsam_batch.web.access import Guard
+from fastsam_batch.web.catalogue import Catalogue
+from fastsam_batch.web.finding import Filters, find_like, find_text
+from fastsam_batch.web.pictures import Pictures
+from fastsam_batch.web.prompts import parse_prompts
+
+_STATIC = Path(__file__).parent / "static"
+# Pictures are named by what they show; the browser may keep them for an hour, this user's alone.
+_PICTURE_HEADERS = {"cache-control": "private, max-age=3600"}
+_COLOUR_SIDE = 600
+
+ImageId = Annotated[str, Query(min_length=1, max_length=4096)]
+MaskIndex = Annotated[int, Query(ge=0, le=2**31 - 1)]
+Text = Annotated[str, Query(min_length=1, max_length=300)]
+
+
+def make_app(
+    corpus: Corpus, *, encode: EncodeTexts | None = None, token: str | None = None, read: ReadPixels = read_pixels
+) -> FastAPI:
+    """The app over a corpus. `encode` as in `find_masks`; without it texts are refused and all else works.
+
+    `token` is what every request must bring, None for requests to localhost; `read` gives the pixels of a URI.
+    """
+    catalogue, pictures = Catalogue(corpus), Pictures(read)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        pictures.close()
+
+    app = FastAPI(title="fastsam-batch", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_middleware(Guard, token=token)
+    _add_errors(app)
+    _add_finding(app, catalogue, encode)
+    _add_images(app, catalogue, pictures, encode)
+    _add_pictures(app, catalogue, pictures)
+
+    @app.get("/")
+    def page() -> FileResponse:
+        return FileResponse(_STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=_STATIC))
+    return app
+
+
+def _add_finding(app: FastAPI, catalogue: Catalogue, encode: EncodeTexts | None) -> None:
+    @app.get("/api/corpus")
+    def describe() -> dict[str, Any]:
+        counts = [catalogue.count(what) for what in ("images", "failed", "masks")]
+        return answers.corpus_answer(catalogue.corpus, *counts)
+
+    @app.get("/api/search")
+    def search(q: Text, filters: _Filters) -> dict[str, Any]:
+        hits = find_text(catalogue.corpus, q, filters, _encoder(encode))
+        catalogue.remember(hits)
+        return {"hits": answers.hits_answer(hits)}
+
+    @app.get("/api/like")
+    def like(image: ImageId, mask: MaskIndex, filters: _Filters) -> dict[str, Any]:
+        catalogue.mask(image, mask)
+        hits = find_like(catalogue.corpus, catalogue.image(image), mask, filters)
+        catalogue.remember(hits)
+        return {"hits": answers.hits_answer(hits)}
+
+
+def _add_images(app: FastAPI, catalogue: Catalogue, pictures: Pictures, encode: EncodeTexts | None) -> None:
+    def select(image: str, prompt: list[str], smallest: bool) -> ImageSelection:
+        prompts = parse_prompts(prompt)
+        encoder = _encoder(encode) if prompts["texts"] else None
+        return catalogue.image(image).select(encode=encoder, smallest=smallest, **prompts)
+
+    @app.get("/api/images")
+    def images(
+        offset: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=200)] = 60
+    ) -> dict[str, Any]:
+        rows = catalogue.page(offset, limit)
+        return {"total": catalogue.count("images"), "images": [answers.image_row_answer(row) for row in rows]}
+
+    @app.get("/api/image")
+    async def image(image: ImageId) -> dict[str, Any]:
+        found = await run_in_threadpool(catalogue.image, image)
+
+        def answer() -> dict[str, Any]:
+            return answers.image_answer(found, _colours(found, pictures))
+
+        return await pictures.run(answer)
+
+    @app.get("/api/select")
+    def selection(image: ImageId, prompt: _Prompts, smallest: bool = False) -> dict[str, Any]:
+        return answers.selection_answer(select(image, prompt, smallest))
+
+    @app.get("/api/selection.json")
+    def selection_file(image: ImageId, prompt: _Prompts, smallest: bool = False) -> JSONResponse:
+        return JSONResponse(select(image, prompt, smallest).to_json(), headers=_attachment("selection.json"))
+
+    @app.get("/api/selection.png")
+    async def selection_picture(image: ImageId, prompt: _Prompts, smallest: bool = False) -> Response:
+        found = await run_in_threadpool(select, image, prompt, smallest)
+        data = await pictures.run(lambda: selection_png(found, lambda _: pictures.pixels(found.image)))
+        return Response(data, media_type="image/png", headers=_attachment("selection.png"))
+
+
+def _add_pictures(app: FastAPI, catalogue: Catalogue, pictures: Pictures) -> None:
+    @app.get("/api/thumbnail")
+    async def thumbnail(image: ImageId) -> Response:
+        return _jpeg(await pictures.thumbnail(await _ok_row(catalogue, image)))
+
+    @app.get("/api/photograph")
+    async def photograph(image: ImageId) -> Response:
+        return _jpeg(await pictures.photograph(await _ok_row(catalogue, image)))
+
+    @app.get("/api/card")
+    async def card(image: ImageId, mask: MaskIndex) -> Response:
+        return _jpeg(await pictures.card(*await run_in_threadpool(catalogue.mask, image, mask)))
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(InputError)
+    async def bad_input(_: Request, error: InputError) -> JSONResponse:
+        return _error(400, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def bad_request(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][1:])
+        return _error(422, f"{name or 'the request'}: {first['msg'][0].lower()}{first['msg'][1:]}")
+
+    @app.exception_handler(HTTPException)
+    async def no_such_thing(request: Request, error: HTTPException) -> JSONResponse:
+        return _error(error.status_code, f"{request.method} {request.url.path}: {str(error.detail).lower()}")
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> JSONResponse:
+        # The traceback goes to the server's own log; it may name files that the page's users must not see.
+        return _error(500, f"the server failed at this ({type(error).__name__}); its log says more")
+
+
+def _filters(
+    top_k: Annotated[int, Query(ge=1, le=1000)] = 60,
+    min_score: Annotated[float | None, Query(ge=-1, le=1)] = None,
+    min_area: Annotated[int | None, Query(ge=0, le=2**31)] = None,
+    max_area: Annotated[int | None, Query(ge=0, le=2**31)] = None,
+    where: Annotated[str, Query(max_length=2000)] = "",
+) -> Filters:
+    return Filters(top_k, min_score, min_area, max_area, where)
+
+
+_Filters = Annotated[Filters, Depends(_filters)]
+_Prompts = Annotated[list[str], Query(min_length=1, max_length=200)]
+
+
+def _encoder(encode: EncodeTexts | None) -> EncodeTexts:
+    if encode is None:
+        raise InputError("this corpus has no embeddings, so words find nothing in it; points and boxes work")
+    return encode
+
+
+def _colours(image: CorpusImage, pictures: Pictures) -> list[tuple[int, int, int]] | None:
+    """A colour for each mask, unlike its neighbours' and what lies below; None where the photograph is gone."""
+    if image.row["status"] != "ok":
+        return None
+    try:
+        pixels = pictures.pixels(image.row)
+    except InputError:
+        return None
+    height, width = image.size_hw
+    scale = min(_COLOUR_SIDE / max(height, width), 1.0)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    boxed = [boxed_mask(row) for row in image.masks.select(["bbox", "rle"]).to_pylist()]
+    return distinct_colours(pixels, boxed, View((0, 0, width, height), size))
+
+
+async def _ok_row(catalogue: Catalogue, image_id: str) -> dict[str, Any]:
+    row = await run_in_threadpool(catalogue.row, image_id)
+    if row["status"] != "ok":
+        raise InputError(f"{image_id!r} failed when it was segmented: {row['error_message'] or row['error_kind']}")
+    return row
+
+
+def _jpeg(data: bytes) -> Response:
+    return Response(data, media_type="image/jpeg", headers=_PICTURE_HEADERS)
+
+
+def _attachment(name: str) -> dict[str, str]:
+    return {"content-disposition": f'attachment; filename="{name}"'}
+
+
+def _error(status: int, sentence: str) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status)

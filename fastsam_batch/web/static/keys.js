@@ -1,0 +1,49 @@
+// Keys that work anywhere on the page. Those of one card or one photograph live with it.
+
+const typing = (target) => target.closest("input, textarea, select, dialog");
+
+export function listenForKeys({ help, search, close }) {
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.key === "Escape") {
+      if (document.querySelector("dialog[open]")) return;
+      if (typing(event.target)) event.target.blur();
+      else close();
+    } else if (typing(event.target)) {
+      return;
+    } else if (event.key === "/") {
+      event.preventDefault();
+      search();
+    } else if (event.key === "?") {
+      help();
+    } else if (event.key.startsWith("Arrow") && !event.target.closest("[role=application]")) {
+      if (walk(event.target, event.key)) event.preventDefault();
+    }
+  });
+}
+
+/** Move the focus between cards, over as many columns as there are. */
+function walk(from, key) {
+  const cards = [...document.querySelectorAll("#view .cards > li .open")];
+  if (!cards.length) return false;
+  const at = cards.indexOf(from.closest("li")?.querySelector(".open"));
+  if (at < 0) {
+    cards[0].focus();
+    return true;
+  }
+  const next = key === "ArrowRight" ? cards[at + 1] : key === "ArrowLeft" ? cards[at - 1] : beside(cards, at, key === "ArrowDown");
+  next?.focus();
+  return Boolean(next);
+}
+
+/** The card below or above, nearest in the line. */
+function beside(cards, at, down) {
+  const here = cards[at].getBoundingClientRect();
+  const centre = (box) => box.left + box.width / 2;
+  const lines = cards.map((card) => ({ card, box: card.getBoundingClientRect() }))
+    .filter(({ box }) => (down ? box.top >= here.bottom - 1 : box.bottom <= here.top + 1));
+  if (!lines.length) return null;
+  const line = down ? Math.min(...lines.map(({ box }) => box.top)) : Math.max(...lines.map(({ box }) => box.top));
+  return lines.filter(({ box }) => Math.abs(box.top - line) < 2)
+    .sort((a, b) => Math.abs(centre(a.box) - centre(here)) - Math.abs(centre(b.box) - centre(here)))[0].card;
+}

@@ -1,0 +1,119 @@
+// The page: reads the address, shows the view it names, and takes the form and the keys.
+
+import { ask } from "./api.js";
+import { listenForKeys } from "./keys.js";
+import { openPhotograph } from "./photograph.js";
+import { showPhotographs } from "./photographs.js";
+import { openPicks } from "./picks.js";
+import { showHits } from "./results.js";
+import * as address from "./state.js";
+
+const view = document.getElementById("view");
+const form = document.getElementById("search");
+const filters = document.getElementById("filters");
+
+let corpus = null;
+let shown = null; // {close} of the view that is up
+let behindIt = null; // the view a photograph lies over, kept as it was
+let running = new AbortController();
+
+const sameBelow = (state) => address.write(address.behind(state));
+
+async function show(state, kind) {
+  running.abort();
+  running = new AbortController();
+  fillForm(state);
+  if (state.image) return showPhotograph(state, kind);
+  document.title = `${state.q || (state.like ? "More like this" : "Photographs")} · ${corpus.name}`;
+  if (behindIt && behindIt.url === sameBelow(state)) return backToView(kind);
+  leave();
+  behindIt = null;
+  const { signal } = running;
+  const made = state.q || state.like ? showHits(state, corpus, signal) : showPhotographs(corpus, signal);
+  view.replaceChildren(made.element);
+  shown = { ...made, url: sameBelow(state) };
+  const scroll = kind === "push" ? 0 : history.state?.scroll ?? 0;
+  scrollTo(0, kind === "push" ? 0 : scroll);
+  await made.ready;
+  if (!signal.aborted && scroll) scrollTo(0, scroll);
+}
+
+function showPhotograph(state, kind) {
+  document.title = `${state.image} · ${corpus.name}`;
+  if (shown?.image === state.image) return shown.update(state);
+  if (shown && !shown.image) behindIt = { shown, element: shown.element, url: shown.url, focus: document.activeElement };
+  else leave();
+  shown = openPhotograph(state, corpus, () => leavePhotograph(state));
+  view.replaceChildren(shown.element);
+  scrollTo(0, 0);
+  if (kind !== "load") shown.focus();
+}
+
+function backToView(kind) {
+  shown?.close?.();
+  shown = behindIt.shown;
+  view.replaceChildren(behindIt.element);
+  scrollTo(0, history.state?.scroll ?? 0);
+  if (behindIt.focus?.isConnected) behindIt.focus.focus({ preventScroll: kind === "pop" });
+  behindIt = null;
+}
+
+function leavePhotograph(state) {
+  address.go(address.behind(address.read()));
+}
+
+function leave() {
+  shown?.close?.();
+  shown = null;
+}
+
+function fillForm(state) {
+  form.q.value = state.q;
+  let used = 0;
+  for (const name of address.FILTERS) {
+    form[name].value = state.filters[name];
+    used += state.filters[name] ? 1 : 0;
+  }
+  document.getElementById("filter-count").textContent = used ? ` (${used})` : "";
+}
+
+function formState() {
+  const values = Object.fromEntries(address.FILTERS.map((name) => [name, form[name].value.trim()]));
+  return { q: form.q.value.trim(), filters: values, like: null, image: "" };
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const state = formState();
+  const { like } = address.read();
+  if (matchMedia("(max-width: 640px)").matches) filters.open = false;
+  address.go(state.q ? state : { ...state, like });
+});
+document.getElementById("reset").addEventListener("click", () => {
+  address.go({ ...formState(), filters: {}, like: address.read().like });
+});
+document.getElementById("home").addEventListener("click", (event) => {
+  if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  address.go({ q: "", filters: {}, like: null, image: "" });
+});
+const keys = document.getElementById("keys");
+document.getElementById("help").addEventListener("click", () => keys.showModal());
+listenForKeys({ help: () => keys.showModal(), search: () => form.q.select(), close: () => shown?.image && leavePhotograph() });
+
+try {
+  corpus = await ask("corpus");
+  document.getElementById("corpus-name").textContent = corpus.name;
+  if (!corpus.searchable) {
+    form.q.disabled = true;
+    form.q.placeholder = "This corpus has no embeddings to search";
+  }
+  openPicks(corpus.fingerprint);
+  address.start(show);
+} catch (error) {
+  const problem = document.createElement("p");
+  problem.className = "none problem";
+  problem.setAttribute("role", "alert");
+  problem.textContent = error.message;
+  view.replaceChildren(problem);
+}

@@ -1,0 +1,207 @@
+// One photograph: the stage, the prompts in the address, their answer, and the list of masks.
+
+import { address, ask } from "./api.js";
+import { count, h, say } from "./dom.js";
+import { pick, pickButton } from "./picks.js";
+import { makeStage } from "./stage.js";
+import { go } from "./state.js";
+
+const MODES = [["add", "Add"], ["not", "Take away"], ["box", "Box"]];
+const selects = (prompt) => !prompt.startsWith("not:");
+
+/** The view of state.image. `leave` goes back to what lies behind it. */
+export function openPhotograph(first, corpus, leave) {
+  let state = first;
+  let image = null;
+  let stage = null;
+  let mode = "add";
+  let running = new AbortController();
+  const rows = new Map(); // mask_index to its line in the list
+
+  const title = h("h1", { tabindex: "-1" }, state.image);
+  const note = h("p", { class: "note" });
+  const frame = h("div", { class: "frame", "aria-busy": "true" });
+  const answer = h("div", { class: "answer" });
+  const list = h("ul", { class: "mask-list" });
+  const tools = makeTools();
+  const panel = h("aside", { class: "panel", "aria-label": "Prompts and masks" }, tools.element, answer,
+    h("h2", { id: "masks-title" }, "Masks"), list);
+  const element = h("section", { class: "photograph", "aria-label": state.image },
+    h("div", { class: "heading" },
+      h("button", { type: "button", class: "quiet back", onclick: leave, "aria-label": "Back (Escape)" }, "← Back"), title, note),
+    h("div", { class: "desk" }, frame, panel));
+  element.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=radio], [type=checkbox])")) return;
+    if (event.key === "u") undo();
+    if (event.key === "v") tools.toggleMasks();
+  });
+  const ready = load();
+
+  async function load() {
+    try {
+      image = await ask("image", { image: state.image });
+    } catch (error) {
+      return fail(error);
+    }
+    frame.removeAttribute("aria-busy");
+    note.textContent = [count(image.masks.length, "mask"), image.width && `${image.width} × ${image.height}`].filter(Boolean).join(" · ");
+    if (image.status !== "ok") return fail(new Error(image.error_message ?? image.error_kind));
+    stage = makeStage(image, { onprompt: prompt, onhover: (index) => lightRow(index), mode: () => mode });
+    stage.element.classList.toggle("without-masks", !tools.masksShown());
+    frame.append(stage.element);
+    for (const mask of image.masks) rows.set(mask.mask_index, line(mask));
+    list.append(...rows.values());
+    await update(state);
+  }
+
+  function fail(error) {
+    frame.removeAttribute("aria-busy");
+    frame.replaceChildren(h("p", { class: "none problem", role: "alert" }, error.message));
+  }
+
+  function prompt(text) {
+    go({ ...state, mask: null, prompts: [...state.prompts, text] });
+  }
+
+  function undo() {
+    if (state.prompts.length) go({ ...state, prompts: state.prompts.slice(0, -1) });
+  }
+
+  function asked() {
+    return { image: state.image, prompt: state.prompts, smallest: state.smallest ? 1 : "" };
+  }
+
+  /** Show another state of the same photograph. */
+  async function update(next) {
+    state = next;
+    tools.update();
+    if (!stage) return;
+    running.abort();
+    running = new AbortController();
+    const { signal } = running;
+    stage.mark(state.prompts);
+    if (!state.prompts.some(selects)) {
+      const mask = image.masks.find((each) => each.mask_index === state.mask);
+      stage.light(state.prompts.length ? "" : mask?.path ?? "");
+      showChosen(mask ? [mask.mask_index] : []);
+      answer.replaceChildren(mask ? chosenMask(mask) : h("p", {}, hint()));
+      rows.get(state.mask)?.scrollIntoView({ block: "nearest" });
+      return;
+    }
+    try {
+      const found = await ask("select", asked(), { signal });
+      stage.light(found.path);
+      showChosen(found.mask_indices);
+      answer.replaceChildren(...union(found));
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      stage.light("");
+      showChosen([]);
+      answer.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message));
+    }
+  }
+
+  function hint() {
+    return state.prompts.length
+      ? "A background point alone takes nothing away. Add a point, a box or words."
+      : "Click a thing to select the masks around it, drag a box, or say what it is.";
+  }
+
+  function union(found) {
+    const share = found.area / (image.width * image.height);
+    const words = found.area
+      ? `${count(found.mask_indices.length, "mask")}, ${found.area.toLocaleString("en")} px, ${(100 * share).toFixed(1)} % of the photograph`
+      : "No mask answers.";
+    say(found.area ? `Selected ${words}` : words);
+    if (!found.area) return [h("p", {}, words)];
+    const masks = found.mask_indices.map((mask_index) => ({ image_id: state.image, mask_index }));
+    return [h("p", {}, h("strong", {}, "Union "), words),
+      h("div", { class: "actions" },
+        masks.length > 0 && h("button", { type: "button", onclick: () => pick(masks, label()) }, `Pick ${masks.length === 1 ? "it" : "them"}`),
+        h("a", { class: "button", download: "selection.json", href: address("selection.json", asked()) }, "JSON"),
+        h("a", { class: "button", download: "selection.png", href: address("selection.png", asked()) }, "PNG"))];
+  }
+
+  function label() {
+    return state.prompts.find((each) => each.startsWith("text:"))?.slice(5) || state.q || "object";
+  }
+
+  function chosenMask(mask) {
+    return h("p", {}, h("strong", {}, `Mask ${mask.mask_index} `),
+      `${mask.area.toLocaleString("en")} px, score ${mask.score.toFixed(2)}, stability ${mask.stability.toFixed(2)}`);
+  }
+
+  function showChosen(indices) {
+    const chosen = new Set(indices);
+    for (const [index, row] of rows) {
+      row.classList.toggle("chosen", chosen.has(index));
+      row.querySelector(".chosen-note").textContent = chosen.has(index) ? ", selected" : "";
+    }
+    list.prepend(...[...rows].filter(([index]) => chosen.has(index)).map(([, row]) => row));
+  }
+
+  function lightRow(index) {
+    for (const [each, row] of rows) row.classList.toggle("on", each === index);
+  }
+
+  function line(mask) {
+    const target = { image_id: state.image, mask_index: mask.mask_index };
+    const hover = (on) => () => stage.hover(on ? mask.mask_index : null);
+    return h("li", { onpointerenter: hover(true), onpointerleave: hover(false), onfocusin: hover(true), onfocusout: hover(false) },
+      h("button", { type: "button", class: "name", style: { "--colour": mask.colour },
+        onclick: () => go({ ...state, prompts: [], mask: mask.mask_index }) },
+        h("span", { class: "swatch", "aria-hidden": "true" }), h("span", {}, `Mask ${mask.mask_index}`),
+        h("span", { class: "detail" }, `${mask.area.toLocaleString("en")} px · ${mask.score.toFixed(2)}`),
+        h("span", { class: "hidden chosen-note" })),
+      corpus.searchable && h("button", { type: "button", class: "more", "aria-label": `More like mask ${mask.mask_index}`,
+        onclick: () => go({ q: "", filters: state.filters, like: { image: state.image, mask: mask.mask_index }, image: "" }) }, "More like this"),
+      pickButton(target, label, `mask ${mask.mask_index} of ${state.image}`));
+  }
+
+  function makeTools() {
+    const modes = MODES.map(([value, name]) => {
+      const radio = h("input", { type: "radio", name: "mode", value, checked: value === mode, onchange: () => setMode(value) });
+      return h("label", {}, radio, h("span", {}, name));
+    });
+    const smallest = h("input", { type: "checkbox", onchange: () => go({ ...state, smallest: smallest.checked }) });
+    const masks = h("input", { type: "checkbox", checked: true, onchange: () => stage?.element.classList.toggle("without-masks", !masks.checked) });
+    const words = h("input", { type: "text", maxlength: "300", placeholder: "a cup", "aria-label": "Select by words", spellcheck: "false" });
+    const undoButton = h("button", { type: "button", onclick: undo, title: "Undo (U)" }, "Undo");
+    const clearButton = h("button", { type: "button", onclick: () => go({ ...state, prompts: [], mask: null }) }, "Clear");
+    const byWords = h("form", { class: "by-words", onsubmit: (event) => {
+      event.preventDefault();
+      if (words.value.trim()) prompt(`text:${words.value.trim()}`);
+      words.value = "";
+    } }, words, h("button", { type: "submit" }, "Select"));
+    const box = h("div", { class: "tools" },
+      h("fieldset", { class: "modes" }, h("legend", { class: "hidden" }, "A click or tap"), modes),
+      corpus.searchable && byWords,
+      h("div", { class: "checks" },
+        h("label", {}, smallest, " Smallest mask only"),
+        h("label", {}, masks, " Show all masks")),
+      h("div", { class: "actions" }, undoButton, clearButton));
+    function setMode(value) {
+      mode = value;
+      stage?.element.classList.toggle("boxing", value === "box");
+    }
+    return {
+      element: box,
+      masksShown: () => masks.checked,
+      toggleMasks: () => masks.click(),
+      update() {
+        smallest.checked = state.smallest;
+        clearButton.disabled = !state.prompts.length && state.mask === null;
+        undoButton.disabled = !state.prompts.length;
+      },
+    };
+  }
+
+  return {
+    element,
+    ready,
+    image: state.image,
+    update,
+    focus: () => title.focus({ preventScroll: true }),
+    close: () => running.abort(),
+  };
+}

@@ -1,0 +1,56 @@
+// All photographs of the corpus, fetched a page at a time as one scrolls.
+
+import { ask } from "./api.js";
+import { count, h, say } from "./dom.js";
+import { picture } from "./pictures.js";
+import { go } from "./state.js";
+
+const PAGE = 60;
+
+/** The grid of photographs: its element, and `ready` once the first page is there. */
+export function showPhotographs(corpus, signal) {
+  const note = [count(corpus.images, "photograph"), count(corpus.masks, "mask"), corpus.failed && `${corpus.failed} failed`];
+  const cards = h("ul", { class: "cards photographs" });
+  const more = h("button", { type: "button", class: "wide" }, "Show more photographs");
+  const element = h("section", { "aria-label": "Photographs" },
+    h("div", { class: "heading" }, h("h1", {}, "Photographs"), h("p", { class: "note" }, note.filter(Boolean).join(" · "))),
+    cards, more);
+
+  let offset = 0;
+  let loading = null;
+  const load = () => (loading ??= next().finally(() => { loading = null; }));
+  async function next() {
+    try {
+      const { images, total } = await ask("images", { offset, limit: PAGE }, { signal });
+      cards.append(...images.map(card));
+      offset += images.length;
+      more.hidden = offset >= total || !images.length;
+      if (offset > PAGE) say(`${offset} of ${count(total, "photograph")} shown.`);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      more.hidden = true;
+      element.append(h("p", { class: "none problem", role: "alert" }, error.message));
+    }
+  }
+  more.addEventListener("click", load);
+  const seen = new IntersectionObserver((entries) => {
+    if (entries.some((entry) => entry.isIntersecting) && !more.hidden) load();
+  }, { rootMargin: "800px" });
+  seen.observe(more);
+  return { element, ready: load(), close: () => seen.disconnect() };
+}
+
+function card(image) {
+  if (image.status !== "ok") {
+    return h("li", { style: { "--shape": 4 / 3 } },
+      h("p", { class: "missing" }, `${image.image_id}: ${image.error_message ?? image.error_kind}`));
+  }
+  const shape = Math.min(Math.max(image.width / image.height, 0.6), 2.6);
+  return h("li", { style: { "--shape": shape.toFixed(3) } },
+    h("button", { type: "button", class: "open", "aria-label": `Open ${image.image_id}, ${count(image.n_masks, "mask")}`,
+      onclick: () => go({ q: "", filters: {}, like: null, image: image.image_id, mask: null, prompts: [] }) },
+      picture("thumbnail", { image: image.image_id }, { alt: "" })),
+    h("div", { class: "words" },
+      h("span", { class: "title", title: image.image_id }, image.image_id),
+      h("span", { class: "detail" }, count(image.n_masks, "mask"))));
+}

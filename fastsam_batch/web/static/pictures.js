@@ -1,0 +1,17 @@
+// A picture of the server, or in its place the sentence that says why there is none.
+
+import { address } from "./api.js";
+import { h } from "./dom.js";
+
+export function picture(path, parameters, properties) {
+  const image = h("img", { loading: "lazy", decoding: "async", ...properties, src: address(path, parameters) });
+  image.addEventListener("error", async () => {
+    let reason = "The picture cannot be shown.";
+    try {
+      const response = await fetch(image.src);
+      if (!response.ok) reason = `${(await response.json()).error}.`;
+    } catch { /* the server is gone; the sentence above stands */ }
+    image.replaceWith(h("span", { class: "missing" }, `${reason[0].toUpperCase()}${reason.slice(1)}`));
+  }, { once: true });
+  return image;
+}

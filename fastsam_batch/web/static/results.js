@@ -1,0 +1,78 @@
+// Hits of a search as cards.
+
+import { ask } from "./api.js";
+import { count, h, say } from "./dom.js";
+import { picture } from "./pictures.js";
+import { pick, pickButton, picked } from "./picks.js";
+import { go } from "./state.js";
+
+/** The view of a search: its element, and `ready` once the hits are there. */
+export function showHits(state, corpus, signal) {
+  const title = state.q ? `“${state.q}”` : "More like this mask";
+  const note = h("p", { class: "note" }, "Searching …");
+  const cards = h("ol", { class: "cards hits" });
+  const heading = h("div", { class: "heading" }, h("h1", {}, title), note);
+  const element = h("section", { "aria-label": title, "aria-busy": "true" }, heading, state.like && source(state), cards);
+  return { element, ready: load(state, corpus, signal, element, note, cards) };
+}
+
+async function load(state, corpus, signal, element, note, cards) {
+  try {
+    const { filters, q, like } = state;
+    const { hits } = q
+      ? await ask("search", { q, ...filters }, { signal })
+      : await ask("like", { image: like.image, mask: like.mask, ...filters }, { signal });
+    const words = hits.length ? summary(hits) : nothing(state);
+    note.textContent = words;
+    say(words);
+    cards.append(...hits.map((hit, place) => card(hit, place, state)));
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    note.textContent = "";
+    element.append(h("p", { class: "none problem", role: "alert" }, error.message));
+  }
+  element.setAttribute("aria-busy", "false");
+}
+
+function summary(hits) {
+  const [best, last] = [hits[0], hits.at(-1)].map((hit) => hit.similarity.toFixed(3));
+  const photographs = new Set(hits.map((hit) => hit.image_id)).size;
+  return `${count(hits.length, "mask")} in ${count(photographs, "photograph")}, cosine ${best}${best === last ? "" : ` to ${last}`}`;
+}
+
+function nothing(state) {
+  const filtered = Object.entries(state.filters).some(([name, value]) => name !== "top_k" && value);
+  return filtered ? "No mask passes the filters." : "No mask looks like this.";
+}
+
+function source({ like }) {
+  return h("p", { class: "source" },
+    picture("card", { image: like.image, mask: like.mask }, { alt: "", width: 128, height: 96 }),
+    h("span", {}, `Mask ${like.mask} of ${like.image}`));
+}
+
+function card(hit, place, state) {
+  const name = `mask ${hit.mask_index} of ${hit.image_id}`;
+  const label = () => state.q || "object";
+  const open = () => go({ ...state, image: hit.image_id, mask: hit.mask_index, prompts: [], smallest: false });
+  const more = () => go({ q: "", filters: state.filters, like: { image: hit.image_id, mask: hit.mask_index }, image: "" });
+  return h("li", {
+    onkeydown: (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === "x") pick([hit], label(), picked(hit));
+      if (event.key === "m") more();
+    },
+  },
+    h("button", { type: "button", class: "open", onclick: open,
+      "aria-label": `Open ${name}, cosine ${hit.similarity.toFixed(3)}` },
+      picture("card", { image: hit.image_id, mask: hit.mask_index },
+        { alt: "", width: 512, height: 384, loading: place < 8 ? "eager" : "lazy" })),
+    h("div", { class: "words" },
+      h("span", { class: "title", title: hit.image_id }, hit.image_id),
+      h("span", { class: "score", title: "Cosine between text and mask" }, hit.similarity.toFixed(3)),
+      h("span", { class: "detail" }, `${hit.area.toLocaleString("en")} px · score ${hit.score.toFixed(2)}`)),
+    h("div", { class: "actions" },
+      h("button", { type: "button", class: "more", onclick: more, "aria-label": `More like ${name}`, title: "More like this (M)" },
+        "More like this"),
+      pickButton(hit, label, name)));
+}
