@@ -97,7 +97,7 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
     }
 
 
-def _info(corpus: Corpus) -> dict[str, Any]:
+def export_info(corpus: Corpus) -> dict[str, Any]:
     """Where the labels come from; without a date, so that an export repeated is the same file."""
     return {
         "description": f"Masks of {storage.redact(corpus.uri)}",
@@ -108,7 +108,7 @@ def _info(corpus: Corpus) -> dict[str, Any]:
 
 
 def _coco(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
-    write_coco(export.output, images, export.categories, _info(corpus), polygons)
+    write_coco(export.output, images, export.categories, export_info(corpus), polygons)
     return {}
 
 

@@ -9,12 +9,11 @@ import pyarrow as pa
 
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.masks.draw import PALETTE, RGB, BoxedMask
-from fastsam_batch.masks.rle import foreground_runs, tight_box
+from fastsam_batch.masks.draw import PALETTE, RGB
 from fastsam_batch.search.pictures import boxed_mask
 from fastsam_batch.search.prompts import ImageSelection
 from fastsam_batch.storage import redact
-from fastsam_batch.web.outlines import outline
+from fastsam_batch.web.outlines import svg_path
 
 
 def corpus_answer(corpus: Corpus, images: int, failed: int, masks: int) -> dict[str, Any]:
@@ -57,22 +56,17 @@ def image_answer(image: CorpusImage, colours: Sequence[RGB] | None) -> dict[str,
     for place, row in enumerate(rows):
         red, green, blue = colours[place] if colours else PALETTE[place % len(PALETTE)]
         numbers = {name: row[name] for name in ("mask_index", "bbox", "area", "score", "stability")}
-        masks.append({**numbers, "colour": f"#{red:02x}{green:02x}{blue:02x}", "path": outline(boxed_mask(row))})
+        masks.append({**numbers, "colour": f"#{red:02x}{green:02x}{blue:02x}", "path": svg_path(boxed_mask(row).rle)})
     masks.sort(key=lambda mask: -mask["area"])
     return {**image_row_answer(image.row), "masks": masks}
 
 
 def selection_answer(selection: ImageSelection) -> dict[str, Any]:
     """A selection: the masks in it, and the union's outline."""
-    path = ""
-    if selection.area:
-        starts, ends = foreground_runs(selection.rle)
-        box = tight_box(starts, ends, selection.rle.size[0])
-        path = outline(BoxedMask(selection.rle, box))
     return {
         "mask_indices": selection.mask_indices,
         "area": selection.area,
-        "path": path,
+        "path": svg_path(selection.rle),
         "boxes": selection.to_json()["boxes"],
         "texts": [vars(answer) for answer in selection.texts],
     }

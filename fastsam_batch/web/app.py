@@ -26,6 +26,7 @@ from fastsam_batch.web import answers
 from fastsam_batch.web.access import Guard
 from fastsam_batch.web.catalogue import Catalogue
 from fastsam_batch.web.finding import Filters, find_like, find_text
+from fastsam_batch.web.picks import Picks, picked_coco
 from fastsam_batch.web.pictures import Pictures
 from fastsam_batch.web.prompts import parse_prompts
 
@@ -87,6 +88,11 @@ def _add_finding(app: FastAPI, catalogue: Catalogue, encode: EncodeTexts | None)
         catalogue.remember(hits)
         return {"hits": answers.hits_answer(hits)}
 
+    @app.post("/api/export")
+    def export(picks: Picks) -> Response:
+        data = picked_coco(catalogue, picks.masks)
+        return Response(data, media_type="application/json", headers=_attachment("picked.coco.json"))
+
 
 def _add_images(app: FastAPI, catalogue: Catalogue, pictures: Pictures, encode: EncodeTexts | None) -> None:
     def select(image: str, prompt: list[str], smallest: bool) -> ImageSelection:
@@ -147,8 +153,9 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def bad_request(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"][1:])
-        return _error(422, f"{name or 'the request'}: {first['msg'][0].lower()}{first['msg'][1:]}")
+        name = ".".join(part for part in first["loc"][1:] if isinstance(part, str))
+        said = first["msg"] if first["msg"][:2].isupper() else f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        return _error(422, f"{name or 'the request'}: {said}")
 
     @app.exception_handler(HTTPException)
     async def no_such_thing(request: Request, error: HTTPException) -> JSONResponse:

@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from fastsam_batch.masks.outline import area_of, outline
+from fastsam_batch.masks.polygons import Ring, edge_rings
+from fastsam_batch.masks.rle import Rle
+from fastsam_batch.masks.runs import runs_of
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from fastsam_batch.masks.draw import BoxedMask
-from fastsam_batch.masks.rle import decode_in_box
-
-# Samples along the long side of a mask's box: finer than a screen shows.
-_SAMPLES = 1024
-# How far, in samples, an outline may leave the staircase of pixels; it is what makes slanted edges straight.
-_TOLERANCE = 0.7
-_SPECK = 6  # samples
+# How far a path may leave the pixels' edges: less than a pixel on a screen, and enough to make slants straight.
+_SHOWN_SIDE = 1600
+_LEAST_TOLERANCE = 0.7
+# Parts and holes smaller than this, in squares of the tolerance, would only be noise on the page.
+_SPECK = 12
 
 
-def outline(mask: BoxedMask) -> str:
+def svg_path(rle: Rle) -> str:
     """The outlines of a mask and of its holes as an SVG path in pixels of its image, for fill-rule `evenodd`.
 
-    A mask without pixels has the empty path. Raises ValueError for a broken RLE.
-    Method: border following (Suzuki and Abe, 1985), then Douglas-Peucker.
+    A mask without pixels has the empty path; one of specks alone keeps them. Raises ValueError for a broken RLE.
     """
-    x, y, width, height = _whole_box(mask.bbox_xywh, mask.rle.size)
-    if not width or not height:
-        return ""
-    step = max(math.ceil(max(width, height) / _SAMPLES), 1)
-    inside = decode_in_box(mask.rle, (x, y, width, height), step)
-    # Border following walks through the middle of pixels: at twice the size that is a quarter pixel inside.
-    twice = np.kron(inside, np.ones((2, 2), np.uint8)).astype(np.uint8)
-    contours, _ = cv2.findContours(twice, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    # Specks of a pixel or two would only be noise on the page; a mask of nothing else keeps them.
-    clear = [contour for contour in contours if cv2.contourArea(contour) > 4 * _SPECK] or contours
-    return "".join(_part(cv2.approxPolyDP(contour, 2 * _TOLERANCE, True), (x, y), step / 2) for contour in clear)
+    tolerance = max(_LEAST_TOLERANCE, max(rle.size) / _SHOWN_SIDE)
+    rings: list[Ring] = []
+    for part in outline(runs_of(rle), rle.size[0]):
+        outer, holes = edge_rings(part, tolerance)
+        rings += [outer, *holes]
+    clear = [ring for ring in rings if abs(area_of(ring)) > _SPECK * tolerance**2]
+    return "".join(_closed(ring) for ring in clear or rings)
 
 
-def _part(contour: NDArray[np.integer], corner: tuple[int, int], scale: float) -> str:
-    points = (contour.reshape(-1, 2) + 0.5) * scale + np.asarray(corner)
-    if len(points) < 3:  # a pixel or a line of pixels: as wide as it is
-        (left, top), (right, bottom) = points.min(0) - scale / 2, points.max(0) + scale / 2
-        points = np.asarray([(left, top), (right, top), (right, bottom), (left, bottom)])
-    return f"M{'L'.join(f'{px:.1f},{py:.1f}' for px, py in points)}Z"
-
-
-def _whole_box(bbox_xywh: Sequence[float], image_hw: tuple[int, int]) -> tuple[int, int, int, int]:
-    x, y, width, height = bbox_xywh
-    left, top = max(math.floor(x), 0), max(math.floor(y), 0)
-    right, bottom = min(math.ceil(x + width), image_hw[1]), min(math.ceil(y + height), image_hw[0])
-    return left, top, max(right - left, 0), max(bottom - top, 0)
+def _closed(ring: Ring) -> str:
+    return f"M{'L'.join(f'{x:g},{y:g}' for x, y in ring.round(1).tolist())}Z"

@@ -1,0 +1,66 @@
+"""Masks picked on the page, as COCO instances."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from pydantic import BaseModel, Field
+
+from fastsam_batch.export.coco import write_document
+from fastsam_batch.export.images import ExportImage, ExportMask
+from fastsam_batch.export.run import export_info
+from fastsam_batch.search.pictures import boxed_mask
+from fastsam_batch.web.catalogue import Catalogue
+
+MOST_PICKS = 10_000
+
+
+class Pick(BaseModel):
+    """One picked mask, and the name of its category."""
+
+    image_id: str = Field(min_length=1, max_length=4096)
+    mask_index: int = Field(ge=0, lt=2**31)
+    label: str = Field(default="object", min_length=1, max_length=300)
+
+
+class Picks(BaseModel):
+    """What the page asks to export."""
+
+    masks: list[Pick] = Field(min_length=1, max_length=MOST_PICKS)
+
+
+def picked_coco(catalogue: Catalogue, picks: Sequence[Pick]) -> bytes:
+    """COCO instances of the picked masks, each once; categories and images in the order of the picks.
+
+    Raises InputError for a mask that the corpus does not hold.
+    """
+    picks = list({(pick.image_id, pick.mask_index): pick for pick in picks}.values())
+    categories = list(dict.fromkeys(pick.label for pick in picks))
+    by_image: dict[str, list[Pick]] = {}
+    for pick in picks:
+        by_image.setdefault(pick.image_id, []).append(pick)
+    images = [_image(catalogue, image_id, of_image, categories) for image_id, of_image in by_image.items()]
+    sink = io.BytesIO()
+    write_document(sink, images, categories, export_info(catalogue.corpus))
+    return sink.getvalue()
+
+
+def _image(catalogue: Catalogue, image_id: str, picks: Sequence[Pick], categories: Sequence[str]) -> ExportImage:
+    masks = []
+    for pick in picks:
+        image, row = catalogue.mask(image_id, pick.mask_index)
+        x, y, width, height = (round(value) for value in row["bbox"])
+        masks.append(
+            ExportMask(
+                pick.mask_index,
+                (x, y, width, height),
+                row["area"],
+                row["score"],
+                row["stability"],
+                boxed_mask(row).rle,
+                categories.index(pick.label),
+                None,
+            )
+        )
+    return ExportImage(image_id, image["uri"], image["width"], image["height"], tuple(masks))

@@ -1,0 +1,95 @@
+"""The page over a made corpus: as a test client, as a server, and in a real Chromium."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpus.made_corpus import DIM, MadeCorpus
+
+from fastsam_batch import Corpus
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+def encode(sentences: Sequence[str]) -> np.ndarray:
+    vectors = [np.random.default_rng(list(sentence.encode())).normal(size=DIM) for sentence in sentences]
+    return np.asarray([vector / np.linalg.norm(vector) for vector in vectors], np.float32)
+
+
+@pytest.fixture(scope="session")
+def client(made_once: MadeCorpus):
+    from fastapi.testclient import TestClient
+
+    from fastsam_batch.web.app import make_app
+
+    app = make_app(Corpus.open(made_once.uri), encode=encode)
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def served(made_once: MadeCorpus) -> Iterator[str]:
+    """The page's address."""
+    import uvicorn
+
+    from fastsam_batch.web.app import make_app
+
+    app = make_app(Corpus.open(made_once.uri), encode=encode)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started:
+        assert thread.is_alive() and time.monotonic() < deadline
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if not CHROMIUM.is_file():
+        pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, served: str):
+    """Opens the page at an address below the server; at the end nothing may have gone wrong in it."""
+    contexts, wrong = [], []
+
+    def open_at(path: str = "/", **options):
+        options.setdefault("viewport", {"width": 1280, "height": 800})
+        context = browser.new_context(base_url=served, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda request: wrong.append(request.url) if is_foreign(request.url, served) else None)
+        page.goto(path)
+        return page
+
+    yield open_at
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def is_foreign(url: str, served: str) -> bool:
+    return not url.startswith((f"{served}/", f"blob:{served}/"))

@@ -1,0 +1,195 @@
+"""What the page asks its server: answers, pictures, refusals as sentences, headers."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from corpus.made_corpus import MadeCorpus
+from PIL import Image
+from pycocotools import mask as coco
+from pycocotools.coco import COCO
+from reference.search import best_masks
+from web.conftest import encode
+
+from fastsam_batch.search.query import text_vectors
+
+IMAGE = "astronaut.png"
+
+
+def rows_of(made: MadeCorpus, image_id: str) -> list[dict]:
+    return [row for row in made.masks if row["image_id"] == image_id]
+
+
+def test_the_corpus_and_its_photographs_page_by_page(client, made_once: MadeCorpus) -> None:
+    corpus = client.get("/api/corpus").json()
+    assert (corpus["images"], corpus["failed"], corpus["masks"]) == (7, 1, len(made_once.masks))
+    assert corpus["name"] == "corpus" and corpus["searchable"]
+    ids = []
+    for offset in range(0, 9, 2):
+        page = client.get("/api/images", params={"offset": offset, "limit": 2}).json()
+        assert page["total"] == 7
+        ids += [row["image_id"] for row in page["images"]]
+    assert ids == [row["image_id"] for row in made_once.images]
+    failed = next(row for row in client.get("/api/images").json()["images"] if row["status"] == "failed")
+    assert failed["error_message"] == "the bytes are no image"
+
+
+def test_search_is_find_masks_with_the_form_s_filters(client, made_once: MadeCorpus) -> None:
+    asked = {"q": "a cup", "top_k": 4, "min_area": 500, "max_area": 20_000, "where": "score > 0.65 or stability > 0.8"}
+    hits = client.get("/api/search", params=asked).json()["hits"]
+    kept = [row for row in made_once.masks if row["score"] > 0.65 or row["stability"] > 0.8]
+    rows = [row for row in kept if 500 <= row["area"] <= 20_000]
+    expected = best_masks(rows, text_vectors(["a cup"], encode)[0], 4)
+    assert [(hit["image_id"], hit["mask_index"]) for hit in hits] == [key[1:] for key in expected]
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4]
+    size = next(row for row in made_once.images if row["image_id"] == hits[0]["image_id"])
+    assert hits[0]["size"] == [size["width"], size["height"]] and "rle" not in hits[0] and "uri" not in hits[0]
+    assert client.get("/api/search", params={"q": "a cup", "min_score": 0.99}).json() == {"hits": []}
+
+
+def test_more_like_a_mask(client, made_once: MadeCorpus) -> None:
+    row = rows_of(made_once, IMAGE)[2]
+    hits = client.get("/api/like", params={"image": IMAGE, "mask": 2, "top_k": 5}).json()["hits"]
+    expected = best_masks(made_once.masks, np.asarray(row["embedding"], np.float32), 6)
+    assert [(hit["image_id"], hit["mask_index"]) for hit in hits] == [key[1:] for key in expected][1:]
+    refused = client.get("/api/like", params={"image": IMAGE, "mask": 1})
+    assert refused.status_code == 400 and "too small to embed" in refused.json()["error"]
+
+
+def test_an_image_has_outlines_that_fill_to_its_masks(client, made_once: MadeCorpus) -> None:
+    from matplotlib.path import Path
+
+    image = client.get("/api/image", params={"image": IMAGE}).json()
+    areas = [row["area"] for row in rows_of(made_once, IMAGE)]
+    assert [mask["area"] for mask in image["masks"]] == sorted(areas, reverse=True)
+    y, x = np.mgrid[: image["height"], : image["width"]] + 0.5
+    points = np.stack([x, y], -1).reshape(-1, 2)
+    for mask in image["masks"][::2]:
+        row = rows_of(made_once, IMAGE)[mask["mask_index"]]
+        written = [ring.rstrip("Z").split("L") for ring in mask["path"].split("M")[1:]]
+        rings = [np.array([point.split(",") for point in ring], float) for ring in written]
+        inside = np.sum([Path(ring).contains_points(points) for ring in rings], 0).reshape(y.shape) % 2
+        dense = coco.decode(row["rle"])
+        edge = np.hypot(*np.gradient(dense.astype(float))) > 0
+        assert ((inside != dense) & ~edge).sum() == 0
+        assert mask["colour"].startswith("#") and mask["bbox"] == row["bbox"]
+
+
+def test_points_boxes_and_words_select(client, made_once: MadeCorpus) -> None:
+    prompts = ["add:200,200", "not:10,10", "box:40,50,200,210", "text:a cup"]
+    answer = client.get("/api/select", params={"image": IMAGE, "prompt": prompts}).json()
+    document = client.get("/api/selection.json", params={"image": IMAGE, "prompt": prompts})
+    assert document.headers["content-disposition"] == 'attachment; filename="selection.json"'
+    assert document.json()["mask_indices"] == answer["mask_indices"]
+    assert answer["area"] == coco.area(document.json()["rle"])
+    assert answer["path"].startswith("M") and answer["boxes"][0]["box"] == [40, 50, 200, 210]
+    assert answer["texts"][0]["text"] == "a cup"
+    picture = client.get("/api/selection.png", params={"image": IMAGE, "prompt": prompts})
+    assert Image.open(io.BytesIO(picture.content)).size == (800, 800)
+
+
+def test_pictures_are_jpegs_of_bounded_size(client) -> None:
+    for path, size in (("thumbnail", (400, 267)), ("photograph", (400, 267)), ("card", (512, 384))):
+        answer = client.get(f"/api/{path}", params={"image": "rocket.png", "mask": 0})
+        assert answer.headers["content-type"] == "image/jpeg" and "private" in answer.headers["cache-control"]
+        assert Image.open(io.BytesIO(answer.content)).size == size
+
+
+def test_picked_masks_are_coco_instances(client, made_once: MadeCorpus, tmp_path) -> None:
+    picks = [
+        {"image_id": IMAGE, "mask_index": 3, "label": "a cup"},
+        {"image_id": "rocket.png", "mask_index": 0, "label": "a rocket"},
+        {"image_id": IMAGE, "mask_index": 0, "label": "a cup"},
+        {"image_id": IMAGE, "mask_index": 3, "label": "a cup"},
+    ]
+    answer = client.post("/api/export", json={"masks": picks})
+    assert answer.headers["content-disposition"] == 'attachment; filename="picked.coco.json"'
+    (tmp_path / "picked.json").write_bytes(answer.content)
+    loaded = COCO(str(tmp_path / "picked.json"))
+    assert [category["name"] for category in loaded.loadCats(loaded.getCatIds())] == ["a cup", "a rocket"]
+    assert sorted(image["file_name"] for image in loaded.imgs.values()) == [IMAGE, "rocket.png"]
+    assert len(loaded.anns) == 3
+    for annotation in loaded.anns.values():
+        name = loaded.imgs[annotation["image_id"]]["file_name"]
+        row = rows_of(made_once, name)[annotation["mask_index"]]
+        np.testing.assert_array_equal(loaded.annToMask(annotation), coco.decode(row["rle"]))
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        ("/api/search", 422, "q: field required"),
+        ("/api/search?q=", 422, "q: "),
+        ("/api/search?q=%20", 400, "is empty"),
+        ("/api/search?q=a&top_k=0", 422, "top_k: "),
+        ("/api/search?q=a&top_k=many", 422, "top_k: "),
+        ("/api/search?q=a&min_score=nan", 422, "min_score: "),
+        ("/api/search?q=a&where=aria%20%3E%203", 400, "there is no column aria"),
+        ("/api/search?q=a&where=area%20%3E", 400, "expected a"),
+        ("/api/like?image=astronaut.png&mask=99", 400, "has no mask 99"),
+        ("/api/image?image=nothing.png", 400, "holds no image 'nothing.png'"),
+        ("/api/thumbnail?image=../../../etc/passwd", 400, "holds no image"),
+        ("/api/photograph?image=/etc/passwd", 400, "holds no image"),
+        ("/api/thumbnail?image=broken.png", 400, "failed when it was segmented"),
+        ("/api/select?image=astronaut.png&prompt=add:900,1", 400, "outside the image"),
+        ("/api/select?image=astronaut.png&prompt=circle:1,1", 400, "none of add:x,y"),
+        ("/api/select?image=astronaut.png&prompt=box:1,2", 400, "write x1,y1,x2,y2"),
+        ("/api/select?image=astronaut.png", 422, "prompt: field required"),
+        ("/api/nothing", 404, "not found"),
+        ("/static/..%2f..%2fcli.py", 404, "not found"),
+        ("/static/nothing.js", 404, "not found"),
+    ],
+)
+def test_bad_requests_are_json_sentences(client, path: str, status: int, sentence: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status and list(answer.json()) == ["error"]
+    assert sentence in answer.json()["error"] and "\n" not in answer.text and "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"{", "the request: JSON"),
+        (json.dumps({"masks": []}).encode(), "masks: "),
+        (json.dumps({"masks": [{"image_id": "x", "mask_index": -1}]}).encode(), "mask_index: "),
+        (json.dumps({"masks": [{"image_id": "nothing.png", "mask_index": 0}]}).encode(), "holds no image"),
+        (json.dumps({"masks": [{"image_id": "x", "mask_index": 0}] * 10_001}).encode(), "masks: "),
+    ],
+)
+def test_a_bad_export_is_refused(client, body: bytes, sentence: str) -> None:
+    answer = client.post("/api/export", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422) and sentence in answer.json()["error"]
+
+
+def test_a_photograph_that_is_gone_says_so(made: MadeCorpus, tmp_path) -> None:
+    from fastapi.testclient import TestClient
+
+    from fastsam_batch import Corpus
+    from fastsam_batch.images import ImageError
+    from fastsam_batch.web.app import make_app
+
+    def read(uri: str) -> np.ndarray:
+        if uri.endswith(IMAGE):
+            raise FileNotFoundError(uri)
+        raise ImageError("corrupt", "broken data stream")
+
+    with TestClient(make_app(Corpus.open(made.uri), read=read), base_url="http://localhost") as client:
+        assert "is no longer at" in client.get("/api/thumbnail", params={"image": IMAGE}).json()["error"]
+        assert (
+            "broken data stream" in client.get("/api/card", params={"image": "rocket.png", "mask": 0}).json()["error"]
+        )
+        assert len(client.get("/api/image", params={"image": IMAGE}).json()["masks"]) == 6  # without the photograph
+        refused = client.get("/api/search", params={"q": "a cup"})
+        assert refused.status_code == 400 and "no embeddings" in refused.json()["error"]
+
+
+def test_every_answer_carries_the_headers_that_keep_the_page_safe(client) -> None:
+    for path in ("/", "/static/main.js", "/api/corpus", "/api/nothing", "/api/thumbnail?image=rocket.png"):
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+        assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
