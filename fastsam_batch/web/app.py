@@ -20,7 +20,7 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.masks.draw import View, distinct_colours
 from fastsam_batch.search.pictures import ReadPixels, boxed_mask, read_pixels
 from fastsam_batch.search.prompts import ImageSelection
-from fastsam_batch.search.query import EncodeTexts
+from fastsam_batch.search.query import EncodeTexts, alternatives
 from fastsam_batch.search.selection import selection_png
 from fastsam_batch.web import answers
 from fastsam_batch.web.access import Guard
@@ -83,8 +83,7 @@ def _add_finding(app: FastAPI, catalogue: Catalogue, encode: EncodeTexts | None)
 
     @app.get("/api/like")
     def like(image: ImageId, mask: MaskIndex, filters: _Filters) -> dict[str, Any]:
-        catalogue.mask(image, mask)
-        hits = find_like(catalogue.corpus, catalogue.image(image), mask, filters)
+        hits = find_like(catalogue.corpus, image, mask, filters, _encoder(encode) if filters.contrasts else None)
         catalogue.remember(hits)
         return {"hits": answers.hits_answer(hits)}
 
@@ -169,12 +168,16 @@ def _add_errors(app: FastAPI) -> None:
 
 def _filters(
     top_k: Annotated[int, Query(ge=1, le=1000)] = 60,
+    per_image: Annotated[int | None, Query(ge=1, le=1000)] = None,
     min_score: Annotated[float | None, Query(ge=-1, le=1)] = None,
+    contrasts: Annotated[str, Query(alias="not", max_length=300)] = "",
+    distinct: Annotated[float, Query(gt=0, le=1)] = 0.8,
     min_area: Annotated[int | None, Query(ge=0, le=2**31)] = None,
     max_area: Annotated[int | None, Query(ge=0, le=2**31)] = None,
     where: Annotated[str, Query(max_length=2000)] = "",
 ) -> Filters:
-    return Filters(top_k, min_score, min_area, max_area, where)
+    unlike = tuple(alternatives(contrasts)) if contrasts.strip() else ()
+    return Filters(top_k, per_image, min_score, unlike, distinct, min_area, max_area, where)
 
 
 _Filters = Annotated[Filters, Depends(_filters)]

@@ -50,13 +50,24 @@ def test_search_is_find_masks_with_the_form_s_filters(client, made_once: MadeCor
     assert client.get("/api/search", params={"q": "a cup", "min_score": 0.99}).json() == {"hits": []}
 
 
+def test_contrasts_masks_an_image_and_near_duplicates_reach_the_search(client, made_once: MadeCorpus) -> None:
+    from fastsam_batch import Corpus
+
+    options = {"contrasts": ["a cat", "a dog"], "per_image": 2, "distinct": 0.3, "encode": encode, "top_k": 60}
+    expected = Corpus.open(made_once.uri).search("a cup|a mug", **options).select(["image_id", "mask_index"])
+    asked = {"q": "a cup|a mug", "not": "a cat|a dog", "per_image": 2, "distinct": 0.3}
+    hits = client.get("/api/search", params=asked).json()["hits"]
+    assert [{name: hit[name] for name in expected.column_names} for hit in hits] == expected.to_pylist()
+    assert 0 < len(hits) <= 10
+
+
 def test_more_like_a_mask(client, made_once: MadeCorpus) -> None:
     row = rows_of(made_once, IMAGE)[2]
     hits = client.get("/api/like", params={"image": IMAGE, "mask": 2, "top_k": 5}).json()["hits"]
     expected = best_masks(made_once.masks, np.asarray(row["embedding"], np.float32), 6)
     assert [(hit["image_id"], hit["mask_index"]) for hit in hits] == [key[1:] for key in expected][1:]
     refused = client.get("/api/like", params={"image": IMAGE, "mask": 1})
-    assert refused.status_code == 400 and "too small to embed" in refused.json()["error"]
+    assert refused.status_code == 400 and "too small" in refused.json()["error"]
 
 
 def test_an_image_has_outlines_that_fill_to_its_masks(client, made_once: MadeCorpus) -> None:
@@ -129,7 +140,7 @@ def test_picked_masks_are_coco_instances(client, made_once: MadeCorpus, tmp_path
         ("/api/search?q=a&min_score=nan", 422, "min_score: "),
         ("/api/search?q=a&where=aria%20%3E%203", 400, "there is no column aria"),
         ("/api/search?q=a&where=area%20%3E", 400, "expected a"),
-        ("/api/like?image=astronaut.png&mask=99", 400, "has no mask 99"),
+        ("/api/like?image=astronaut.png&mask=99", 400, "holds no mask 99"),
         ("/api/image?image=nothing.png", 400, "holds no image 'nothing.png'"),
         ("/api/thumbnail?image=../../../etc/passwd", 400, "holds no image"),
         ("/api/photograph?image=/etc/passwd", 400, "holds no image"),
