@@ -10,10 +10,10 @@ from made_data import COLOURS
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
 from training.clip.augment import augmented
-from training.clip.crops import crops_of, read_crops, read_image, write_crops
-from training.clip.data import read_data
+from training.clip.crops import crops_of, read_crops, write_crops
 from training.clip.model import FILL_RGB
 from training.clip.nouns import nouns_of
+from training.photographs import read_data, read_image
 
 
 def test_forty_photographs_are_held_out_of_every_source(data_folder):

@@ -13,7 +13,7 @@ from training.clip.__main__ import main
 from training.clip.evaluate import figures
 from training.clip.export import export
 from training.clip.model import FILL_RGB, as_input, build, configuration, encode_texts
-from training.clip.optimiser import orthogonalised
+from training.optimiser import orthogonalised
 
 SMALL = ["--size", "48", "--segmenter", "none"]
 

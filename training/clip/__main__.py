@@ -20,12 +20,12 @@ from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import BUILTIN_FOLDER, find_segmenter
 from training.clip.batches import Sampler
 from training.clip.crops import read_crops, write_crops
-from training.clip.data import Data, read_data
 from training.clip.evaluate import evaluate
 from training.clip.export import export
 from training.clip.model import FILL_RGB, build, configuration
 from training.clip.text import text_bank
 from training.clip.train import Plan, train
+from training.photographs import Data, read_data
 
 log = logging.getLogger("training.clip")
 SEGMENTER_SIDE = 320  # the captioned photographs' long side

@@ -13,17 +13,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import image_pyramid, mask_crop
 from fastsam_batch.models.segmenter import Segmentation, Segmenter
-from training.clip.data import Photograph
 from training.clip.nouns import nouns_of
+from training.photographs import Photograph, read_image
 
 KINDS = ("masked", "context")
 MIN_AREA = 20 * 20  # pixels of a labelled mask
@@ -54,14 +52,6 @@ class Crops:
 
     pixels: NDArray[np.uint8]
     rows: list[Row]
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """A photograph as uint8 RGB [height, width, 3]. Raises InputError where it is none."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError(f"{path}: is not a photograph that can be read")
-    return np.ascontiguousarray(image[:, :, ::-1])
 
 
 def write_crops(

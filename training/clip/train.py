@@ -15,8 +15,9 @@ import torch
 from training.clip.batches import Sampler
 from training.clip.losses import WEIGHTS, losses
 from training.clip.model import as_input
-from training.clip.optimiser import optimisers
 from training.clip.text import TextBank
+from training.loop import follow, save_checkpoint, set_rate
+from training.optimiser import optimisers
 
 log = logging.getLogger("training.clip")
 
@@ -84,7 +85,7 @@ def train(
         if progress >= 1:
             break
         size = size_at(progress, plan.size)
-        _set_rate(steppers, plan.lr * _rate(progress))
+        set_rate(steppers, plan.lr * _rate(progress))
         batch = sampler.draw(batch_size(plan, size), size)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             vectors = model.encode_image(as_input(batch.crops, device).contiguous(memory_format=torch.channels_last))
@@ -97,7 +98,7 @@ def train(
         for stepper in steppers:
             stepper.step()
         step += 1
-        _follow(average, model, min(plan.ema, step / (step + 10)))
+        follow(average, model, min(plan.ema, step / (step + 10)))
         history.append(loss.item())
         if step % 20 == 0:
             shown = " ".join(f"{name} {part.item():.2f}" for name, part in parts.items())
@@ -111,11 +112,13 @@ def train(
                 shown,
             )
         if time.monotonic() - saved_at > plan.save_every:
-            _save(checkpoint, _state(model, average, steppers, scale, sampler, generator, history, step, elapsed))
+            save_checkpoint(
+                checkpoint, _state(model, average, steppers, scale, sampler, generator, history, step, elapsed)
+            )
             if on_save is not None:
                 on_save(average, progress)
             saved_at = began_at = time.monotonic()
-    _save(checkpoint, _state(model, average, steppers, scale, sampler, generator, history, step, elapsed))
+    save_checkpoint(checkpoint, _state(model, average, steppers, scale, sampler, generator, history, step, elapsed))
     return average, history
 
 
@@ -134,27 +137,6 @@ def _rate(progress: float) -> float:
     if progress < WARM_UP:
         return (progress + 0.001) / (WARM_UP + 0.001)
     return min(1.0, (1 - progress) / (1 - CONSTANT)) + 0.002
-
-
-def _set_rate(steppers: list[torch.optim.Optimizer], rate: float) -> None:
-    for stepper in steppers:
-        for group in stepper.param_groups:
-            group["lr"] = rate
-
-
-@torch.no_grad()
-def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
-    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, 1 - decay)
-        else:
-            kept.copy_(new)
-
-
-def _save(checkpoint: Path, state: dict[str, Any]) -> None:
-    partial = checkpoint.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.rename(checkpoint)
 
 
 def _state(

@@ -1,4 +1,4 @@
-"""The photographs a CLIP learns from, and the forty it never sees.
+"""The photographs the built-in models learn from, and the forty they never see.
 
 A data folder holds any of coco-masks, coco-masks-more (COCO `instances.json`), coco-captions
 (`captions.json`), caltech101 and grocery (`labels.csv`), each with its photographs under `images/`.
@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from fastsam_batch.errors import InputError
@@ -105,6 +108,14 @@ def read_data(folder: Path) -> Data:
             data.validation.append(photograph)
     data.digests = {source: _digest(folder / source) for source in SOURCES if (folder / source).is_dir()}
     return data
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """A photograph as uint8 RGB [height, width, 3]. Raises InputError where it is none."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f"{path}: is not a photograph that can be read")
+    return np.ascontiguousarray(image[:, :, ::-1])
 
 
 def held_out_names(file_names: list[str], count: int = VALIDATION_PHOTOGRAPHS) -> set[str]:

@@ -1,0 +1,32 @@
+"""What every training loop needs: an average of the weights, and a checkpoint that a kill cannot spoil."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@torch.no_grad()
+def follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    """Move `average` towards `model` by 1 - decay; whole numbers are copied."""
+    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write beside `path`, then rename: what is there is always whole."""
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.rename(path)
+
+
+def set_rate(steppers: list[torch.optim.Optimizer], rate: float) -> None:
+    """The learning rate of every group of every optimiser."""
+    for stepper in steppers:
+        for group in stepper.param_groups:
+            group["lr"] = rate

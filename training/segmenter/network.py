@@ -1,0 +1,41 @@
+"""The network to be trained, and the file it is published in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from fastsam_batch.models.weights import find_segmenter
+
+LICENCE = "AGPL-3.0"
+
+
+def build(form: str, start: str) -> Any:
+    """A YOLOv8-seg with one class in training mode; `form` is n, s, m, l or x, `start` none, builtin or a file.
+
+    Raises InputError where there is no such file, RuntimeError where its weights do not fit the form.
+    """
+    from ultralytics.nn.tasks import SegmentationModel, yaml_model_load
+
+    architecture = yaml_model_load(f"yolov8{form}-seg.yaml")
+    architecture["nc"] = 1
+    model = SegmentationModel(architecture, verbose=False)
+    if start != "none":
+        model.load_state_dict(load_file(find_segmenter(start).main))
+    return model.requires_grad_(True).train()
+
+
+def export(model: torch.nn.Module, path: Path, form: str, defaults: dict[str, float]) -> None:
+    """Write fp16 safetensors that the segmenter loads; `defaults` has imgsz, conf and iou."""
+    header = {"architecture": f"yolov8{form}-seg.yaml", "classes": "1", "licence": LICENCE, "format": "pt"}
+    header |= {name: f"{value:g}" for name, value in defaults.items()}
+    weights = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().cpu()
+        for name, tensor in model.state_dict().items()
+    }
+    partial = path.with_suffix(".partial")
+    save_file(weights, partial, header)
+    partial.rename(path)
