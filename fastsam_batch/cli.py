@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import fastsam_batch
+from fastsam_batch.cli_evaluate import evaluate, evaluate_options
 from fastsam_batch.cli_export import export, export_options
 from fastsam_batch.cli_search import search, search_options
 from fastsam_batch.cli_select import select, select_options
@@ -205,5 +206,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Calla
     "select": ("Select masks of one image by points, boxes or a text, without a model.", select_options, select),
     "export": ("Write a corpus's masks as labels, for annotation tools and training.", export_options, export),
     "serve": ("Open a page to search a corpus, prompt its photographs and pick masks.", serve_options, serve),
+    "evaluate": ("Measure what masks are worth: the experiments of the method's paper.", evaluate_options, evaluate),
     "verify": ("Check every receipt, file, digest, count and row of a corpus.", _verify_options, _verify),
 }

@@ -1,0 +1,162 @@
+"""The boundary benchmark from files to figures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import scipy.io
+import skimage.morphology
+from evaluate.made_edges import drawn_boundaries, soft_edges, write_truth
+from PIL import Image
+from reference.edges import best_f, pairs_at_most
+
+from fastsam_batch.cli import job
+from fastsam_batch.evaluate.edge_files import read_edge_map
+from fastsam_batch.evaluate.edge_scores import THRESHOLDS, count_edges, summarise_edges
+
+NAMES = ("coins", "camera", "coffee")
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Edge maps of three photographs, one in each form, and what three people drew."""
+    maps, truths = tmp_path / "maps", tmp_path / "groundTruth"
+    maps.mkdir()
+    for name in NAMES:
+        write_truth(truths / f"{name}.mat", drawn_boundaries(name))
+    cv2.imwrite(str(maps / "coins.png"), np.rint(soft_edges("coins") * 65535).astype(np.uint16))
+    np.save(maps / "camera.npy", soft_edges("camera"))
+    edges = soft_edges("coffee")
+    double = np.zeros((2 * edges.shape[0] + 1, 2 * edges.shape[1] + 1))
+    double[2::2, 2::2] = edges
+    scipy.io.savemat(maps / "coffee.mat", {"ucm2": double})
+    (maps / "notes.txt").write_text("not a map")
+    return maps, truths
+
+
+def run(maps: Path, truths: Path, *arguments: str) -> int:
+    return job("evaluate", ["edges", "--edge-maps", str(maps), "--ground-truth", str(truths), *arguments])
+
+
+def test_the_command_gives_the_figures_of_the_counts(folders, tmp_path, capsys):
+    assert run(*folders, "--output", str(tmp_path / "out"), "--workers", "2") == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    expected = summarise_edges([count_edges(n, soft_edges(n), drawn_boundaries(n)) for n in sorted(NAMES)])
+    assert [each["image"] for each in summary["per_image"]] == sorted(NAMES)
+    for figure in ("ODS", "OIS", "AP", "R50"):
+        assert summary[figure] == pytest.approx(expected[figure], abs=0.002)  # a 16-bit picture rounds
+    for ours, theirs in zip(summary["per_image"], expected["per_image"], strict=True):
+        assert set(ours) == {"image", "threshold", "recall", "precision", "F"}
+        assert ours["F"] == pytest.approx(theirs["F"], abs=0.002)
+    assert 0.4 < summary["ODS"] <= summary["OIS"] < 1
+
+    table = (tmp_path / "out" / "edges.md").read_text()
+    assert f"| {summary['ODS']:.3f} | {summary['OIS']:.3f} | {summary['AP']:.3f} |" in table
+    assert "| FastSAM (published) | 0.750 | 0.790 | 0.793 | 0.903 |" in table
+    assert min(Image.open(tmp_path / "out" / "edges.png").size) > 400
+    document = json.loads((tmp_path / "out" / "edges.json").read_text())
+    assert len(document["curve"]["recall"]) == len(THRESHOLDS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts_are_those_of_matchings_made_anew(name):
+    edges, people = soft_edges(name), drawn_boundaries(name)
+    counts = count_edges(name, edges, people)
+    radius = 0.0075 * np.hypot(*edges.shape) * 3  # small pictures: a distance that makes choices
+    wide = count_edges(name, edges, people, max_distance=0.0075 * 3)
+    for index in (0, 9, 30, 60, 98):
+        found = skimage.morphology.thin(edges >= THRESHOLDS[index])
+        pairs = [pairs_at_most(found, truth, radius) for truth in people]
+        assert counts.found[index] == wide.found[index] == found.sum()
+        assert counts.true[index] == sum(truth.sum() for truth in people)
+        assert wide.true_matched[index] == sum(pairs)
+        assert max(pairs) <= wide.found_matched[index] <= min(sum(pairs), found.sum())
+        near = sum(pairs_at_most(found, truth, radius / 3) for truth in people)
+        assert counts.true_matched[index] == near
+
+
+def test_a_person_alone_has_as_many_partners_as_the_map():
+    counts = count_edges("coins", soft_edges("coins"), drawn_boundaries("coins", people=1))
+    np.testing.assert_array_equal(counts.true_matched, counts.found_matched)
+
+
+def test_what_a_person_drew_scores_full_marks():
+    drawn = [skimage.morphology.thin(each) for each in drawn_boundaries("coins", people=1)]
+    summary = summarise_edges([count_edges("coins", drawn[0].astype(np.float64), drawn)])
+    assert (summary["ODS"], summary["OIS"], summary["R50"]) == (1, 1, 1)
+    assert summary["per_image"][0]["F"] == 1
+
+
+def test_an_empty_map_scores_nothing():
+    people = drawn_boundaries("coins")
+    summary = summarise_edges([count_edges("coins", np.zeros(people[0].shape), people)])
+    assert [summary[figure] for figure in ("ODS", "OIS", "AP", "R50")] == [0, 0, 0, 0]
+
+
+def test_figures_by_loops():
+    counts = [count_edges(name, soft_edges(name), drawn_boundaries(name)) for name in NAMES]
+    summary = summarise_edges(counts)
+    recall = sum(c.true_matched for c in counts) / sum(c.true for c in counts)
+    precision = sum(c.found_matched for c in counts) / sum(c.found for c in counts)
+    assert (summary["ODS"], summary["threshold"]) == pytest.approx(best_f(recall, precision, THRESHOLDS))
+    chosen = [(c, int(np.argmax([_f(c, i) for i in range(99)]))) for c in counts]
+    r = sum(c.true_matched[i] for c, i in chosen) / sum(c.true[i] for c, i in chosen)
+    p = sum(c.found_matched[i] for c, i in chosen) / sum(c.found[i] for c, i in chosen)
+    assert summary["OIS"] == pytest.approx(2 * p * r / (p + r))
+    assert [each["F"] for each in summary["per_image"]] == pytest.approx([_f(c, i) for c, i in chosen])
+
+
+def _f(counts, index: int) -> float:
+    r, p = counts.true_matched[index] / counts.true[index], counts.found_matched[index] / max(counts.found[index], 1)
+    return 2 * p * r / (p + r) if p + r else 0.0
+
+
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (lambda m, t: np.save(m / "camera.npy", np.full((4, 4), 7.0)), "floats from 0 to 1"),
+        (lambda m, t: np.save(m / "camera.npy", np.zeros((4, 5))), "is 5 x 4 pixels, but the segmentations"),
+        (lambda m, t: np.save(m / "camera.npy", np.zeros((4, 4, 3))), "height and width only"),
+        (lambda m, t: (m / "camera.npy").write_bytes(b"no"), "not a .npy array"),
+        (lambda m, t: (m / "coins.png").write_bytes(b"no"), "not a picture"),
+        (lambda m, t: (m / "coffee.mat").write_bytes(b"no"), "not a MATLAB file"),
+        (lambda m, t: scipy.io.savemat(m / "coffee.mat", {"ucm": np.zeros((3, 3))}), "holds no ucm2"),
+        (lambda m, t: np.save(m / "coins.npy", np.zeros((4, 4))), "are maps of one image"),
+        (lambda m, t: (t / "camera.mat").unlink(), "holds no camera.mat"),
+        (lambda m, t: scipy.io.savemat(t / "camera.mat", {"groundTruth": 3}), "holds no groundTruth cells"),
+        (lambda m, t: [each.unlink() for each in t.iterdir()], "holds no .mat file"),
+        (lambda m, t: [each.unlink() for each in m.iterdir()], "holds no .png, .npy, .mat file"),
+    ],
+)
+def test_bad_input_is_a_sentence(folders, capsys, break_it, reason):
+    break_it(*folders)
+    assert run(*folders, "--workers", "1") == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ") and said.err.count("\n") == 1 and not said.out
+    assert reason in said.err
+
+
+def test_eight_bits_and_flags_are_maps_too(tmp_path):
+    edges = soft_edges("coins")
+    np.save(tmp_path / "a.npy", np.rint(edges * 255).astype(np.uint8))
+    np.save(tmp_path / "b.npy", edges > 0.5)
+    np.testing.assert_allclose(read_edge_map(tmp_path / "a.npy"), edges, atol=0.002)
+    np.testing.assert_array_equal(read_edge_map(tmp_path / "b.npy"), edges > 0.5)
+
+
+@pytest.mark.skipif("BSDS500" not in os.environ, reason="BSDS500 names no folder with groundTruth/ and reference/")
+def test_the_original_programs_figures(capsys):
+    folder = Path(os.environ["BSDS500"])
+    assert run(folder / "reference", folder / "groundTruth") == 0
+    ours = {each["image"]: each for each in json.loads(capsys.readouterr().out.splitlines()[-1])["per_image"]}
+    rows = [line.split() for line in (folder / "reference" / "expected.txt").read_text().splitlines()]
+    rows = [row for row in rows if row[0] != "#"]
+    assert len(rows) == 8
+    for image, threshold, *_, f in rows:
+        assert ours[image]["threshold"] == float(threshold)
+        assert ours[image]["F"] == pytest.approx(float(f), abs=0.002)
