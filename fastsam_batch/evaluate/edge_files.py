@@ -59,6 +59,7 @@ def read_edge_map(path: Path) -> NDArray[np.float64]:
     Raises InputError for anything else.
     """
     suffix = path.suffix.lower()
+    values: NDArray[Any] | None
     if suffix == ".mat":
         ucm = _load_mat(path).get("ucm2")
         if ucm is None or np.ndim(ucm) != 2:
