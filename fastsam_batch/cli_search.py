@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# As `background.MIN_CALIBRATED`, which --help has no time to import; a test holds them equal.
+MIN_CALIBRATED = 0.5
 _SHOWN = 5
 
 
@@ -25,6 +27,13 @@ def search_options(parser: argparse.ArgumentParser) -> None:
     add("--not", dest="contrasts", metavar="TEXT", help="leave out masks that look more like this", **several)
     add("--top-k", type=int, default=20, help="masks a search at most")
     add("--min-score", type=float, help="leave out masks whose cosine with the text is lower")
+    add(
+        "--min-calibrated",
+        type=float,
+        metavar="P",
+        help="leave out masks that the text describes less well than background texts do, from 0 (keep all) to 1; "
+        f"default: {MIN_CALIBRATED}, or none with --min-score",
+    )
     add("--per-image", type=int, metavar="N", help="masks of one image at most, the best ones")
     add(
         "--distinct",
@@ -48,6 +57,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.errors import InputError
+    from fastsam_batch.search.background import cached_background
     from fastsam_batch.search.find import corpus_encoder, find_masks
     from fastsam_batch.search.gallery import check_gallery_name, write_gallery
     from fastsam_batch.search.likeness import mask_name, parse_mask
@@ -63,24 +73,32 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     contrasts = list(dict.fromkeys(arguments["contrasts"] or []))
     if not texts and not like:
         raise InputError("there is nothing to search for; name a --text, or a mask by --like")
+    min_calibrated = arguments["min_calibrated"]
+    if min_calibrated is None and arguments["min_score"] is None:
+        min_calibrated = MIN_CALIBRATED
     corpus = Corpus.open(arguments["corpus"])
+    encode = corpus_encoder(corpus, arguments["embedder"]) if texts or contrasts else None
+    background = cached_background(encode, corpus.info["models"]["embedder"]["sha256"]) if encode and texts else None
     hits = find_masks(
         corpus,
         texts,
         like=like,
         top_k=arguments["top_k"],
         min_score=arguments["min_score"],
+        min_calibrated=min_calibrated if texts else None,
         contrasts=contrasts,
         per_image=arguments["per_image"],
         distinct=arguments["distinct"],
         where=arguments["where"],
-        encode=corpus_encoder(corpus, arguments["embedder"]) if texts or contrasts else None,
+        encode=encode,
+        background=background,
     )
     names = [*texts, *map(mask_name, like)]
     if arguments["output"]:
         write_hits(arguments["output"], hits)
     if arguments["gallery"]:
-        write_gallery(arguments["gallery"], corpus, hits, names, min_score=arguments["min_score"])
+        least = {"min_score": arguments["min_score"], "min_calibrated": min_calibrated}
+        write_gallery(arguments["gallery"], corpus, hits, names, **least)
     queries = [_query(name, hits) for name in names]
     return {"hits": hits.num_rows, "queries": queries, "seconds": round(time.perf_counter() - began, 3)}, 0
 
@@ -88,8 +106,10 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
 def _query(name: str, hits: pa.Table) -> dict[str, Any]:
     """What the summary says of one query; prints its best hits."""
     found = [hit for hit in hits.drop_columns(["rle", "bbox"]).to_pylist() if hit["text"] == name]
-    print(f"{name}: {len(found)} masks" if found else f"{name}: no mask")
+    print(f"{name}: {len(found)} masks" if found else f"{name}: no mask convinces")
     for hit in found[:_SHOWN]:
-        print(f"  {hit['similarity']:.3f}  {hit['image_id']}  mask {hit['mask_index']}  {hit['area']:,} px")
-    best = {key: found[0][key] for key in ("image_id", "mask_index", "similarity")} if found else None
+        sure = "" if hit["calibrated"] is None else f"  ({hit['calibrated']:.2f})"
+        print(f"  {hit['similarity']:.3f}{sure}  {hit['image_id']}  mask {hit['mask_index']}  {hit['area']:,} px")
+    keys = ("image_id", "mask_index", "similarity", "calibrated")
+    best = {key: found[0][key] for key in keys} if found else None
     return {"text": name, "hits": len(found), "best": best}

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsam_batch.search.background import calibrate
+
 # How far a float32 product of unit vectors can lie from the true one, with room to spare.
 ROUNDING = 1e-4
 
@@ -17,12 +19,13 @@ MaskKey = tuple[str, int]
 
 
 class Hit(NamedTuple):
-    """One mask that answers a query: its raw cosine, and where it lies."""
+    """One mask that answers a query: its raw cosine, where it lies, and its calibrated score if asked for."""
 
     similarity: float
     image_id: str
     mask_index: int
     unit_id: str
+    calibrated: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,7 @@ class Query:
 
     A mask answers where that reaches `min_score` and exceeds its cosine with every one of `none_of`,
     float32 [c, D]. At most `per_image` masks of an image answer, the best ones. `without` names masks that
-    do not, such as the one that serves as the example.
+    do not, such as the one that serves as the example. With `background`, float32 [b, D], hits are calibrated.
     """
 
     any_of: NDArray[np.float32]
@@ -39,6 +42,7 @@ class Query:
     min_score: float | None = None
     per_image: int | None = None
     without: frozenset[MaskKey] = frozenset()
+    background: NDArray[np.float32] | None = None
 
 
 def query_of(vector: NDArray[np.float32], min_score: float | None = None) -> Query:
@@ -56,6 +60,21 @@ def exact_cosines(embeddings: NDArray[np.float32], vectors: NDArray[np.float32])
     with np.errstate(invalid="ignore"):  # an embedding of infinities
         columns = [(wide * vector.astype(np.float64)).sum(axis=1) for vector in vectors]
     return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((len(embeddings), 0), np.float32)
+
+
+def hits_of(
+    query: Query,
+    embeddings: NDArray[np.float32],
+    similarities: NDArray[np.float32],
+    keys: Sequence[MaskKey],
+    unit_id: str,
+) -> list[Hit]:
+    """Hits of masks of a unit with their exact similarities float32 [n]; those that the query leaves out are not."""
+    calibrated: Sequence[float | None] = [None] * len(keys)
+    if query.background is not None:
+        calibrated = calibrate(similarities, embeddings, query.background).tolist()
+    named = zip(similarities.tolist(), keys, calibrated, strict=True)
+    return [Hit(score, *key, unit_id, sure) for score, key, sure in named if key not in query.without]
 
 
 @dataclass
@@ -98,8 +117,7 @@ class Best:
             keep &= exact > exact_cosines(embeddings[rows], query.none_of).max(axis=1)
         rows, exact = rows[keep], exact[keep]
         if len(rows):
-            named = zip(exact.tolist(), keys(rows), strict=True)
-            self.add([Hit(score, *key, unit_id) for score, key in named if key not in query.without])
+            self.add(hits_of(query, embeddings[rows], exact, keys(rows), unit_id))
 
     def add(self, hits: list[Hit]) -> None:
         """Take hits whose similarities are exact."""

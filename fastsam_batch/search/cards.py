@@ -59,6 +59,7 @@ def make_gallery(
     max_hits: int,
     max_photographs: int,
     read: ReadPixels,
+    min_calibrated: float | None = None,
 ) -> Gallery:
     """Draw the hits (`find.hits_schema`) and the photographs; each photograph is read once, one at a time."""
     found = Counter(hits["text"].to_pylist())
@@ -76,7 +77,7 @@ def make_gallery(
     queries = []
     for text in texts:
         cards = [hit_cards[row["text"], row["rank"]] for row in rows if row["text"] == text]
-        queries.append(QueryRow(text, _query_note(cards, found[text], min_score), cards))
+        queries.append(QueryRow(text, _query_note(cards, found[text], min_score, min_calibrated), cards))
     shown = f"{len(photographs)} of {_count(total, 'photograph')}, each with all of its masks"
     title = redact(corpus.uri).rstrip("/").rpartition("/")[2] or "corpus"
     return Gallery(title, _facts(corpus), queries, photographs, shown)
@@ -149,11 +150,13 @@ def _photograph_card(image: dict[str, Any], masks: list[dict[str, Any]], pixels:
     return Card(title, detail, described, photograph_picture(pixels, masks))
 
 
-def _query_note(cards: list[Card], found: int, min_score: float | None) -> str:
+def _query_note(cards: list[Card], found: int, min_score: float | None, min_calibrated: float | None) -> str:
     scores = [f"{card.similarity:.3f}" for card in cards if card.similarity is not None]
     if scores:
         best = f"best {len(scores)} of {found:,} hits, " if len(scores) < found else ""
         return f"{best}cosine {' to '.join(dict.fromkeys([scores[0], scores[-1]]))}"
+    if min_calibrated:
+        return f"No mask convinces: none has a calibrated score of {min_calibrated:g} or more."
     return "No mask to compare with." if min_score is None else f"No mask scores above {min_score:g}."
 
 

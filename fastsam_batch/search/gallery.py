@@ -26,6 +26,7 @@ def write_gallery(
     texts: Sequence[str],
     *,
     min_score: float | None = None,
+    min_calibrated: float | None = None,
     max_hits: int = 20,
     max_photographs: int = 24,
     read: ReadPixels = read_pixels,
@@ -33,13 +34,14 @@ def write_gallery(
     """Draw a search result (`find.hits_schema`) and the corpus's photographs with all their masks.
 
     `.html` is one file that asks for nothing else, `.png` a contact sheet. `texts` are the queries, those
-    without hits included; `min_score` is what they had to reach. At most `max_hits` a query are drawn (a
+    without hits included; `min_score` and `min_calibrated` are what they had to reach. At most `max_hits` a query are drawn (a
     sheet shows ten), and `max_photographs` in all. Photographs are read anew from their
     `uri`, one at a time; one that is gone or has changed becomes a card that says so.
     Raises InputError for another ending, or where the file cannot be written.
     """
     check_gallery_name(uri)
-    gallery = make_gallery(corpus, hits, list(dict.fromkeys(texts)), min_score, max_hits, max_photographs, read)
+    queries = list(dict.fromkeys(texts))
+    gallery = make_gallery(corpus, hits, queries, min_score, max_hits, max_photographs, read, min_calibrated)
     made_by = f"Made by fastsam-batch {fastsam_batch.__version__}"
     if uri.lower().endswith(".html"):
         data = html_page(gallery, made_by).encode()

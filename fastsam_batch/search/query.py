@@ -42,10 +42,15 @@ def text_vectors(
     for text in texts:
         if not text.strip():
             raise InputError("a text to search for is empty; write what the mask should show")
-    nouns = [_ARTICLE.sub("", text.strip()) for text in texts]
+    nouns = [bare(text) for text in texts]
     sentences = [template.replace("{}", noun) for noun in nouns for template in templates]
     vectors = encode(sentences).reshape(len(texts), len(templates), -1).mean(axis=1)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def bare(text: str) -> str:
+    """The text without an article at its start and spaces around."""
+    return _ARTICLE.sub("", text.strip())
 
 
 def alternatives(text: str) -> list[str]:

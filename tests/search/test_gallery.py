@@ -119,11 +119,15 @@ def test_texts_are_text(made: MadeCorpus, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("min_score", "note"),
-    [(0.99, "No mask scores above 0.99."), (None, "No mask to compare with.")],
+    ("least", "note"),
+    [
+        ({"min_score": 0.99}, "No mask scores above 0.99."),
+        ({"min_calibrated": 0.5}, "No mask convinces: none has a calibrated score of 0.5 or more."),
+        ({}, "No mask to compare with."),
+    ],
 )
-def test_a_query_without_hits_says_so(made: MadeCorpus, tmp_path: Path, min_score: float | None, note: str) -> None:
-    page = html_of(made, tmp_path, ["unicorn"], hits_schema().empty_table(), min_score=min_score)
+def test_a_query_without_hits_says_so(made: MadeCorpus, tmp_path: Path, least: dict[str, float], note: str) -> None:
+    page = html_of(made, tmp_path, ["unicorn"], hits_schema().empty_table(), **least)
     assert note in page.text
     assert page.tags["figure"] == 6
 

@@ -1,0 +1,94 @@
+"""Background texts: what else a mask could show, against which a text must hold its own.
+
+A cosine alone does not say whether a mask shows what a text names: some texts are near to everything, and
+every text has a nearest mask. CLIP is trained to tell the text of a picture from the texts of others, by a
+softmax over their cosines (Radford et al., 2021, section 2.3). The same question is put to a mask here: is it
+this text, or one of some hundred other things? The answer needs no more than the mask itself, and so it does
+not depend on the size or the content of the corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsam_batch.search.query import EncodeTexts, bare, text_vectors
+
+# CLIP's own limit, at which its published models arrive.
+TEMPERATURE = 100.0
+# The text is likelier than all of the background together.
+MIN_CALIBRATED = 0.5
+# One wording: the first search with an embedder encodes the whole background.
+_TEMPLATES = ("a photo of a {}.",)
+# A background text says the same as the query where its cosine lies this many deviations above the usual one.
+_SAME = 3.0
+
+
+@cache
+def background_texts() -> tuple[str, ...]:
+    """Everyday things, materials and places, a few hundred nouns: search/background.txt."""
+    text = (files("fastsam_batch.search") / "background.txt").read_text(encoding="utf-8")
+    return tuple(text.split("\n")[:-1])
+
+
+def background_vectors(encode: EncodeTexts) -> NDArray[np.float32]:
+    """Unit vectors float32 [n, D] of the background texts."""
+    return text_vectors(background_texts(), encode, _TEMPLATES)
+
+
+def cached_background(encode: EncodeTexts, sha256: Mapping[str, str]) -> NDArray[np.float32]:
+    """As `background_vectors`, computed once for an embedder with these weights and then kept in the cache folder."""
+    from fastsam_batch.models.weights import cache_folder
+
+    parts = [*sorted(sha256.values()), *_TEMPLATES, *background_texts()]
+    path = cache_folder() / f"background-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:16]}.npy"
+    if path.is_file():
+        stored: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        return stored
+    vectors = background_vectors(encode)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npy")
+    with os.fdopen(handle, "wb") as file:
+        np.save(file, vectors)
+    os.replace(temporary, path)
+    return vectors
+
+
+def background_for(
+    texts: Sequence[str], vectors: NDArray[np.float32], background: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The background float32 [n, D] without what says the same as one of the texts, whose vectors are [t, D].
+
+    Left out are texts of which one holds all words of the other (a cup, a cup of coffee), and those whose
+    cosine is an outlier among the cosines of the whole background.
+    """
+    cosines = vectors @ background.T
+    usual, spread = cosines.mean(axis=1, keepdims=True), cosines.std(axis=1, keepdims=True)
+    same = (cosines > usual + _SAME * spread).any(axis=0)
+    words = [_words(text) for text in texts]
+    for number, other in enumerate(map(_words, background_texts())):
+        same[number] |= any(other <= mine or mine <= other for mine in words)
+    return np.asarray(background[~same], np.float32)
+
+
+def calibrate(
+    similarities: NDArray[np.float32], embeddings: NDArray[np.float32], background: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """How likely each mask shows the text rather than any of the background texts, float32 [n] in 0 to 1.
+
+    `similarities` [n] are the text's cosines, `embeddings` [n, D] the masks, `background` [b, D] the texts.
+    """
+    others = embeddings.astype(np.float64) @ background.astype(np.float64).T
+    with np.errstate(over="ignore"):  # infinitely worse than the background: 0
+        odds = np.exp(TEMPERATURE * (others - similarities.astype(np.float64)[:, None])).sum(axis=1)
+    return np.asarray(1 / (1 + odds), np.float32)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(bare(text).lower().split())

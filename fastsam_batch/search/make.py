@@ -1,0 +1,68 @@
+"""Queries from what a person names: texts, contrasts, and masks as examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.search.background import background_for
+from fastsam_batch.search.best import MaskKey, Query
+from fastsam_batch.search.likeness import mask_vectors
+from fastsam_batch.search.query import TEMPLATES, EncodeTexts, alternatives, text_vectors
+
+Vectors = NDArray[np.float32]
+
+
+def text_queries(
+    texts: Sequence[str],
+    encode: EncodeTexts,
+    *,
+    contrasts: Sequence[str] = (),
+    min_score: float | None = None,
+    background: Vectors | None = None,
+    templates: Sequence[str] = TEMPLATES,
+) -> list[Query]:
+    """A query a text, of its `alternatives`; with `background`, float32 [b, D], its hits are calibrated.
+
+    Raises InputError for an empty text, alternative or contrast.
+    """
+    groups = [alternatives(text) for text in texts]
+    every = [*(each for group in groups for each in group), *contrasts]
+    vectors = text_vectors(every, encode, templates)
+    split = len(every) - len(contrasts)
+    parts = np.split(vectors[:split], np.cumsum([len(group) for group in groups])[:-1])
+    return [
+        Query(
+            any_of,
+            vectors[split:],
+            min_score,
+            background=None if background is None else background_for(group, any_of, background),
+        )
+        for group, any_of in zip(groups, parts, strict=True)
+    ]
+
+
+def mask_queries(
+    corpus: Corpus,
+    masks: Sequence[MaskKey],
+    encode: EncodeTexts | None = None,
+    *,
+    contrasts: Sequence[str] = (),
+    min_score: float | None = None,
+    templates: Sequence[str] = TEMPLATES,
+) -> list[Query]:
+    """A query a stored mask, which does not answer itself. Its cosines are those of masks with masks.
+
+    `encode` is needed for contrasts only. Raises InputError for an unknown mask or one without an embedding.
+    """
+    vectors = mask_vectors(corpus, masks)
+    none_of = np.zeros((0, vectors.shape[1]), np.float32)
+    if contrasts and encode is not None:
+        none_of = text_vectors(contrasts, encode, templates)
+    return [
+        Query(vector[None], none_of, min_score, None, frozenset([mask]))
+        for mask, vector in zip(masks, vectors, strict=True)
+    ]

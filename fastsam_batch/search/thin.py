@@ -1,0 +1,97 @@
+"""What is left of the best masks: convincing ones, without near-duplicates, a few an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastsam_batch.corpus.read import Corpus, Where
+from fastsam_batch.errors import InputError
+from fastsam_batch.search.best import Hit, MaskKey, Query, first_per_image
+from fastsam_batch.search.distinct import check_max_iou, distinct_hits
+from fastsam_batch.search.scan import scan
+
+Rows = dict[MaskKey, dict[str, Any]]
+
+STORED = ("image_id", "mask_index", "bbox", "area", "score", "stability", "rle")
+# How many times more hits are looked at, at first, where some will be left out.
+_SPARE = 4
+# Among so many of the best by cosine convincing ones are looked for.
+_CANDIDATES = 1000
+
+
+@dataclass(frozen=True)
+class Thin:
+    """How the best masks of a query are thinned out; the options are those of `find_masks`."""
+
+    top_k: int
+    per_image: int | None = None
+    distinct: float | None = None
+    min_calibrated: float | None = None
+
+    def check(self) -> None:
+        """Raise InputError for an option out of its range."""
+        if self.per_image is not None and self.per_image < 1:
+            raise InputError(f"--per-image {self.per_image}: ask for at least 1 mask an image")
+        if self.distinct is not None:
+            check_max_iou(self.distinct)
+        if self.min_calibrated is not None and not 0 <= self.min_calibrated <= 1:
+            raise InputError(f"--min-calibrated {self.min_calibrated:g}: a calibrated score is from 0 to 1")
+
+    def search(self, corpus: Corpus, queries: Sequence[Query], where: Where) -> tuple[list[list[Hit]], Rows]:
+        """The hits of each query, best first, and the rows of their masks."""
+        rows: Rows = {}
+        kept: dict[int, list[Hit]] = {}
+        looked_at = self._first_look()
+        # What is left out depends on better masks only: what is left of the best n is the beginning of what
+        # would be left of all. Where it is too short, more are looked at.
+        while len(kept) < len(queries):
+            waiting = [number for number in range(len(queries)) if number not in kept]
+            # The scan itself can keep a few an image, but not once other masks are to be left out before.
+            cap = self.per_image if looked_at == self.top_k else None
+            found = scan(corpus, [replace(queries[n], per_image=cap) for n in waiting], looked_at, where=where)
+            for number, hits in zip(waiting, found, strict=True):
+                left = self._left(corpus, hits, rows)
+                enough = len(left) >= self.top_k or len(hits) < looked_at
+                if enough or self.distinct is None or hits[0].calibrated is not None:
+                    kept[number] = left[: self.top_k]
+            looked_at *= _SPARE
+        result = [kept[number] for number in range(len(queries))]
+        add_rows(corpus, [hit for hits in result for hit in hits], rows)
+        return result, rows
+
+    def _first_look(self) -> int:
+        if self.top_k < 1 or (self.distinct is None and self.min_calibrated is None):
+            return self.top_k
+        return max(self.top_k * _SPARE, _CANDIDATES if self.min_calibrated is not None else 0)
+
+    def _left(self, corpus: Corpus, hits: list[Hit], rows: Rows) -> list[Hit]:
+        if self.min_calibrated is not None:
+            hits = [hit for hit in hits if hit.calibrated is None or hit.calibrated >= self.min_calibrated]
+        if self.distinct is not None:
+            add_rows(corpus, hits, rows)
+            hits = distinct_hits(hits, rows, self.distinct)
+        return first_per_image(hits, self.per_image) if self.per_image else hits
+
+
+def add_rows(corpus: Corpus, hits: Sequence[Hit], rows: Rows) -> None:
+    """Add the columns `STORED` of the hits' masks, and their image's `uri`, from their own files only."""
+    found = [hit for hit in hits if (hit.image_id, hit.mask_index) not in rows]
+    of_hits = pc.field("unit_id").isin(_distinct(hit.unit_id for hit in found))
+    of_hits &= pc.field("image_id").isin(_distinct(hit.image_id for hit in found))
+    wanted = {(hit.image_id, hit.mask_index) for hit in found}
+    uris = corpus.images(["image_id", "uri"], of_hits).to_pylist()
+    uri_of = {row["image_id"]: row["uri"] for row in uris}
+    for batch in corpus.mask_batches(STORED, of_hits):
+        keys = zip(batch["image_id"].to_pylist(), batch["mask_index"].to_pylist(), strict=True)
+        kept = batch.filter(pa.array([key in wanted for key in keys], pa.bool_()))
+        for row in kept.to_pylist():
+            rows[row["image_id"], row["mask_index"]] = row | {"uri": uri_of[row["image_id"]]}
+
+
+def _distinct(values: Iterable[str]) -> pa.Array:
+    return pa.array(sorted(set(values)), pa.string())
