@@ -34,8 +34,8 @@ def write_gallery(
     """Draw a search result (`find.hits_schema`) and the corpus's photographs with all their masks.
 
     `.html` is one file that asks for nothing else, `.png` a contact sheet. `texts` are the queries, those
-    without hits included; `min_score` and `min_calibrated` are what they had to reach. At most `max_hits` a query are drawn (a
-    sheet shows ten), and `max_photographs` in all. Photographs are read anew from their
+    without hits included; `min_score` and `min_calibrated` are what they had to reach. At most `max_hits` a
+    query are drawn (a sheet shows ten), and `max_photographs` in all. Photographs are read anew from their
     `uri`, one at a time; one that is gone or has changed becomes a card that says so.
     Raises InputError for another ending, or where the file cannot be written.
     """
