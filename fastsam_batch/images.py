@@ -37,7 +37,11 @@ _FOREIGN = {
 }
 _STRIP_PIXELS = 1_000_000
 _CUT_MESSAGES = ("truncat", "eof", "end of", "not enough", "incomplete", "unpack", "premature")
-_UNSUPPORTED_MESSAGES = ("unsupported", "conversion", "unknown pixel mode", "not supported")
+_UNSUPPORTED_MESSAGES = ("unsupported", "conversion", "unknown pixel mode", "not supported", "cannot handle")
+# Frame headers of JPEG (ITU-T T.81, table B.1): lossless and hierarchical ones, and those coded arithmetically.
+_UNREAD_JPEG = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
+_ARITHMETIC_JPEG = {0xC9, 0xCA}
+_JPEG_PIXELS_A_BYTE = 512  # 64 pixels a block, and no block takes less than one bit of Huffman code
 _BROKEN_EXIF = (OSError, ValueError, SyntaxError, LookupError, TypeError, EOFError, struct.error)
 _pillow_limit_lock = threading.Lock()
 
@@ -91,6 +95,8 @@ def _decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
             raise ImageError("too_large", f"{width}x{height} pixels are more than the {max_pixels} allowed")
         if image.format == "TIFF" and _strips_are_cut(image, len(data)):
             raise ImageError("truncated", "the file ends before the last strip of its pixels")
+        if image.format in ("JPEG", "MPO") and _is_too_short(data, pixels):
+            raise ImageError("truncated", f"{len(data)} bytes cannot hold {width}x{height} pixels of JPEG")
         with _pillow_limit_lifted(max_pixels if _over_pillow_limit(pixels) else 0):
             image.load()
         return _upright(image, _to_rgb(image))
@@ -219,6 +225,8 @@ def _kind_of_failure(error: Exception, data: bytes) -> str:
     message = str(error).lower()
     if "too large" in message:  # Pillow's guards on compressed text and profile chunks
         return "too_large"
+    if _jpeg_process(data) in _UNREAD_JPEG:
+        return "unsupported"
     if _is_cut(data) or isinstance(error, EOFError) or any(word in message for word in _CUT_MESSAGES):
         return "truncated"
     unwritten = isinstance(error, (NotImplementedError, KeyError))
@@ -242,6 +250,23 @@ def _is_cut(data: bytes) -> bool:
     if data[4:8] in (b"ftyp", b"jP  "):
         return _boxes_are_cut(data)
     return False
+
+
+def _is_too_short(data: bytes, pixels: int) -> bool:
+    """True where a JPEG's bytes are fewer than any coding of its pixels takes; libjpeg would fill in grey."""
+    return len(data) * _JPEG_PIXELS_A_BYTE < pixels and _jpeg_process(data) not in _ARITHMETIC_JPEG
+
+
+def _jpeg_process(data: bytes) -> int:
+    """The marker of a JPEG's first frame header, which tells how it is coded; 0 where there is none."""
+    position = 2 if data.startswith(b"\xff\xd8") else len(data)
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # those are no frame headers
+            return marker
+        fill = marker == 0xFF  # any number of them may stand before a marker
+        position += 1 if fill else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return 0
 
 
 def _strips_are_cut(image: Image.Image, length: int) -> bool:
