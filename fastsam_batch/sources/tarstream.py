@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import lzma
 import struct
 import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from fastsam_batch.sources.folder import is_image
 from fastsam_batch.sources.names import storable
 
-_DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, LookupError, struct.error)
+_DAMAGE = (
+    *(tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError),
+    *(ValueError, LookupError, struct.error),
+)
 _PIECE_BYTES = 1024**2
+_GZIP_MARK = b"\x1f\x8b"
+# Headers that carry a name or attributes for the next one: tarfile holds them whole.
+_EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
+_MAX_EXTENSION_BYTES = 1024**2
 
 
 class BrokenTarError(Exception):
@@ -33,24 +42,42 @@ class _StrictTarInfo(tarfile.TarInfo):
                 raise  # a block of zeros is the end mark
             raise tarfile.ReadError(f"{error} where a file's header or the end mark belongs") from error
 
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:
+        """tarfile's own point to override: what follows a header is read here."""
+        if self.size < 0:
+            raise tarfile.ReadError("a header says a size below zero")
+        if self.type in _EXTENSIONS and self.size > _MAX_EXTENSION_BYTES:
+            raise tarfile.ReadError(f"a header for a long name claims {self.size} bytes")
+        try:
+            return super()._proc_member(archive)  # type: ignore[misc]
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} in an extended header") from error
+
 
 class TarImage:
-    """One image of the archive being read; `load` works until the next one is asked for."""
+    """One image of the archive being read; `load` works until the next one is asked for.
+
+    A `sparse` one is not read: a few bytes may say that it unpacks to any size.
+    """
 
     def __init__(self, archive: tarfile.TarFile, info: tarfile.TarInfo, name: str) -> None:
         self.name = name
         self.size = info.size
+        self.sparse = info.issparse()
         self._archive = archive
         self._info = info
 
     def load(self) -> bytes:
-        """Its bytes. Raises BrokenTarError where the archive ends within them."""
+        """Its bytes. Raises BrokenTarError where the archive ends within them, OSError for a sparse one."""
+        if self.sparse:
+            raise OSError(f"{self.name} is a sparse member, which is not read: pack it without --sparse")
         return b"".join(self._pieces())
 
     def skip(self) -> None:
         """Pass over its bytes, so that an archive that ends within them is known as broken here."""
-        for _ in self._pieces():
-            pass
+        if not self.sparse:
+            for _ in self._pieces():
+                pass
 
     def _pieces(self) -> Iterator[bytes]:
         try:
@@ -70,9 +97,11 @@ def stream_images(file: IO[bytes]) -> Iterator[TarImage]:
     """
     seen: Counter[str] = Counter()
     try:
-        with tarfile.open(fileobj=file, mode="r|*", tarinfo=_StrictTarInfo) as archive:
+        with tarfile.open(fileobj=_unzipped(file), mode="r|*", tarinfo=_StrictTarInfo) as archive:
             while (info := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # or every header of the archive stays in memory
+                if info.size < 0:
+                    raise tarfile.ReadError("an extended header says a size below zero")
                 name = clean_name(info.name)
                 if not info.isreg() or not is_image(name) or name.rpartition("/")[2].startswith("."):
                     continue
@@ -80,6 +109,35 @@ def stream_images(file: IO[bytes]) -> Iterator[TarImage]:
                 yield TarImage(archive, info, name if seen[name] == 1 else f"{name}#{seen[name]}")
     except _DAMAGE as error:
         raise BrokenTarError(str(error)) from error
+
+
+class _Forward(io.RawIOBase):
+    """A file read forward, its first bytes given back; short reads are what they were."""
+
+    def __init__(self, head: bytes, file: IO[bytes]) -> None:
+        self._head = head
+        self._file = file
+
+    def read(self, count: int = -1, /) -> bytes:
+        head, self._head = self._head[:count], self._head[count:]
+        return head or self._file.read(count)
+
+
+class _Unzipped:
+    """A gzip file of one or many pieces (as pigz, bgzip and `cat` make them); tarfile reads only the first."""
+
+    def __init__(self, file: _Forward) -> None:
+        self._gzip = gzip.GzipFile(fileobj=file, mode="rb")
+
+    def read(self, count: int) -> bytes:
+        piece: bytes = self._gzip.read1(count)  # what is there: all that comes before a break is used
+        return piece
+
+
+def _unzipped(file: IO[bytes]) -> Any:
+    head = file.read(len(_GZIP_MARK))
+    forward = _Forward(head, file)
+    return _Unzipped(forward) if head == _GZIP_MARK else forward
 
 
 def clean_name(name: str) -> str:
