@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import posixpath
 from collections.abc import Iterator
 from itertools import islice
 from typing import IO, Any
@@ -14,6 +13,7 @@ from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
 from fastsam_batch.sources.fetch import explain, is_storage_error, open_path, stored_uri
 from fastsam_batch.sources.listing import Listing
 from fastsam_batch.sources.members import MembersSource, plan_members
+from fastsam_batch.sources.named import UnknownSchemeError, resolve
 from fastsam_batch.sources.names import storable, suffix, unit_prefix
 
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson")
@@ -78,22 +78,16 @@ def read_manifest(uri: str, uri_column: str, id_column: str) -> Iterator[ImageRe
                 written = str(row[uri_column])
                 image_id = row.get(id_column)
                 image_id = written if image_id in (None, "") else str(image_id)
-                yield ImageRef(storable(image_id), resolve(written, uri))
+                try:
+                    yield ImageRef(storable(image_id), resolve(written, uri))
+                except UnknownSchemeError as error:
+                    raise InputError(f"{name} line {line} {error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text: save it as UTF-8") from error
     except Exception as error:
         if not is_storage_error(error):
             raise
         raise InputError(f"cannot read {name}: {explain(error)}") from error
-
-
-def resolve(written: str, container: str) -> str:
-    """A URI as written in a file, relative ones against that file's folder."""
-    if "://" in written or written.startswith("/"):
-        return written
-    folder = container.partition("?")[0] if container.startswith("http") else container
-    scheme, separator, path = folder.rpartition("://")
-    return scheme + separator + posixpath.normpath(posixpath.join(posixpath.dirname(path), written))
 
 
 def _csv_rows(file: IO[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -114,7 +108,7 @@ def _json_rows(file: IO[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(f"{name} line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise InputError(f"{name} line {number} is not a JSON object: write one object a line")

@@ -11,9 +11,10 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.sources.base import EncodedImage, ImageRef, Planned, PlanRow, Source, UnitBytes
 from fastsam_batch.sources.fetch import THREADS, explain, fetch_images, retry, stored_uri
 from fastsam_batch.sources.listing import Entry, Listing
-from fastsam_batch.sources.manifest import resolve
+from fastsam_batch.sources.named import UnknownSchemeError, resolve
 from fastsam_batch.sources.names import storable, suffix, unit_name, unit_prefix
-from fastsam_batch.sources.parquetrows import ColumnNames, ParquetRow, count_rows, read_rows
+from fastsam_batch.sources.parquetids import refuse_repeated
+from fastsam_batch.sources.parquetrows import ColumnNames, Footer, ParquetRow, read_footer, read_rows
 from fastsam_batch.sources.tar import refuse_changed
 
 
@@ -34,10 +35,22 @@ class ParquetSource(Source):
         self._columns = columns
 
     def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
-        """One row a unit, from the footers alone."""
+        """One row a unit, from the footers; where there is anything new, all files' ids are read and compared.
+
+        Raises InputError besides for an id given twice.
+        """
+        with_ids: list[str] = []
+        new = list(self._new(planned, unit_size, limit, with_ids))
+        if new:
+            refuse_repeated(with_ids, self._columns)
+        yield from new
+
+    def _new(self, planned: Planned, unit_size: int, limit: int | None, with_ids: list[str]) -> Iterator[PlanRow]:
         left, empty = limit, True
-        for entry, rows in self._counted():
+        for entry, (rows, has_ids) in self._footers():
             empty = empty and not rows
+            if has_ids:
+                with_ids.append(self._listing.uri_of(entry.key))
             key = storable(entry.key)
             refuse_changed(self._listing, entry, planned)
             start = planned.stops.get(key, 0) or 0
@@ -73,25 +86,32 @@ class ParquetSource(Source):
             images = _encoded(rows, row.shard, uri)
         yield UnitBytes(row.unit_id, row.shard, False, tuple(images))
 
-    def _counted(self) -> Iterator[tuple[Entry, int]]:
-        """Files with their row counts, the footers read a few at a time and no further than asked for."""
+    def _footers(self) -> Iterator[tuple[Entry, Footer]]:
+        """Files with their footers, read a few at a time and no further than asked for."""
         entries = (entry for entry in self._listing.take() if is_parquet(entry.key))
 
-        def count(entry: Entry) -> int:
-            return count_rows(self._listing.uri_of(entry.key), self._columns)
+        def footer(entry: Entry) -> Footer:
+            return read_footer(self._listing.uri_of(entry.key), self._columns)
 
         with ThreadPoolExecutor(THREADS) as pool:
             while some := list(islice(entries, 4 * THREADS)):
-                yield from zip(some, pool.map(count, some), strict=True)
+                yield from zip(some, pool.map(footer, some), strict=True)
 
 
 def _encoded(rows: list[ParquetRow], key: str, uri: str) -> list[EncodedImage]:
     """The rows as images, those that only name a URI fetched from there."""
-    refs = {
-        row.number: ImageRef(_image_id(row, key), resolve(row.uri, uri)) for row in rows if row.data is None and row.uri
-    }
-    fetched = dict(zip(refs, fetch_images(list(refs.values())), strict=True))
-    return [fetched.get(row.number) or _from_bytes(row, key, uri) for row in rows]
+    refs: dict[int, ImageRef] = {}
+    known: dict[int, EncodedImage] = {}
+    for row in rows:
+        if row.data is None and row.uri:
+            image_id = _image_id(row, key)
+            try:
+                refs[row.number] = ImageRef(image_id, resolve(row.uri, uri))
+            except UnknownSchemeError as error:
+                named = stored_uri(row.uri)
+                known[row.number] = EncodedImage(image_id, named, None, "unreadable", f"the row {error}")
+    known.update(zip(refs, fetch_images(list(refs.values())), strict=True))
+    return [known.get(row.number) or _from_bytes(row, key, uri) for row in rows]
 
 
 def _from_bytes(row: ParquetRow, key: str, uri: str) -> EncodedImage:

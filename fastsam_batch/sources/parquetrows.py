@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.sources.fetch import explain, is_storage_error, open_path, retry, stored_uri
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 HUGGING_FACE_COLUMN = "image"
 _READ_AHEAD_BYTES = 4 * 1024**2
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,40 @@ class ParquetRow(NamedTuple):
     uri: str | None
 
 
-def count_rows(uri: str, columns: ColumnNames) -> int:
-    """Rows of the file by its footer. Raises InputError where it is no Parquet file or lacks the columns."""
+class Footer(NamedTuple):
+    """What a file's footer tells: how many rows, and whether they have ids."""
+
+    rows: int
+    has_ids: bool
+
+
+def read_footer(uri: str, columns: ColumnNames) -> Footer:
+    """The file's footer. Raises InputError where it is no Parquet file or lacks the columns."""
+
+    def read() -> Footer:
+        with _opened(uri) as file:
+            chosen = _choose(file.schema_arrow, columns, uri)
+            return Footer(int(file.metadata.num_rows), bool(chosen.id))
+
+    return _readable(uri, read)
+
+
+def read_ids(uri: str, columns: ColumnNames) -> list[str]:
+    """The ids of the rows that have one, as text; reads their column alone. Raises as `read_footer`."""
+
+    def read() -> list[str]:
+        with _opened(uri) as file:
+            column = file.read([columns.id]).column(0)
+            return [_text(value) for value in column.to_pylist() if value is not None]
+
+    return _readable(uri, read)
+
+
+def _readable(uri: str, read: Callable[[], T]) -> T:
     import pyarrow as pa
 
-    def count() -> int:
-        with _opened(uri) as file:
-            _choose(file.schema_arrow, columns, uri)
-            return int(file.metadata.num_rows)
-
     try:
-        return retry(count)
+        return retry(read)
     except Exception as error:
         if isinstance(error, pa.ArrowException) or is_storage_error(error):
             raise InputError(

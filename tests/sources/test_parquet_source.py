@@ -11,6 +11,7 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.sources import open_source, read_image_bytes
 
 CONTENT = {"bytes": list(small_images(23).values()), "image_id": list(small_images(23)), "label": ["x"] * 23}
+OTHERS = {**CONTENT, "image_id": [f"other/{name}" for name in small_images(23)]}
 
 
 @pytest.mark.parametrize("row_group_size", [1, 3, 5, 23, 100])
@@ -136,7 +137,7 @@ def test_a_broken_file_is_an_input_error_that_names_it(tmp_path, keep):
 
 def test_a_file_that_breaks_after_planning_fails_its_own_images(tmp_path):
     write_parquet(tmp_path / "a.parquet", CONTENT)
-    write_parquet(tmp_path / "b.parquet", CONTENT)
+    write_parquet(tmp_path / "b.parquet", OTHERS)
     source = open_source(str(tmp_path))
     rows = plan(source, unit_size=23)
     (tmp_path / "a.parquet").unlink()
@@ -149,7 +150,7 @@ def test_a_file_that_breaks_after_planning_fails_its_own_images(tmp_path):
 def test_new_files_are_added_and_changed_ones_refused(tmp_path):
     write_parquet(tmp_path / "b.parquet", CONTENT)
     before = plan(open_source(str(tmp_path)))
-    write_parquet(tmp_path / "a.parquet", CONTENT)
+    write_parquet(tmp_path / "a.parquet", OTHERS)
     after = plan(open_source(str(tmp_path)), before)
     assert {row.shard for row in after} == {"a.parquet"}
     assert len({row.unit_id for row in before + after}) == len(before + after) == 12
@@ -167,3 +168,21 @@ def test_many_files_are_planned_in_order(tmp_path):
         "0000.parquet",
         "0001.parquet",
     ]
+
+
+def test_an_id_given_twice_is_refused_with_both_files(tmp_path):
+    write_parquet(tmp_path / "a.parquet", CONTENT)
+    write_parquet(tmp_path / "b.parquet", {"bytes": [b"1", b"2"], "image_id": [b"0007.png", None]})
+    with pytest.raises(
+        InputError, match=r"b\.parquet names the image '0007\.png' a second time \(first in .*a\.parquet"
+    ):
+        plan(open_source(str(tmp_path)))
+
+
+def test_an_id_given_twice_is_found_among_files_planned_before(tmp_path):
+    write_parquet(tmp_path / "a.parquet", CONTENT)
+    before = plan(open_source(str(tmp_path)))
+    assert plan(open_source(str(tmp_path)), before) == []
+    write_parquet(tmp_path / "b.parquet", {"bytes": [b"1"], "image_id": ["0007.png"]})
+    with pytest.raises(InputError, match=r"'0007\.png' a second time"):
+        plan(open_source(str(tmp_path)), before)
