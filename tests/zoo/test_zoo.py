@@ -21,9 +21,11 @@ from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.verify import verify_corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.images import ImageError, decode_image
+from fastsam_batch.models.pair import load_models
 from fastsam_batch.run import segment_corpus
 from fastsam_batch.sources import open_source, read_image_bytes
 from fastsam_batch.sources.base import Planned
+from fastsam_batch.unit import UnitOptions, process_unit
 
 
 def write(folder: Path, cases: Iterable[Case]) -> Path:
@@ -104,18 +106,31 @@ def test_tar_shards(local_ray, tmp_path):
     assert {path.name for path in (tmp_path / "zoo").iterdir()} == {case.name for case in TARS}
 
 
-@pytest.mark.timeout(300)
-def test_parquet_files(local_ray, tmp_path):
-    write(tmp_path / "zoo", [*PARQUETS, Case("photo.jpg", JPEG, None)])
-    _, images = segmented(tmp_path / "zoo", "*.parquet", tmp_path / "corpus")
+@pytest.fixture(scope="module")
+def models():
+    return load_models({"path": "builtin", "imgsz": 64}, None, "cpu", 1)
+
+
+def processed(source: str, models) -> dict[str, dict[str, Any]]:
+    """Images by id of all units, planned, read and segmented as the job does, without Ray."""
+    opened = open_source(source)
+    units = [unit for row in opened.plan(Planned(), 1000, None) for unit in opened.read(row, ())]
+    rows = [row for unit in units for row in process_unit(unit, *models, UnitOptions()).images.to_pylist()]
+    images = {row["image_id"]: row for row in rows}
+    assert len(images) == len(rows)
+    return images
+
+
+def test_parquet_files(models, tmp_path):
+    write(tmp_path, [*PARQUETS, Case("photo.jpg", JPEG, None)])
+    images = processed(str(tmp_path / "*.parquet"), models)
     check(images, {image_id: outcome for case in PARQUETS for image_id, outcome in case.outcome.items()})
 
 
-@pytest.mark.timeout(300)
-def test_manifests(local_ray, tmp_path):
+def test_manifests(models, tmp_path):
     beside = {"photo.jpg": JPEG, 'photo, with "signs" %20.jpg': pil("JPEG"), "password.txt": b"secret"}
-    write(tmp_path / "zoo", [*MANIFESTS, *(Case(name, data, None) for name, data in beside.items())])
-    _, images = segmented(tmp_path / "zoo", "*.[cj]s*", tmp_path / "corpus")
+    write(tmp_path, [*MANIFESTS, *(Case(name, data, None) for name, data in beside.items())])
+    images = processed(str(tmp_path / "*.[cj]s*"), models)
     check(images, {image_id: outcome for case in MANIFESTS for image_id, outcome in case.outcome.items()})
     assert not any("secret" in (row["error_message"] or "") for row in images.values())
 
