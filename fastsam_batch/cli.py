@@ -17,6 +17,7 @@ from fastsam_batch.cli_export import export, export_options
 from fastsam_batch.cli_search import search, search_options
 from fastsam_batch.cli_select import select, select_options
 from fastsam_batch.cli_serve import serve, serve_options
+from fastsam_batch.cli_status import status, status_options
 from fastsam_batch.errors import InputError
 
 if TYPE_CHECKING:
@@ -207,5 +208,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Calla
     "export": ("Write a corpus's masks as labels, for annotation tools and training.", export_options, export),
     "serve": ("Open a page to search a corpus, prompt its photographs and pick masks.", serve_options, serve),
     "evaluate": ("Measure what masks are worth: the experiments of the method's paper.", evaluate_options, evaluate),
+    "status": ("Tell what of a corpus is done, failed and left, and how fast it goes.", status_options, status),
     "verify": ("Check every receipt, file, digest, count and row of a corpus.", _verify_options, _verify),
 }

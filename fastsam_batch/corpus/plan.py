@@ -107,11 +107,10 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow]) -> tuple[list[PendingRow],
     def left(row: PlanRow) -> PendingRow | None:
         if row.kind != "stream":
             return None if row.unit_id in receipts else PendingRow(row)
-        done = sorted(unit_id for unit_id in by_prefix.get(row.unit_id, []) if _in_range(unit_id, row))
+        done = stream_units(row, by_prefix.get(row.unit_id, []))
         if not done:
             return PendingRow(row)
-        first_to_last = _start(done[-1]) - row.start == (len(done) - 1) * row.unit_size
-        if first_to_last and read_receipt(fs, join(root, receipt_file(done[-1])))["last"]:
+        if none_is_missing(row, done) and read_receipt(fs, join(root, receipt_file(done[-1])))["last"]:
             return None
         return PendingRow(row, frozenset(done))
 
@@ -120,12 +119,22 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow]) -> tuple[list[PendingRow],
     return rest, len(receipts)
 
 
+def stream_units(row: PlanRow, unit_ids: Iterable[str]) -> list[str]:
+    """Those of the units named after a streamed shard that are this row's, in order."""
+    return sorted(
+        unit_id
+        for unit_id in unit_ids
+        if row.start <= _start(unit_id) and (row.stop is None or _start(unit_id) < row.stop)
+    )
+
+
+def none_is_missing(row: PlanRow, units: Sequence[str]) -> bool:
+    """True where the units of a streamed row, in order, are all from its first to the last of them."""
+    return _start(units[-1]) - row.start == (len(units) - 1) * row.unit_size
+
+
 def _start(unit_id: str) -> int:
     return int(unit_id.rpartition("-")[2])
-
-
-def _in_range(unit_id: str, row: PlanRow) -> bool:
-    return row.start <= _start(unit_id) and (row.stop is None or _start(unit_id) < row.stop)
 
 
 def _rows(table: pa.Table) -> Iterable[PlanRow]:

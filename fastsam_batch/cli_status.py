@@ -1,0 +1,48 @@
+"""The command `status`: how far a corpus is."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastsam_batch.corpus.status import CorpusStatus
+
+
+def status_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `status`."""
+    parser.add_argument("--corpus", required=True, metavar="URI", help="the output of a segment job, running or not")
+    parser.add_argument("--recent", type=int, default=200, help="units that the rate is taken from, the newest")
+
+
+def status(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Counts, rate and time left, from the plan and the receipts."""
+    from fastsam_batch.corpus.status import corpus_status
+
+    began = time.perf_counter()
+    found = corpus_status(arguments["corpus"], arguments["recent"])
+    for line in _lines(found):
+        print(line)
+    return {"finished": found.finished, **asdict(found), "seconds": round(time.perf_counter() - began, 3)}, 0
+
+
+def _lines(found: CorpusStatus) -> list[str]:
+    left = "an unknown number of" if found.images_left is None else f"{found.images_left:,}"
+    about = "about " if found.estimated and found.images_left is not None else ""
+    parts = [f"{found.units_left:,} units"] if found.units_left or not found.shards_left else []
+    parts += [f"{found.shards_left:,} shards"] if found.shards_left else []
+    lines = [
+        f"done     {found.images:,} images in {found.units:,} units, {found.masks:,} masks, {found.bytes:,} bytes",
+        f"failed   {found.failed:,} images",
+        *(f"         {count:,} {kind}" for kind, count in found.failures.items()),
+        "left     nothing" if found.finished else f"left     {about}{left} images in {' and '.join(parts)}",
+    ]
+    if found.retried_units:
+        lines.append(f"retried  {found.retried_units:,} units took more than one attempt")
+    if found.images_per_hour is not None and found.last_commit is not None:
+        lines.append(f"rate     {found.images_per_hour:,.0f} images an hour, the last unit at {found.last_commit}")
+    if found.hours_left and not found.finished:
+        lines.append(f"time     {about}{found.hours_left:,.1f} hours left at this rate")
+    return lines
