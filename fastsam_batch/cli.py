@@ -18,17 +18,18 @@ from fastsam_batch.cli_search import search, search_options
 from fastsam_batch.cli_select import select, select_options
 from fastsam_batch.cli_serve import serve, serve_options
 from fastsam_batch.cli_status import status, status_options
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 
 if TYPE_CHECKING:
     from fastsam_batch.run import Progress
 
 DONE, FAILED, BAD_INPUT, TOO_MANY_FAILED = 0, 1, 2, 3
+UNFINISHED_SHOWN = 20
 Summary = dict[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`fastsam-batch COMMAND …`. Returns 0 done, 2 bad arguments or input, 3 too many images failed, 1 else."""
+    """`fastsam-batch COMMAND …`. Returns 0 done, 2 bad arguments or input, 3 not all of it done, 1 else."""
     parser = argparse.ArgumentParser(prog="fastsam-batch", description=fastsam_batch.__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (help_text, add_options, _) in _COMMANDS.items():
@@ -62,6 +63,9 @@ def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except OutageError as error:
+        print(f"error: {error}; run the same command again", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return FAILED
@@ -112,6 +116,12 @@ def _segment_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="hold at most this many images; more are added by a run with a higher limit or none",
     )
+    add("--decode-seconds", type=float, default=60, help="an image that takes longer to decode fails as timeout")
+    add(
+        "--record-unreachable",
+        action="store_true",
+        help="images named by URI whose server does not answer fail, instead of leaving their unit to a rerun",
+    )
     add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more images failed")
     add("--verbose", action="store_true", help="show Ray's own log")
     add = parser.add_argument_group("columns of Parquet and manifest inputs").add_argument
@@ -130,8 +140,9 @@ def _segment(arguments: dict[str, Any]) -> tuple[Summary, int]:
     if sys.stderr.isatty():
         print(file=sys.stderr)
     _print_segment_summary(summary, options.output)
+    _print_unfinished(summary)
     too_many = summary["failed"] > options.max_failed_fraction * summary["images"]
-    return summary, TOO_MANY_FAILED if too_many else DONE
+    return summary, TOO_MANY_FAILED if too_many or summary["unfinished_units"] else DONE
 
 
 class _ProgressLine:
@@ -150,6 +161,19 @@ class _ProgressLine:
             f"{progress.failed:,} failed · {progress.images_per_second:.1f} images/s"
         )
         print(f"\r{line}" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr, flush=True)
+
+
+def _print_unfinished(summary: Summary) -> None:
+    if not summary["unfinished_units"]:
+        return
+    for unit in summary["unfinished"][:UNFINISHED_SHOWN]:
+        place = f"unit {unit['unit_id']}" + (f" of {unit['shard']}" if unit["shard"] else "")
+        print(f"unfinished: {place}, {unit['stage']}: {unit['reason']}", file=sys.stderr)
+    print(
+        f"{summary['unfinished_units']} units could not be finished and were left as they were; all others are "
+        "done. Run the same command again to try them again",
+        file=sys.stderr,
+    )
 
 
 def _print_segment_summary(summary: Summary, output: str) -> None:

@@ -1,7 +1,11 @@
-"""The one exception the command line turns into a sentence and exit code 2."""
+"""The exceptions that the command line turns into one sentence: exit code 2 for an InputError, 1 for an outage."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
     """A bad argument, file or corpus: the message is one sentence naming it and the remedy."""
+
+
+class OutageError(OSError):
+    """A store does not answer, or not with what it holds: nothing is known of the bytes, another attempt may help."""

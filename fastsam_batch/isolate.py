@@ -13,9 +13,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.images import ImageError, decode_image
+from fastsam_batch.decoder import decoder
+from fastsam_batch.images import ImageError
 
 SECONDS_AN_IMAGE = 60.0
+TRIES = 2  # a child may also be killed, or starved, by what has nothing to do with its image
 
 
 class IsolatedDecoder:
@@ -35,7 +37,19 @@ class IsolatedDecoder:
         self._stop()
 
     def decode(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-        """As `images.decode_image`; ImageError kinds `crashed` and `timeout` besides its own."""
+        """As `images.decode_image`; ImageError kinds `crashed` and `timeout` besides its own.
+
+        Those two only where a second child ends the same way.
+        """
+        for _ in range(TRIES - 1):
+            try:
+                return self._decode(data, max_pixels)
+            except ImageError as error:
+                if error.kind not in ("crashed", "timeout"):
+                    raise
+        return self._decode(data, max_pixels)
+
+    def _decode(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         child = self._child or subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._child = child
         assert child.stdin is not None and child.stdout is not None
@@ -49,7 +63,7 @@ class IsolatedDecoder:
             code = child.wait()
             self._stop()
             raise ImageError("crashed", f"decoding ended its process with status {code}") from None
-        if isinstance(answer, ImageError):
+        if isinstance(answer, Exception):
             raise answer
         pixels: NDArray[np.uint8] = answer
         return pixels
@@ -85,14 +99,15 @@ def _exactly(pipe: IO[bytes], count: int) -> bytes:
 
 def _serve() -> None:
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    decode = decoder()
     while True:
         try:
             data, max_pixels = _receive(requests)
         except EOFError:
             return
         try:
-            answer: Any = decode_image(data, max_pixels)
-        except ImageError as error:
+            answer: Any = decode(data, max_pixels)
+        except Exception as error:  # noqa: BLE001 - handed to the parent, which raises it
             answer = error
         _send(answers, answer)
 

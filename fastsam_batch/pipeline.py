@@ -1,33 +1,47 @@
-"""The Ray Data graph: plan rows -> fetch -> segment and embed -> commit -> receipts. A unit is one row."""
+"""The Ray Data graph: plan rows -> fetch -> segment and embed -> commit -> receipts. A unit is one row.
+
+What a stage cannot do to a unit goes on as an Unfinished in its place, so that it stops no other.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import ray
 import ray.data
 
-from fastsam_batch.corpus.attempts import MAX_ATTEMPTS, begin_attempt, end_attempts
+from fastsam_batch.corpus.attempts import MAX_ATTEMPTS, begin_attempt, end_attempts, is_newest
 from fastsam_batch.corpus.info import CorpusInfo
+from fastsam_batch.corpus.layout import receipt_file
 from fastsam_batch.corpus.plan import PendingRow
+from fastsam_batch.corpus.receipts import read_receipt
+from fastsam_batch.corpus.rows import UnitResult
 from fastsam_batch.corpus.write import commit_unit
+from fastsam_batch.errors import OutageError
+from fastsam_batch.outage import explain
 from fastsam_batch.resources import Resources
-from fastsam_batch.sources.base import Source
+from fastsam_batch.sources.base import PlanRow, Source, UnitBytes
+from fastsam_batch.storage import filesystem, join
 from fastsam_batch.unit import UnitOptions
 
 RETRIES = 3
+TRIES = 2  # of a unit whose processing raises
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every task of a run is told. Holds plain values only."""
+    """What every task of a run is told. Holds plain values only. `run` names it among all runs."""
 
     corpus_uri: str
+    run: str
     info: CorpusInfo
     source: Source
     segmenter: dict[str, Any]
@@ -35,13 +49,23 @@ class Job:
     unit: UnitOptions
 
 
-def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[dict[str, Any]]:
-    """Process the pending rows of the plan; yields each unit's receipt as it is committed."""
+@dataclass(frozen=True)
+class Unfinished:
+    """A unit, or the rest of a shard, that this run leaves as it was: the next run tries it again."""
+
+    unit_id: str
+    shard: str
+    stage: str
+    reason: str
+
+
+def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[dict[str, Any] | Unfinished]:
+    """Process the pending rows of the plan; yields each unit's receipt as it is committed, or why it is not."""
     items = [{"value": pickle.dumps(row)} for row in rows]
     units = ray.data.from_items(items, override_num_blocks=min(len(items), resources.max_blocks))
     units.context.enable_progress_bars = False
     units.context.print_on_execution_start = False
-    units.context.retried_map_errors = True  # a store that fails for a moment must not end the job
+    units.context.retried_map_errors = True  # the stages catch what they can; the rest must not end the job at once
     units.context.max_map_retries = RETRIES
     units = units.map_batches(fetch, fn_args=[job], batch_size=1, batch_format="pyarrow", num_cpus=resources.fetch_cpus)
     units = units.map_batches(
@@ -60,15 +84,19 @@ def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[
     )
     for batch in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for value in batch["value"].to_pylist():
-            yield json.loads(value)
+            outcome = json.loads(value)
+            yield outcome["receipt"] if "receipt" in outcome else Unfinished(**outcome["unfinished"])
 
 
 def fetch(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
     """Units of a plan row that have no receipt, their images' bytes read."""
     for value in batch["value"]:
         row: PendingRow = pickle.loads(value.as_py())
-        for unit in job.source.read(row.row, row.done):
-            yield _row(unit)
+        try:
+            for unit in job.source.read(row.row, row.done):
+                yield _row(unit)
+        except Exception as error:  # noqa: BLE001 - whatever one shard's store raises must not end the others
+            yield _row(_unfinished(row.row, "fetch", error))
 
 
 class SegmentUnits:
@@ -81,26 +109,74 @@ class SegmentUnits:
         self._segmenter, self._embedder = load_models(job.segmenter, job.embedder, device, threads)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        from fastsam_batch.unit import give_up, process_unit
-
         for value in batch["value"]:
             unit = pickle.loads(value.as_buffer())
-            attempt = begin_attempt(self._job.corpus_uri, unit.unit_id)
-            if attempt > MAX_ATTEMPTS:
-                result = give_up(unit, self._embedder)
-            else:
-                result = process_unit(unit, self._segmenter, self._embedder, self._job.unit, isolated=attempt > 1)
-            yield _row(replace(result, attempt=attempt))
+            yield _row(unit if isinstance(unit, Unfinished) else self._segment(unit))
+
+    def _segment(self, unit: UnitBytes) -> UnitResult | Unfinished:
+        from fastsam_batch.unit import process_unit
+
+        job, tries = self._job, 0
+        while True:
+            tries += 1
+            try:
+                attempt = begin_attempt(job.corpus_uri, unit.unit_id, job.run)
+                if attempt.in_run > MAX_ATTEMPTS:
+                    reason = f"the worker process ended on each of {MAX_ATTEMPTS} attempts"
+                    return Unfinished(unit.unit_id, unit.shard, "segment", reason)
+                result = process_unit(
+                    unit,
+                    self._segmenter,
+                    self._embedder,
+                    job.unit,
+                    isolated=attempt.number > 1,
+                    end_if_stuck=True,
+                )
+                return replace(result, attempt=attempt.number, attempt_name=attempt.name)
+            except OutageError as error:
+                return _unfinished(unit, "segment", error)
+            except Exception as error:  # noqa: BLE001 - whatever one unit raises must not end the others
+                if tries == TRIES:
+                    return _unfinished(unit, "segment", error)
+                logger.warning("unit %s is tried again after %s", unit.unit_id, _reason(error))
 
 
 def commit(batch: pa.Table, job: Job) -> pa.Table:
     """Write units; the rows that go on are their receipts."""
-    receipts = []
+    outcomes = []
     for value in batch["value"]:
         unit = pickle.loads(value.as_buffer())
-        receipts.append({**commit_unit(job.corpus_uri, job.info, unit), "started_at": unit.started_at})
+        outcome = unit if isinstance(unit, Unfinished) else _commit(unit, job)
+        key, content = ("unfinished", asdict(outcome)) if isinstance(outcome, Unfinished) else ("receipt", outcome)
+        outcomes.append(json.dumps({key: content}))
+    return pa.table({"value": outcomes})
+
+
+def _commit(unit: UnitResult, job: Job) -> dict[str, Any] | Unfinished:
+    try:
+        if is_newest(job.corpus_uri, unit.unit_id, unit.attempt_name):
+            receipt = commit_unit(job.corpus_uri, job.info, unit)
+        else:
+            # Committed already, by this task before its worker died or by another attempt: that stands.
+            fs, root = filesystem(job.corpus_uri)
+            receipt = read_receipt(fs, join(root, receipt_file(unit.unit_id)))
+    except FileNotFoundError:
+        return Unfinished(unit.unit_id, unit.shard, "commit", "another attempt at this unit has begun since")
+    except Exception as error:  # noqa: BLE001 - whatever the store raises for one unit must not end the others
+        return _unfinished(unit, "commit", error)
+    try:
         end_attempts(job.corpus_uri, unit.unit_id)
-    return pa.table({"value": [json.dumps(receipt) for receipt in receipts]})
+    except OSError as error:
+        logger.warning("unit %s: its attempts remain noted: %s", unit.unit_id, _reason(error))
+    return {**receipt, "started_at": unit.started_at}
+
+
+def _unfinished(what: PlanRow | UnitBytes | UnitResult, stage: str, error: Exception) -> Unfinished:
+    return Unfinished(what.unit_id, what.shard, stage, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {explain(error)}"
 
 
 def _row(value: Any) -> pa.Table:

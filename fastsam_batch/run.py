@@ -7,11 +7,12 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.config import RESULT_OPTIONS, SegmentOptions
 from fastsam_batch.corpus.info import CorpusInfo, admit, describe, write_info
+from fastsam_batch.corpus.lease import Lease, hold
 from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, write_plan
 from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.segmenter import Segmenter
@@ -19,6 +20,11 @@ from fastsam_batch.models.weights import find_segmenter
 from fastsam_batch.sources import open_source
 from fastsam_batch.sources.base import PlanRow, Source
 from fastsam_batch.unit import UnitOptions
+
+if TYPE_CHECKING:
+    from fastsam_batch.pipeline import Unfinished
+
+UNFINISHED_NAMED = 100  # units named in a summary; their number is told in full
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,9 @@ def segment_corpus(
 ) -> dict[str, Any]:
     """Segment and embed an input into a corpus, what is missing of it; returns the summary.
 
-    Raises InputError for an input, an output or weights that cannot be used.
+    Units that cannot be finished now are left as they are and told under `unfinished`; a rerun tries them again.
+    Raises InputError for an input, an output or weights that cannot be used, OutageError where the output's store
+    fails before there is any work to report.
     """
     began = time.perf_counter()
     source = open_source(
@@ -46,14 +54,17 @@ def segment_corpus(
         bytes_column=options.bytes_column,
         uri_column=options.uri_column,
         id_column=options.id_column,
+        record_unreachable=options.record_unreachable,
     )
     info, segmenter, embedder = _describe(options)
-    there = admit(options.output, info)
-    rows = _plan(options, source, info if there is None else None)
-    left, skipped = pending(options.output, rows)
-    tally = _Tally(skipped)
-    if left:
-        _run(options, there or info, source, segmenter, embedder, left, tally, report)
+    admit(options.output, info)  # before waiting for another job: this one may be refused anyway
+    with hold(options.output) as lease:
+        there = admit(options.output, info)
+        rows = _plan(options, source, info if there is None else None)
+        left, skipped = pending(options.output, rows)
+        tally = _Tally(skipped)
+        if left:
+            _run(options, there or info, source, segmenter, embedder, left, tally, report, lease)
     return tally.summary(time.perf_counter() - began)
 
 
@@ -105,6 +116,7 @@ def _run(
     left: list[PendingRow],
     tally: _Tally,
     report: Callable[[Progress], None],
+    lease: Lease,
 ) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -127,14 +139,24 @@ def _run(
         resources = divide(options, ray.cluster_resources())
         job = pipeline.Job(
             corpus_uri=options.output,
+            run=lease.run,
             info=info,
             source=source,
             segmenter={**segmenter, "batch_size": resources.batch_size},
             embedder=embedder,
-            unit=UnitOptions(crop=options.crop, min_area=options.min_area, max_pixels=options.max_pixels),
+            unit=UnitOptions(
+                crop=options.crop,
+                min_area=options.min_area,
+                max_pixels=options.max_pixels,
+                decode_seconds=options.decode_seconds,
+            ),
         )
-        for receipt in pipeline.run(job, left, resources):
-            tally.add(receipt)
+        for outcome in pipeline.run(job, left, resources):
+            lease.check()
+            if isinstance(outcome, pipeline.Unfinished):
+                tally.leave(outcome)
+            else:
+                tally.add(outcome)
             report(tally.progress())
     finally:
         if own:
@@ -150,6 +172,10 @@ class _Tally:
         self._failures: collections.Counter[str] = collections.Counter()
         self._stages: collections.defaultdict[str, float] = collections.defaultdict(float)
         self._first_start = float("inf")
+        self._unfinished: list[Unfinished] = []
+
+    def leave(self, unit: Unfinished) -> None:
+        self._unfinished.append(unit)
 
     def add(self, receipt: dict[str, Any]) -> None:
         self._sums["units"] += 1
@@ -179,6 +205,8 @@ class _Tally:
             "masks": self._sums["masks"],
             "units": self._sums["units"],
             "skipped_units": self._skipped,
+            "unfinished_units": len(self._unfinished),
+            "unfinished": [asdict(unit) for unit in self._unfinished[:UNFINISHED_NAMED]],
             "seconds": round(seconds, 3),
             "images_per_second": round(rate, 3),
             "failures": dict(sorted(self._failures.items())),

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.outage import WholeFile, answering, explain, retry
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _COPIED_AT_ONCE = 8 << 20
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what file systems without hard links say
 
 
 def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -55,17 +58,114 @@ def is_local(fs: AbstractFileSystem) -> bool:
     return protocol in ("file", "local")
 
 
+def open_path(uri: str) -> tuple[AbstractFileSystem, str]:
+    """As `filesystem`, but names may hold any character: fsspec reads `::` and `~` as its own."""
+    if "://" in uri or uri.startswith("file:"):
+        head, separator, rest = uri.partition("::")
+        fs, path = filesystem(head)
+        return fs, path + separator + rest
+    fs, _ = filesystem("file:///")
+    return fs, os.path.abspath(uri)
+
+
+@contextmanager
+def open_whole(fs: AbstractFileSystem, path: str) -> Iterator[WholeFile]:
+    """A file to read, whose store's failures are OutageErrors. Raises FileNotFoundError and other answers."""
+    with answering():
+        file = fs.open(path, "rb")
+    with file:
+        yield WholeFile(file)
+
+
+def read_whole(fs: AbstractFileSystem, path: str) -> bytes:
+    """All bytes of a small file, retried. Raises FileNotFoundError, or OutageError where the store keeps failing."""
+
+    def read() -> bytes:
+        with open_whole(fs, path) as file:
+            return file.read()
+
+    return retry(read)
+
+
+def list_names(fs: AbstractFileSystem, folder: str) -> list[str]:
+    """Last parts of what lies in a folder of our own, as it is now; none where there is no folder. Retried."""
+
+    def names() -> list[str]:
+        with answering():
+            fs.invalidate_cache()  # other processes write here
+            try:
+                return [path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)]
+            except FileNotFoundError:
+                return []
+
+    return [name for name in retry(names) if not name.startswith(".")]
+
+
 def write_atomic(fs: AbstractFileSystem, path: str, data: bytes) -> None:
     """Put `data` at `path` so that a reader sees all of it or nothing, replacing what was there.
 
     An object store publishes an object when its upload completes; a local file is written beside its
-    name, synced, and renamed.
+    name, synced, and renamed. Raises OutageError where the store keeps failing, a full disk included.
     """
-    if not is_local(fs):
-        fs.pipe_file(path, data)
-        return
-    with _renamed_when_whole(path) as file:
+
+    def write() -> None:
+        with answering():
+            if not is_local(fs):
+                fs.pipe_file(path, data)
+                return
+            with _renamed_when_whole(path) as file:
+                file.write(data)
+
+    retry(write)
+
+
+def create_new(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
+    """Put `data` at `path` unless something is there; False where something else is. Of several at once, one wins.
+
+    An object store does this by a conditional write (S3's If-None-Match), a file system by a hard link.
+    """
+
+    def create() -> None:
+        with answering():
+            if is_local(fs):
+                _create_local(path, data)
+                return
+            try:
+                fs.pipe_file(path, data, mode="create")
+            except OSError as error:
+                if _code_of(error) == "PreconditionFailed":  # not every S3 server says which condition
+                    raise FileExistsError(path) from error
+                raise
+
+    # That something is there may be the work of our own request, its answer lost: its content tells.
+    with suppress(FileExistsError):
+        retry(create)
+    try:
+        return read_whole(fs, path) == data
+    except FileNotFoundError:
+        return False
+
+
+def _create_local(path: str, data: bytes) -> None:
+    with _renamed_when_whole(path, _link) as file:
         file.write(data)
+
+
+def _link(temporary: str, path: str) -> None:
+    """Give a whole file its name, unless that is taken. Raises FileExistsError."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with open(path, "xb") as file, open(temporary, "rb") as whole:
+            shutil.copyfileobj(whole, file)
+
+
+def _code_of(error: BaseException) -> str | None:
+    """The code an S3 server gave for an error."""
+    response = getattr(error.__cause__, "response", None)
+    return response["Error"].get("Code") if response else None
 
 
 def write_result(uri: str, data: bytes) -> None:
@@ -92,11 +192,11 @@ def open_result(uri: str) -> Iterator[IO[bytes]]:
             with fs.open(path, "wb") as remote:
                 shutil.copyfileobj(local, remote, _COPIED_AT_ONCE)
     except OSError as error:
-        raise InputError(f"cannot write {redact(uri)}: {error.strerror or error}") from error
+        raise InputError(f"cannot write {redact(uri)}: {error.strerror or explain(error)}") from error
 
 
 @contextmanager
-def _renamed_when_whole(path: str) -> Iterator[IO[bytes]]:
+def _renamed_when_whole(path: str, rename: Callable[[str, str], None] = os.replace) -> Iterator[IO[bytes]]:
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{uuid.uuid4().hex}.tmp")
@@ -105,8 +205,7 @@ def _renamed_when_whole(path: str) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
+        rename(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
             os.unlink(temporary)
-        raise

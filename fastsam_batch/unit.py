@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import faulthandler
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns, UnitResult, images_table, masks_table
-from fastsam_batch.images import ImageError, decode_image
-from fastsam_batch.isolate import IsolatedDecoder
+from fastsam_batch.decoder import Decoder, decoder
+from fastsam_batch.images import ImageError
+from fastsam_batch.isolate import SECONDS_AN_IMAGE, IsolatedDecoder
 from fastsam_batch.models.embedder import CROP_KINDS, Embedder, merge_crops
 from fastsam_batch.models.segmenter import Segmentation, Segmenter
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
@@ -24,16 +26,19 @@ from fastsam_batch.sources.base import EncodedImage, UnitBytes
 WINDOW_PIXELS = 32_000_000  # decoded pixels held at once, about 100 MB, but never fewer than one image
 DECODE_THREADS = 4
 T = TypeVar("T")
-Decoder = Callable[[bytes, int], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
 class UnitOptions:
-    """How a unit is processed. `min_area` in pixels: smaller masks get no embedding."""
+    """How a unit is processed. `min_area` in pixels: smaller masks get no embedding.
+
+    `decode_seconds`: an image that takes longer to decode is given up, where that can be told.
+    """
 
     crop: str = "both"
     min_area: int = 100
     max_pixels: int = 100_000_000
+    decode_seconds: float = SECONDS_AN_IMAGE
 
 
 class Stages:
@@ -75,18 +80,20 @@ def process_unit(
     options: UnitOptions,
     *,
     isolated: bool = False,
+    end_if_stuck: bool = False,
 ) -> UnitResult:
     """Decode, segment and embed a unit's images; an image that is none becomes a failed row.
 
-    `isolated` decodes in a child process, for a unit that has ended its process before. The result depends
-    on the unit's images alone. Pixels held are bounded by WINDOW_PIXELS or one image.
+    `isolated` decodes in a child process, for a unit that has ended its process before. Without it,
+    `end_if_stuck` ends this process where a decoder hangs: nothing less stops one that holds the interpreter.
+    The result depends on the unit's images alone. Pixels held are bounded by WINDOW_PIXELS or one image.
     """
     started_at = time.time()
     stages = Stages()
     results: list[ImageResult] = []
     crops = _CropQueue(embedder, stages)
     window: list[_Decoded] = []
-    decoded = _decode_isolated(unit.images, options) if isolated else _decode_ahead(unit.images, options)
+    decoded = _decode_isolated(unit.images, options) if isolated else _decode_ahead(unit.images, options, end_if_stuck)
     for item in stages.each("decode", decoded):
         window.append(item)
         full = sum(item.pixels.size // 3 for item in window if item.pixels is not None) >= WINDOW_PIXELS
@@ -109,27 +116,6 @@ def process_unit(
     )
 
 
-def give_up(unit: UnitBytes, embedder: Embedder | None) -> UnitResult:
-    """The result of a unit that ends its process every time: all of its images failed."""
-    results = [
-        ImageResult(
-            image.image_id,
-            image.uri,
-            error_kind=image.error_kind or "crashed",
-            error_message=image.error_message or "its unit ended the worker process on every attempt",
-        )
-        for image in unit.images
-    ]
-    return UnitResult(
-        unit_id=unit.unit_id,
-        shard=unit.shard,
-        last=unit.last,
-        images=images_table(results, unit.unit_id),
-        masks=masks_table(results, embedder.dim if embedder else None),
-        started_at=time.time(),
-    )
-
-
 def _decode(image: EncodedImage, options: UnitOptions, decoder: Decoder) -> _Decoded:
     if image.data is None:
         failed = ImageResult(image.image_id, image.uri, error_kind=image.error_kind, error_message=image.error_message)
@@ -142,22 +128,45 @@ def _decode(image: EncodedImage, options: UnitOptions, decoder: Decoder) -> _Dec
     return _Decoded(replace(result, image_hw=pixels.shape[:2]), pixels)
 
 
-def _decode_ahead(images: Sequence[EncodedImage], options: UnitOptions) -> Iterator[_Decoded]:
+def _decode_ahead(images: Sequence[EncodedImage], options: UnitOptions, end_if_stuck: bool) -> Iterator[_Decoded]:
     """Decode in threads, a few images ahead of the one asked for, in order."""
+    decode = decoder()
+    watch = _ending_if_stuck(options.decode_seconds) if end_if_stuck else contextlib.nullcontext
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
         ahead: collections.deque[Future[_Decoded]] = collections.deque()
         for image in images:
-            ahead.append(pool.submit(_decode, image, options, decode_image))
+            ahead.append(pool.submit(_decode, image, options, decode))
             if len(ahead) >= DECODE_THREADS:
-                yield ahead.popleft().result()
+                with watch():
+                    first = ahead.popleft().result()
+                yield first
         while ahead:
-            yield ahead.popleft().result()
+            with watch():
+                first = ahead.popleft().result()
+            yield first
+
+
+def _ending_if_stuck(seconds: float) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Makes guards that end the process, its stacks on stderr, where what they stand around takes longer.
+
+    faulthandler's watchdog needs no interpreter lock, which a hanging decoder may hold.
+    """
+
+    @contextlib.contextmanager
+    def watch() -> Iterator[None]:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    return watch
 
 
 def _decode_isolated(images: Sequence[EncodedImage], options: UnitOptions) -> Iterator[_Decoded]:
-    with IsolatedDecoder() as decoder:
+    with IsolatedDecoder(options.decode_seconds) as child:
         for image in images:
-            yield _decode(image, options, decoder.decode)
+            yield _decode(image, options, child.decode)
 
 
 def _segment(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
-from fastsam_batch.unit import UnitOptions, give_up, process_unit
+from fastsam_batch.unit import UnitOptions, process_unit
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +86,6 @@ def test_crop_modes_differ(models, crop):
 def test_without_images(models):
     result = process_unit(unit(), *models, UnitOptions())
     assert result.images.num_rows == 0 and result.masks.num_rows == 0
-
-
-def test_giving_up_keeps_what_is_known(models):
-    result = give_up(unit(encoded("coffee"), MISSING), models[1])
-    assert [row["error_kind"] for row in result.images.to_pylist()] == ["crashed", "missing"]
-    assert result.masks.num_rows == 0
 
 
 def test_twenty_megapixels_with_three_hundred_masks_stay_in_memory_bounds(tmp_path):

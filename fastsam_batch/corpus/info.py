@@ -12,7 +12,8 @@ import fastsam_batch
 from fastsam_batch.corpus.layout import CORPUS_FILE
 from fastsam_batch.corpus.schema import SCHEMA_VERSION
 from fastsam_batch.errors import InputError
-from fastsam_batch.storage import filesystem, join, redact, write_atomic
+from fastsam_batch.outage import explain
+from fastsam_batch.storage import filesystem, join, read_whole, redact, write_atomic
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def read_info(corpus_uri: str) -> CorpusInfo | None:
     fs, root = filesystem(corpus_uri)
     path = join(root, CORPUS_FILE)
     try:
-        data = fs.cat_file(path)
+        data = read_whole(fs, path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -73,8 +74,12 @@ def write_info(corpus_uri: str, info: CorpusInfo) -> None:
     try:
         write_atomic(fs, join(root, CORPUS_FILE), json.dumps(asdict(info), indent=1).encode())
     except OSError as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"--output {redact(corpus_uri)}: cannot be written ({reason}); name another place") from error
+        raise unwritable(corpus_uri, error) from error
+
+
+def unwritable(corpus_uri: str, error: Exception) -> InputError:
+    """The sentence for an output that cannot be written."""
+    return InputError(f"--output {redact(corpus_uri)}: cannot be written ({explain(error)}); name another place")
 
 
 def admit(corpus_uri: str, info: CorpusInfo) -> CorpusInfo | None:

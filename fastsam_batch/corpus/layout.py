@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 CORPUS_FILE = "corpus.json"
+LEASE_FILE = "lease.json"
 PLAN_FOLDER = "plan"
 MASKS_FOLDER = "masks"
 IMAGES_FOLDER = "images"

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from fastsam_batch.corpus.layout import PLAN_FOLDER, RECEIPTS_FOLDER, plan_file, receipt_file
 from fastsam_batch.corpus.receipts import read_receipt
+from fastsam_batch.errors import InputError
 from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
-from fastsam_batch.storage import filesystem, join, write_atomic
+from fastsam_batch.storage import create_new, filesystem, join, list_names, read_whole, redact
 
 PLAN_SCHEMA = pa.schema(
     [
@@ -42,16 +43,18 @@ def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
     """All rows planned so far, in order, and the number of plan files."""
     fs, root = filesystem(corpus_uri)
     folder = join(root, PLAN_FOLDER)
-    paths = sorted(path for path in _names(fs, folder) if path.endswith(".parquet"))
+    paths = sorted(path for path in list_names(fs, folder) if path.endswith(".parquet"))
     rows: list[PlanRow] = []
     for name in paths:
-        with fs.open(join(folder, name), "rb") as file:
-            rows.extend(_rows(pq.read_table(file)))
+        rows.extend(_rows(pq.read_table(pa.BufferReader(read_whole(fs, join(folder, name))))))
     return rows, len(paths)
 
 
 def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
-    """Store the `number`-th plan, counted from 1, before any of its work starts."""
+    """Store the `number`-th plan, counted from 1, before any of its work starts.
+
+    Raises InputError where another job has stored that plan meanwhile.
+    """
     fs, root = filesystem(corpus_uri)
     columns = {name: [getattr(row, name) for row in rows] for name in PLAN_SCHEMA.names if name != "members"}
     columns["members"] = [
@@ -59,7 +62,10 @@ def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
     ]
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns, schema=PLAN_SCHEMA), buffer, compression="zstd")
-    write_atomic(fs, join(root, plan_file(number)), buffer.getvalue())
+    if not create_new(fs, join(root, plan_file(number)), buffer.getvalue()):
+        raise InputError(
+            f"{redact(corpus_uri)}: another job has just added {plan_file(number)}; run the same command again"
+        )
 
 
 def planned(rows: Iterable[PlanRow]) -> Planned:
@@ -98,7 +104,7 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow]) -> tuple[list[PendingRow],
     """
     fs, root = filesystem(corpus_uri)
     receipts = {
-        name.removesuffix(".json") for name in _names(fs, join(root, RECEIPTS_FOLDER)) if name.endswith(".json")
+        name.removesuffix(".json") for name in list_names(fs, join(root, RECEIPTS_FOLDER)) if name.endswith(".json")
     }
     by_prefix: dict[str, list[str]] = {}
     for unit_id in receipts:
@@ -141,11 +147,3 @@ def _rows(table: pa.Table) -> Iterable[PlanRow]:
     for row in table.to_pylist():
         members = tuple(ImageRef(**member) for member in row.pop("members") or ())
         yield PlanRow(**row, members=members)
-
-
-def _names(fs, folder: str) -> list[str]:  # type: ignore[no-untyped-def]
-    try:
-        fs.invalidate_cache(folder)
-        return [path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)]
-    except FileNotFoundError:
-        return []

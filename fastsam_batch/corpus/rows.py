@@ -57,6 +57,7 @@ class UnitResult:
     images: pa.Table
     masks: pa.Table
     attempt: int = 1
+    attempt_name: str = ""
     started_at: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
 

@@ -79,4 +79,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, row: PlanRow, done: Collection[str]) -> Iterator[UnitBytes]:
-        """The units of `row` that are not in `done`, in order. An unreadable image is an error on it."""
+        """The units of `row` that are not in `done`, in order. An unreadable image is an error on it.
+
+        Raises OutageError where a store fails: the units before it have been given, the rest stays undone.
+        """

@@ -16,13 +16,19 @@ _KINDS = "images, tar shards (.tar, .tar.gz, .tgz), Parquet files or manifests (
 
 
 def open_source(
-    input_uri: str, *, bytes_column: str = "bytes", uri_column: str = "uri", id_column: str = "image_id"
+    input_uri: str,
+    *,
+    bytes_column: str = "bytes",
+    uri_column: str = "uri",
+    id_column: str = "image_id",
+    record_unreachable: bool = False,
 ) -> Source:
     """The source an input names: a folder, a glob, or one file, anywhere fsspec reads; or `demo:`.
 
     A folder or glob that holds images is taken for loose images, Parquet and manifests beside them for
     labels; else its tar shards are read, else its Parquet files, else its manifests. Raises InputError
     where nothing is there, nothing of it can be read, or images and tar shards lie side by side.
+    `record_unreachable`: an image named by URI whose store does not answer is a failed one, not an outage.
     """
     if input_uri.startswith(SCHEME):
         if input_uri != SCHEME:
@@ -42,9 +48,9 @@ def open_source(
     if shards:
         return TarSource(listing)
     if any(map(is_parquet, keys)):
-        return ParquetSource(listing, ColumnNames(bytes_column, uri_column, id_column))
+        return ParquetSource(listing, ColumnNames(bytes_column, uri_column, id_column), record_unreachable)
     if any(map(is_manifest, keys)):
-        return ManifestSource(listing, uri_column, id_column)
+        return ManifestSource(listing, uri_column, id_column, record_unreachable)
     if listing.is_file:
         raise InputError(f"{listing} is none of what can be read: {_KINDS}")
     raise InputError(f"{listing} holds no {_KINDS}")

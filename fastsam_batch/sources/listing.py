@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from fastsam_batch.errors import InputError
-from fastsam_batch.sources.fetch import explain, is_storage_error, open_path
+from fastsam_batch.outage import answering, explain, is_storage_error, retry
 from fastsam_batch.sources.names import is_hidden
-from fastsam_batch.storage import is_local, redact
+from fastsam_batch.storage import is_local, open_path, redact
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -125,10 +129,15 @@ def _split_glob(uri: str) -> tuple[str, str | None]:
     return uri, None
 
 
-def _guarded(uri: str, look: Any) -> Any:
+def _look(look: Callable[[], T]) -> T:
+    with answering():
+        return look()
+
+
+def _guarded(uri: str, look: Callable[[], T]) -> T:
     """The result of `look`, what a store raises turned into one sentence."""
     try:
-        return look()
+        return retry(functools.partial(_look, look))
     except FileNotFoundError as error:
         raise InputError(f"{redact(uri)} does not exist") from error
     except Exception as error:

@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterator
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.outage import retry
 from fastsam_batch.sources.demo import SCHEME, read_demo
-from fastsam_batch.sources.fetch import open_path, read_bytes, retry
+from fastsam_batch.sources.fetch import read_bytes
 from fastsam_batch.sources.parquetrows import ColumnNames, read_rows
 from fastsam_batch.sources.tarstream import BrokenTarError, stream_images
-from fastsam_batch.storage import is_local
+from fastsam_batch.storage import is_local, open_path, open_whole
 
 _CONTAINER = re.compile(r"\.(?:tar|tar\.gz|tgz|parquet)#", re.IGNORECASE)
 
@@ -49,7 +50,7 @@ def _read_inner(container: str, inner: str, bytes_column: str) -> bytes:
 
 def _read_member(container: str, inner: str) -> bytes:
     fs, path = open_path(container)
-    with fs.open(path, "rb") as file:
+    with open_whole(fs, path) as file:
         for image in stream_images(file):
             if image.name == inner:
                 return image.load()

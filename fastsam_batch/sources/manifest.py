@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from itertools import islice
 from typing import IO, Any
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.outage import explain, is_storage_error, retry
 from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
-from fastsam_batch.sources.fetch import explain, is_storage_error, open_path, stored_uri
+from fastsam_batch.sources.fetch import stored_uri
 from fastsam_batch.sources.listing import Listing
 from fastsam_batch.sources.members import MembersSource, plan_members
 from fastsam_batch.sources.named import UnknownSchemeError, resolve
 from fastsam_batch.sources.names import storable, suffix, unit_prefix
+from fastsam_batch.storage import open_path, open_whole
 
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson")
 
@@ -27,10 +30,17 @@ def is_manifest(key: str) -> bool:
 class ManifestSource(MembersSource):
     """Images listed by URI. `image_id` is taken from the id column, else the URI as written."""
 
-    def __init__(self, listing: Listing, uri_column: str = "uri", id_column: str = "image_id") -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        uri_column: str = "uri",
+        id_column: str = "image_id",
+        record_unreachable: bool = False,
+    ) -> None:
         self._listing = listing
         self._uri_column = uri_column
         self._id_column = id_column
+        self.record_unreachable = record_unreachable
 
     def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
         """Rows whose id no plan holds yet. All manifests are read and checked before the first unit."""
@@ -41,7 +51,7 @@ class ManifestSource(MembersSource):
                 continue
             uri = self._listing.uri_of(entry.key)
             refs = []
-            for ref in read_manifest(uri, self._uri_column, self._id_column):
+            for ref in self._read(uri):
                 if ref.image_id in seen:
                     raise InputError(
                         f"{stored_uri(uri)} names the image {ref.image_id!r} a second time (first in "
@@ -60,13 +70,21 @@ class ManifestSource(MembersSource):
             first += len(refs)
             left = None if left is None else left - len(refs)
 
+    def _read(self, uri: str) -> list[ImageRef]:
+        """The manifest's images. Raises InputError, also where its store keeps failing."""
+        try:
+            return retry(lambda: list(read_manifest(uri, self._uri_column, self._id_column)))
+        except OutageError as error:
+            raise InputError(f"cannot read {stored_uri(uri)}: {explain(error)}") from error
+
 
 def read_manifest(uri: str, uri_column: str, id_column: str) -> Iterator[ImageRef]:
     """The manifest's images. Raises InputError, naming file and line, where it cannot be read."""
     name = stored_uri(uri)
     try:
         fs, path = open_path(uri)
-        with fs.open(path, "r", encoding="utf-8-sig", newline="") as file:
+        with open_whole(fs, path) as raw:
+            file = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8-sig", newline="")
             rows = _csv_rows(file, name) if suffix(path) == ".csv" else _json_rows(file, name)
             for line, row in rows:
                 if row.get(uri_column) in (None, ""):
@@ -84,6 +102,8 @@ def read_manifest(uri: str, uri_column: str, id_column: str) -> Iterator[ImageRe
                     raise InputError(f"{name} line {line} {error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text: save it as UTF-8") from error
+    except OutageError:
+        raise
     except Exception as error:
         if not is_storage_error(error):
             raise

@@ -23,10 +23,12 @@ def plan_members(refs: Iterable[ImageRef], *, prefix: str, shard: str, first: in
 class MembersSource(Source):
     """A source whose plan names every image, so that reading needs the plan's row alone."""
 
+    record_unreachable = False
+
     def read(self, row: PlanRow, done: Collection[str]) -> Iterator[UnitBytes]:
         """The row's one unit, unless it is done."""
         if row.unit_id not in done:
             yield UnitBytes(row.unit_id, row.shard, False, self._fetch(row.members))
 
     def _fetch(self, members: tuple[ImageRef, ...]) -> tuple[EncodedImage, ...]:
-        return fetch_images(members)
+        return fetch_images(members, record_unreachable=self.record_unreachable)

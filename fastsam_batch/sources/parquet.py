@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.outage import explain, retry
 from fastsam_batch.sources.base import EncodedImage, ImageRef, Planned, PlanRow, Source, UnitBytes
-from fastsam_batch.sources.fetch import THREADS, explain, fetch_images, retry, stored_uri
+from fastsam_batch.sources.fetch import THREADS, fetch_images, stored_uri
 from fastsam_batch.sources.listing import Entry, Listing
 from fastsam_batch.sources.named import UnknownSchemeError, resolve
 from fastsam_batch.sources.names import storable, suffix, unit_name, unit_prefix
@@ -30,9 +31,10 @@ class ParquetSource(Source):
     it); where they are null or the column is absent, from the object that the uri column names.
     """
 
-    def __init__(self, listing: Listing, columns: ColumnNames) -> None:
+    def __init__(self, listing: Listing, columns: ColumnNames, record_unreachable: bool = False) -> None:
         self._listing = listing
         self._columns = columns
+        self._record_unreachable = record_unreachable
 
     def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
         """One row a unit, from the footers; where there is anything new, all files' ids are read and compared.
@@ -72,10 +74,14 @@ class ParquetSource(Source):
             return
         uri = self._listing.uri_of(row.shard)
         stop = row.start if row.stop is None else row.stop
+        import pyarrow as pa
+
         read = functools.partial(read_rows, uri, row.start, stop, self._columns)
         try:
             rows = retry(read)
-        except Exception as error:  # noqa: BLE001 - a file that cannot be read fails its own images only
+        except OutageError as error:
+            raise OutageError(f"{stored_uri(uri)}: {explain(error)}") from error
+        except (OSError, ValueError, pa.ArrowException) as error:  # the file's own fault: it fails its own images
             kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
             message = f"{stored_uri(uri)} could not be read: {explain(error)}"
             images = [
@@ -83,7 +89,7 @@ class ParquetSource(Source):
                 for index in range(row.start, stop)
             ]
         else:
-            images = _encoded(rows, row.shard, uri)
+            images = _encoded(rows, row.shard, uri, self._record_unreachable)
         yield UnitBytes(row.unit_id, row.shard, False, tuple(images))
 
     def _footers(self) -> Iterator[tuple[Entry, Footer]]:
@@ -98,7 +104,7 @@ class ParquetSource(Source):
                 yield from zip(some, pool.map(footer, some), strict=True)
 
 
-def _encoded(rows: list[ParquetRow], key: str, uri: str) -> list[EncodedImage]:
+def _encoded(rows: list[ParquetRow], key: str, uri: str, record_unreachable: bool) -> list[EncodedImage]:
     """The rows as images, those that only name a URI fetched from there."""
     refs: dict[int, ImageRef] = {}
     known: dict[int, EncodedImage] = {}
@@ -110,7 +116,8 @@ def _encoded(rows: list[ParquetRow], key: str, uri: str) -> list[EncodedImage]:
             except UnknownSchemeError as error:
                 named = stored_uri(row.uri)
                 known[row.number] = EncodedImage(image_id, named, None, "unreadable", f"the row {error}")
-    known.update(zip(refs, fetch_images(list(refs.values())), strict=True))
+    read = fetch_images(list(refs.values()), record_unreachable=record_unreachable)
+    known.update(zip(refs, read, strict=True))
     return [known.get(row.number) or _from_bytes(row, key, uri) for row in rows]
 
 

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from fastsam_batch.errors import InputError
-from fastsam_batch.sources.fetch import explain, is_storage_error, open_path, retry, stored_uri
+from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.outage import explain, is_storage_error, retry
+from fastsam_batch.sources.fetch import stored_uri
+from fastsam_batch.storage import open_path, open_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,6 +73,8 @@ def _readable(uri: str, read: Callable[[], T]) -> T:
 
     try:
         return retry(read)
+    except OutageError as error:
+        raise OutageError(f"cannot read {stored_uri(uri)}: {explain(error)}") from error
     except Exception as error:
         if isinstance(error, pa.ArrowException) or is_storage_error(error):
             raise InputError(
@@ -98,7 +102,7 @@ def _opened(uri: str) -> Iterator[pq.ParquetFile]:
     import pyarrow.parquet as pq
 
     fs, path = open_path(uri)
-    with fs.open(path, "rb") as file:
+    with open_whole(fs, path) as file:
         # Read as a stream, not a whole column chunk at once: a row group may be larger than memory.
         yield pq.ParquetFile(file, buffer_size=_READ_AHEAD_BYTES, pre_buffer=False)
 

@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.outage import ATTEMPTS, explain, is_answer, pause
 from fastsam_batch.sources.base import EncodedImage, Planned, PlanRow, Source, UnitBytes
-from fastsam_batch.sources.fetch import (
-    ATTEMPTS,
-    MAX_IMAGE_BYTES,
-    explain,
-    is_storage_error,
-    may_pass,
-    open_path,
-    pause,
-    stored_uri,
-)
+from fastsam_batch.sources.fetch import MAX_IMAGE_BYTES, stored_uri
 from fastsam_batch.sources.listing import Entry, Listing
 from fastsam_batch.sources.names import storable, unit_name, unit_prefix
 from fastsam_batch.sources.tarstream import BrokenTarError, TarImage, stream_images
+from fastsam_batch.storage import open_path, open_whole
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 BROKEN_MEMBER = "#broken"
@@ -107,14 +100,15 @@ class TarSource(Source):
     ) -> Generator[tuple[int, EncodedImage | None], None, None]:
         """Every image before `stop` with its index; None in place of those that are not wanted.
 
-        Where reading fails for the moment, the shard is opened anew and passed over up to where it was.
+        Where reading fails for the moment, the shard is opened anew and passed over up to where it was. Raises
+        OutageError where the store keeps failing.
         """
         uri = self._listing.uri_of(key)
         position = failures = 0
         while True:
             try:
                 fs, path = open_path(uri)
-                with fs.open(path, "rb") as file:
+                with open_whole(fs, path) as file:
                     for index, member in enumerate(stream_images(file)):
                         if index == stop:
                             return
@@ -124,14 +118,16 @@ class TarSource(Source):
                 return
             except BrokenTarError as error:
                 reason = str(error)
-            except Exception as error:
-                if not is_storage_error(error):
-                    raise
+            except OutageError as error:
                 failures += 1
+                if failures == ATTEMPTS:
+                    raise OutageError(f"{stored_uri(uri)}: {explain(error)}") from error
+                pause(failures)
+                continue
+            except Exception as error:
+                if not is_answer(error):
+                    raise
                 reason = explain(error)
-                if may_pass(error) and failures < ATTEMPTS:
-                    pause(failures)
-                    continue
             if stop is None or position < stop:
                 yield position, _broken(key, uri, position, reason)
             return

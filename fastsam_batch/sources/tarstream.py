@@ -88,7 +88,7 @@ class TarImage:
             raise BrokenTarError(f"{error} in {self.name}") from error
 
 
-def stream_images(file: IO[bytes]) -> Iterator[TarImage]:
+def stream_images(file: IO[bytes] | io.RawIOBase) -> Iterator[TarImage]:
     """Images in the archive's order: regular files with an image suffix, hidden ones left out.
 
     `file` needs to be read forward only; compression is found by itself. Names lose a leading `./` or
@@ -114,7 +114,7 @@ def stream_images(file: IO[bytes]) -> Iterator[TarImage]:
 class _Forward(io.RawIOBase):
     """A file read forward, its first bytes given back; short reads are what they were."""
 
-    def __init__(self, head: bytes, file: IO[bytes]) -> None:
+    def __init__(self, head: bytes, file: IO[bytes] | io.RawIOBase) -> None:
         self._head = head
         self._file = file
 
@@ -134,7 +134,7 @@ class _Unzipped:
         return piece
 
 
-def _unzipped(file: IO[bytes]) -> Any:
+def _unzipped(file: IO[bytes] | io.RawIOBase) -> Any:
     head = file.read(len(_GZIP_MARK))
     forward = _Forward(head, file)
     return _Unzipped(forward) if head == _GZIP_MARK else forward

@@ -14,4 +14,4 @@ def empty_stores(monkeypatch: pytest.MonkeyPatch) -> None:
     memory.store.clear()
     memory.pseudo_dirs[:] = [""]
     FlakyFileSystem.failures.clear()
-    monkeypatch.setattr("fastsam_batch.sources.fetch.PAUSE_S", 0.001)
+    monkeypatch.setattr("fastsam_batch.outage.PAUSE_S", 0.001)

@@ -8,10 +8,13 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 
 class FlakyFileSystem(MemoryFileSystem):
-    """Raises the errors listed under a path, one an opening, then works; `after` bytes are read first."""
+    """Raises the errors listed under a path, one an opening, then works; `after` bytes are read first.
+
+    Without an error, what is read just ends there, as a body cut on its way does.
+    """
 
     protocol = "flaky"
-    failures: ClassVar[dict[str, list[tuple[Exception, int]]]] = {}
+    failures: ClassVar[dict[str, list[tuple[Exception | None, int]]]] = {}
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -28,8 +31,9 @@ class FlakyFileSystem(MemoryFileSystem):
 
 
 class _Failing:
-    def __init__(self, file: Any, error: Exception, after: int) -> None:
+    def __init__(self, file: Any, error: Exception | None, after: int) -> None:
         self._file, self._error, self._left = file, error, after
+        self.size = file.size
 
     def __enter__(self) -> _Failing:
         return self
@@ -39,12 +43,26 @@ class _Failing:
 
     def read(self, size: int = -1) -> bytes:
         if self._left <= 0:
-            raise self._error
+            return self._end()
         data = self._file.read(min(size, self._left) if size >= 0 else self._left)
         self._left -= len(data)
-        if size < 0:
+        if size < 0 and self._error:
             raise self._error
         return data
+
+    def _end(self) -> bytes:
+        if self._error:
+            raise self._error
+        return b""
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def seekable(self) -> bool:
+        return True
 
     def close(self) -> None:
         self._left = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
 import threading
 from functools import partial
@@ -11,10 +12,11 @@ import pytest
 from sources.flaky import FlakyFileSystem
 from sources.made_inputs import images, plan, small_image, small_images, units, write_folder
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.outage import ATTEMPTS, explain
 from fastsam_batch.sources import open_source, read_image_bytes
 from fastsam_batch.sources.base import ImageRef
-from fastsam_batch.sources.fetch import ATTEMPTS, explain, fetch_image, stored_uri
+from fastsam_batch.sources.fetch import fetch_image, fetch_images, stored_uri
 
 ODD_NAMES = [
     "with space.png",
@@ -136,20 +138,51 @@ def test_files_that_vanish_or_may_not_be_read_fail_alone(tmp_path):
     ("error", "failures", "kind"),
     [
         (OSError("connection reset"), ATTEMPTS - 1, None),
-        (OSError("connection reset"), ATTEMPTS, "unreadable"),
         (TimeoutError(), ATTEMPTS - 1, None),
-        (PermissionError("no"), 1, "unreadable"),
+        (None, ATTEMPTS - 1, None),
         (FileNotFoundError("gone"), 1, "missing"),
-        (RuntimeError("a bug of the store"), 1, "unreadable"),
+        (PermissionError(errno.EACCES, "no", "/store/a.png"), 1, "unreadable"),
+        (OSError(errno.ENAMETOOLONG, "long"), 1, "unreadable"),
+        (ValueError("no such address"), 1, "unreadable"),
     ],
 )
-def test_what_may_pass_is_tried_again(error, failures, kind):
+def test_what_may_pass_is_tried_again_and_answers_are_kept(error, failures, kind):
     fsspec.filesystem("memory").pipe_file("/store/a.png", small_image(1))
     FlakyFileSystem.failures["/store/a.png"] = [(error, 0)] * failures
     image = fetch_image(ImageRef("a.png", "flaky://store/a.png"))
     assert image.error_kind == kind
     assert (image.data == small_image(1)) == (kind is None)
     assert FlakyFileSystem.failures["/store/a.png"] == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("connection reset"),
+        OSError(errno.EBUSY, "SlowDown"),
+        TimeoutError(),
+        PermissionError("the token has expired"),
+        OSError(errno.ENOSPC, "full", "/store/a.png"),
+        None,
+    ],
+)
+def test_an_outage_is_no_result_unless_asked_for(error):
+    fsspec.filesystem("memory").pipe_file("/store/a.png", small_image(1))
+    fsspec.filesystem("memory").pipe_file("/store/b.png", small_image(2))
+    refs = [ImageRef(name, f"flaky://store/{name}") for name in ("a.png", "b.png")]
+    FlakyFileSystem.failures["/store/a.png"] = [(error, 5)] * ATTEMPTS
+    with pytest.raises(OutageError, match=r"flaky://store/a\.png"):
+        fetch_images(refs)
+    FlakyFileSystem.failures["/store/a.png"] = [(error, 5)] * ATTEMPTS
+    first, second = fetch_images(refs, record_unreachable=True)
+    assert (first.error_kind, second.data) == ("unreachable", small_image(2))
+
+
+def test_a_bug_of_a_store_s_client_is_no_result():
+    fsspec.filesystem("memory").pipe_file("/store/a.png", small_image(1))
+    FlakyFileSystem.failures["/store/a.png"] = [(RuntimeError("a bug"), 0)]
+    with pytest.raises(RuntimeError, match="a bug"):
+        fetch_image(ImageRef("a.png", "flaky://store/a.png"))
 
 
 @pytest.fixture
@@ -173,8 +206,8 @@ def test_images_over_http_and_no_signature_is_stored(tmp_path, web):
     missing = fetch_image(ImageRef("b", f"{web}/none.png?X-Signature=secret"))
     assert missing.error_kind == "missing"
     assert "secret" not in missing.error_message
-    nobody = fetch_image(ImageRef("c", "http://user:secret@127.0.0.1:9/x.png?token=secret"))
-    assert nobody.error_kind == "unreadable"
+    nobody = fetch_image(ImageRef("c", "http://user:secret@127.0.0.1:9/x.png?token=secret"), record_unreachable=True)
+    assert nobody.error_kind == "unreachable"
     assert "secret" not in nobody.error_message + nobody.uri
     (alone,) = images(open_source(f"{web}/0000.png"))
     assert (alone.image_id, alone.data) == ("0000.png", small_image(0))

@@ -21,10 +21,10 @@ from sources.made_inputs import (
 )
 
 from fastsam_batch.corpus.plan import planned
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.outage import ATTEMPTS
 from fastsam_batch.sources import open_source, read_image_bytes
 from fastsam_batch.sources import tar as tar_module
-from fastsam_batch.sources.fetch import ATTEMPTS
 from fastsam_batch.sources.names import unit_prefix
 
 
@@ -211,15 +211,31 @@ def test_a_store_that_fails_for_a_moment_loses_and_repeats_nothing(after):
     assert FlakyFileSystem.failures["/store/s.tar"] == []
 
 
-def test_a_store_that_keeps_failing_ends_the_shard():
+def test_a_store_that_keeps_failing_is_an_outage_and_no_broken_shard():
     fsspec.filesystem("memory").pipe_file("/store/s.tar", WHOLE)
     source = open_source("flaky://store/s.tar")
     rows = plan(source)
+    undisturbed = units(source, rows)
     FlakyFileSystem.failures["/store/s.tar"] = [(OSError("connection reset"), 6 * BLOCK)] * 50
-    read = [image for unit in units(source, rows) for image in unit.images]
-    broken(read)
-    assert "connection reset" in read[-1].error_message
-    assert len(read) > 1
+    read = []
+    with pytest.raises(OutageError, match=r"store/s\.tar: connection reset"):
+        read.extend(source.read(rows[0], ()))
+    FlakyFileSystem.failures.clear()
+    assert units(source, rows) == undisturbed
+
+
+@pytest.mark.parametrize("after", [0, 512, 3 * BLOCK, 6 * BLOCK + 100, len(WHOLE) - 10])
+def test_a_cut_body_is_not_a_cut_file(after):
+    """The store sends less than the object holds, without an error: that is no broken shard."""
+    fsspec.filesystem("memory").pipe_file("/store/s.tar", WHOLE)
+    source = open_source("flaky://store/s.tar")
+    rows = plan(source)
+    undisturbed = units(source, rows)
+    FlakyFileSystem.failures["/store/s.tar"] = [(None, after)] * 50
+    with pytest.raises(OutageError, match=rf"sent {after} of {len(WHOLE)} bytes"):
+        units(source, rows)
+    FlakyFileSystem.failures["/store/s.tar"] = [(None, after)] * (ATTEMPTS - 1)
+    assert units(source, rows) == undisturbed
 
 
 def test_a_limit_within_a_broken_shard_counts_its_broken_end(tmp_path):
