@@ -27,10 +27,11 @@ class Resources:
     batch_size: int = CPU_BATCH
 
 
-def divide(options: SegmentOptions, cluster: Mapping[str, float]) -> Resources:
+def divide(options: SegmentOptions, cluster: Mapping[str, float], node_cpus: float | None = None) -> Resources:
     """Shares of a cluster with the given totals (`CPU`, `GPU`), as ray.cluster_resources() tells them.
 
-    Raises InputError where CUDA is asked for and the cluster has no GPU.
+    `node_cpus`: CPUs of its largest node, which no actor can outgrow; None for a cluster of one node. Raises
+    InputError where CUDA is asked for and the cluster has no GPU.
     """
     cpus, gpus = max(int(cluster.get("CPU", 1)), 1), cluster.get("GPU", 0)
     if options.device == "cuda" and not gpus:
@@ -45,14 +46,15 @@ def divide(options: SegmentOptions, cluster: Mapping[str, float]) -> Resources:
             threads=None,
             batch_size=options.batch_size or GPU_BATCH,
         )
+    largest = cpus if node_cpus is None else max(int(node_cpus), 1)
     actors = options.actor_range(max(cpus // CPUS_PER_CPU_ACTOR, 1))
     # Logical shares leave one CPU to fetch and commit; the threads may use all, input and output being light.
     return Resources(
         device="cpu",
         actors=actors,
-        actor_cpus=max((cpus - 1) / actors[1], 0.5) if cpus > 1 else 0.25,
+        actor_cpus=max(min((cpus - 1) / actors[1], largest - 1), 0.5) if cpus > 1 else 0.25,
         actor_gpus=None,
-        threads=max(cpus // actors[1], 1),
+        threads=max(min(cpus // actors[1], largest), 1),
         fetch_cpus=0.5 if cpus > 1 else 0.25,
         batch_size=options.batch_size or CPU_BATCH,
     )

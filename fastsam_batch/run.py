@@ -136,7 +136,8 @@ def _run(
         address = os.environ.get("RAY_ADDRESS", "local")
         ray.init(address, logging_level=level, log_to_driver=options.verbose)
     try:
-        resources = divide(options, ray.cluster_resources())
+        nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+        resources = divide(options, ray.cluster_resources(), max(nodes, default=None))
         job = pipeline.Job(
             corpus_uri=options.output,
             run=lease.run,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     pass
 
 BEAT_S = 4.0
-SILENT_S = 15.0
+SILENT_S = 20.0
 _LOOK_S = 0.5
+
+logger = logging.getLogger(__name__)
 
 
 class Lease:
@@ -53,6 +55,7 @@ class Lease:
         }
         self._lost: dict[str, Any] | None = None
         self._ended = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, daemon=True, name="lease")
 
     def check(self) -> None:
         """Raises InputError where another job has taken the output over, this one having been silent."""
@@ -73,16 +76,17 @@ class Lease:
                     raise InputError(_taken(self._uri, holder))
                 watched, silent_since = there, time.monotonic()
                 if not _is_gone(holder):
-                    print(f"{_taken(self._uri, holder)}; seeing whether it still runs", file=sys.stderr, flush=True)
+                    logger.warning("%s: seeing whether it still runs", _taken(self._uri, holder))
             if _is_gone(holder) or time.monotonic() - silent_since > silent_s:
                 self._remove(there)
             else:
                 time.sleep(_LOOK_S)
-        threading.Thread(target=self._renew, daemon=True, name="lease").start()
+        self._renewing.start()
 
     def release(self) -> None:
         """Give the lease back, if it is still ours, and leave no empty folder behind."""
         self._ended.set()
+        self._renewing.join()
         with contextlib.suppress(OutageError):  # then it runs out by itself
             there = self._read()
             if there is not None and _parse(there).get("run") == self.run:
