@@ -8,20 +8,20 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
-from photographs import write_photographs
 from PIL import Image
 from poison import CRASH, HANG, RAISE
 
 from fastsam_batch.config import segment_options
+from fastsam_batch.corpus.lease import Lease
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.verify import verify_corpus
+from fastsam_batch.errors import InputError
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.run import segment_corpus
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
@@ -184,24 +184,16 @@ def test_an_outage_is_no_result_and_a_rerun_heals_it(local_ray, tmp_path, web):
     assert masks == [row for row in expected_masks if row["image_id"] != "2.png"]
 
 
-def test_two_jobs_on_one_output_the_second_stops(local_ray, tmp_path):
-    write_photographs(tmp_path / "photos", ["chelsea", "coffee", "rocket"])
-    arguments = ["--input", tmp_path / "photos", "--output", tmp_path / "corpus", "--unit-size", 1]
-    first = job(*arguments)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "corpus" / "lease.json").exists():
-        assert time.monotonic() < deadline and first.poll() is None
-        time.sleep(0.02)
-    second = job(*arguments)
-    out, err = second.communicate(timeout=120)
-    codes = (first.wait(120), second.returncode)
-    first_out, first_err = first.communicate()
-    assert codes[0] == 0, first_err
-    if codes[1] == 0:  # the first was done before the second looked twice
-        assert json.loads(out.splitlines()[-1])["skipped_units"] == 3
-    else:
-        assert codes[1] == 2 and out == "" and "Traceback" not in err
-        assert f"another job writes to {tmp_path / 'corpus'} (process {first.pid}" in err
-    assert verify_corpus(str(tmp_path / "corpus")).ok
-    assert not (tmp_path / "corpus" / "lease.json").exists()
-    assert json.loads(first_out.splitlines()[-1])["units"] == 3
+def test_a_second_job_on_an_output_stops_and_writes_nothing(local_ray, tmp_path):
+    tiny_images(tmp_path / "photos", ["0.png", "1.png"])
+    corpus = tmp_path / "corpus"
+    first = Lease(str(corpus), beat_s=0.2)
+    first.acquire()
+    with pytest.raises(InputError, match=rf"another job writes to {corpus} \(process {os.getpid()} "):
+        run(tmp_path / "photos", corpus)
+    assert [path.name for path in corpus.iterdir()] == ["lease.json"]
+    first.release()
+    assert run(tmp_path / "photos", corpus)["images"] == 2
+    assert sorted(path.name for path in corpus.iterdir()) == sorted(
+        ["attempts", "corpus.json", "images", "masks", "plan", "receipts"]
+    )
