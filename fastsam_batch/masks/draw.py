@@ -159,7 +159,8 @@ def distinct_colours(image: NDArray[np.uint8], masks: Sequence[BoxedMask], view:
         distances = [np.linalg.norm(palette - colour, axis=1) for colour in neighbours]
         if cells.any():
             distances.append(_clarity(palette, pixels[cells].mean(axis=0)))
-        contrast = np.min(distances, axis=0, initial=_CLEAR_DIFFERENCE)
+        # A mask smaller than a cell may have neither neighbours nor anything below it.
+        contrast = np.min([np.full(len(palette), _CLEAR_DIFFERENCE), *distances], axis=0)
         usage = np.bincount(np.asarray(chosen, np.int64), minlength=len(PALETTE))
         chosen.append(int(np.lexsort((usage, -contrast))[0]))  # the less used of equally clear ones
     return [PALETTE[index] for index in chosen]

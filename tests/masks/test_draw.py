@@ -142,6 +142,10 @@ def test_neighbours_have_other_colours() -> None:
                 assert colours[row, column] != colours[neighbour]
 
 
+def test_a_mask_smaller_than_a_cell_has_a_colour() -> None:
+    assert len(distinct_colours(PHOTOGRAPH, [boxed(disc(100, 100, 1.5))], View(WHOLE.window_xywh, (100, 75)))) == 1
+
+
 def test_show_is_the_window() -> None:
     np.testing.assert_array_equal(show(PHOTOGRAPH, WHOLE), PHOTOGRAPH)
     np.testing.assert_array_equal(show(PHOTOGRAPH, View((10, 20, 30, 40), (30, 40))), PHOTOGRAPH[20:60, 10:40])
