@@ -146,7 +146,7 @@ def test_more_like_this_mask(open_page) -> None:
     page = open_page("/?q=a+cup")
     heard(page, "mask")
     first = ids_of(page)[0]
-    page.get_by_role("button", name=f"More like {first}").click()
+    page.get_by_role("button", name=f"More like this {first}").click()
     page.get_by_role("heading", name="More like this mask").wait_for()
     page.locator(".hits .open").first.wait_for()
     assert first not in ids_of(page) and first.split(" of ")[1] in page.locator(".source").inner_text()

@@ -153,8 +153,9 @@ export function openPhotograph(first, corpus, leave) {
         h("span", { class: "swatch", "aria-hidden": "true" }), h("span", {}, `Mask ${mask.mask_index}`),
         h("span", { class: "detail" }, `${mask.area.toLocaleString("en")} px · ${mask.score.toFixed(2)}`),
         h("span", { class: "hidden chosen-note" })),
-      corpus.searchable && h("button", { type: "button", class: "more", "aria-label": `More like mask ${mask.mask_index}`,
-        onclick: () => go({ q: "", filters: state.filters, like: { image: state.image, mask: mask.mask_index }, image: "" }) }, "More like this"),
+      corpus.searchable && h("button", { type: "button", class: "more",
+        onclick: () => go({ q: "", filters: state.filters, like: { image: state.image, mask: mask.mask_index }, image: "" }) },
+        "More like this", h("span", { class: "hidden" }, ` mask ${mask.mask_index}`)),
       pickButton(target, label, `mask ${mask.mask_index} of ${state.image}`));
   }
 

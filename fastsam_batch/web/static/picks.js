@@ -34,17 +34,17 @@ export function pick(masks, label, off = false) {
 
 /** A button that picks one mask and shows whether it is picked. */
 export function pickButton(mask, label, name) {
+  const word = h("span");
   const button = h("button", {
     type: "button",
     class: "pick",
     "aria-pressed": "false",
-    "aria-label": `Pick ${name}`,
     title: "Pick for the export (X)",
     onclick: () => pick([mask], label(), picked(mask)),
-  });
+  }, word, h("span", { class: "hidden" }, ` ${name}`));
   watch(button, () => {
     button.setAttribute("aria-pressed", String(picked(mask)));
-    button.textContent = picked(mask) ? "✓ Picked" : "Pick";
+    word.textContent = picked(mask) ? "✓ Picked" : "Pick";
   });
   return button;
 }

@@ -70,9 +70,10 @@ function card(hit, place, state) {
     h("div", { class: "words" },
       h("span", { class: "title", title: hit.image_id }, hit.image_id),
       h("span", { class: "score", title: "Cosine between text and mask" }, hit.similarity.toFixed(3)),
-      h("span", { class: "detail" }, `${hit.area.toLocaleString("en")} px · score ${hit.score.toFixed(2)}`)),
+      h("span", { class: "detail" }, `${hit.area.toLocaleString("en")} px`,
+        h("span", { class: "extra" }, ` · score ${hit.score.toFixed(2)}`))),
     h("div", { class: "actions" },
-      h("button", { type: "button", class: "more", onclick: more, "aria-label": `More like ${name}`, title: "More like this (M)" },
-        "More like this"),
+      h("button", { type: "button", class: "more", onclick: more, title: "More like this (M)" },
+        "More like this", h("span", { class: "hidden" }, ` ${name}`)),
       pickButton(hit, label, name)));
 }

@@ -23,7 +23,7 @@ export function makeStage(image, { onprompt, onhover, mode }) {
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
     masks, lit, boxes, drag);
   const label = h("span", { class: "hover-label", hidden: true, "aria-hidden": "true" });
-  const photograph = picture("photograph", { image: image.image_id }, { alt: "", width, height, loading: "eager", draggable: "false" });
+  const photograph = picture("photograph", { image: image.image_id }, { alt: "", width, height, loading: "eager", decoding: "auto", draggable: "false" });
   const element = h("div", {
     class: "stage",
     tabindex: "0",
