@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from training.segmenter.__main__ import main
 from training.segmenter.evaluate import recalls
 from training.segmenter.loss import Batch, Loss
 from training.segmenter.network import build, export
+from training.segmenter.picture import main as draw_picture
 
 SMALL = ["--sizes", "64,96:0.9", "--imgsz", "64", "--threads", "1", "--batch", "6", "--lr", "3e-3"]
 
@@ -120,3 +122,14 @@ def test_recalls_by_hand():
     # IoU .64 is enough at three of the ten thresholds
     assert figures["ar100"] == pytest.approx((10 + 3) / 30)
     assert recalls(images, labels, [])["ar100"] == 0
+
+
+def test_the_picture_has_a_row_for_each_of_the_weights(published, tmp_path, capsys):
+    weights = ["builtin", str(published / "segmenter.safetensors")]
+    arguments = ["--photographs", "coffee.png", "rocket.jpg", "--height", "60", "--output", str(tmp_path / "x.png")]
+    assert draw_picture(["--weights", *weights, *arguments]) == 0
+    drawn = cv2.imread(str(tmp_path / "x.png"))
+    assert drawn.shape[0] == 3 * 60 + 2 * 6
+    assert (drawn[66:126, :80] != drawn[:60, :80]).any()  # masks over the coffee
+    assert draw_picture(["--weights", "/no/file", *arguments]) == 2
+    assert "/no/file" in capsys.readouterr().err
