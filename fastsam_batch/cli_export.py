@@ -13,8 +13,10 @@ def export_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--format",
         required=True,
-        choices=("coco", "yolo"),
-        help="coco: one JSON of instances; yolo: a folder of photographs, polygons and data.yaml",
+        choices=("coco", "coco-results", "sa1b", "yolo", "label-studio", "cvat"),
+        help="coco: one JSON of instances; coco-results: one JSON of scored masks; sa1b: a folder, a JSON an image; "
+        "yolo: a folder of photographs, polygons and data.yaml; label-studio: a folder of tasks with predictions; "
+        "cvat: .xml (CVAT for images 1.1) or .zip (COCO 1.0)",
     )
     add("--output", required=True, metavar="PATH", help="the file or folder to make")
     add = parser.add_argument_group("masks (rules apply in this order, within one image)").add_argument
@@ -35,12 +37,12 @@ def export_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--top-n", type=int, metavar="N", help="of what is left, the N highest scores of each image")
     add = parser.add_argument_group("polygons").add_argument
-    add("--shape", choices=("rle", "polygon"), help="how masks are written; default: the format's own")
+    add("--shape", choices=("rle", "polygon"), help="default: polygon for yolo and label-studio, else rle")
     add(
         "--tolerance",
         type=float,
         metavar="PIXELS",
-        help="simplify polygons by moving no point farther than this; default: 0",
+        help="simplify polygons by moving no point farther than this; default: 1 for label-studio, else 0",
     )
     add(
         "--max-loss",
@@ -49,9 +51,20 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         help="a mask whose polygon loses more (1 - IoU) stays RLE where the format has it, else it is left out",
     )
     add("--loss-report", metavar="FILE", help="the loss report as JSON; the summary holds it too")
-    add = parser.add_argument_group("folders (yolo)").add_argument
-    add("--images", choices=("copy", "none"), help="put the photographs beside the labels; default: copy for yolo")
+    add = parser.add_argument_group("formats' own").add_argument
+    add(
+        "--images",
+        choices=("copy", "none"),
+        help="put the photographs into the folder of yolo, label-studio or sa1b; default: copy for yolo, else none",
+    )
     add("--val-fraction", type=float, default=0.1, help="yolo: share of images for validation, by their image_id")
+    add(
+        "--image-url",
+        metavar="TEMPLATE",
+        help="label-studio: where it finds photographs, made of {uri}, {image_id} and {file} (the copy's name); "
+        "default: {uri}, or /data/local-files/?d=images/{file} with --images copy",
+    )
+    add("--ground-truth", metavar="FILE", help="coco-results: take image and category ids from this COCO file")
 
 
 def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -79,6 +92,8 @@ def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         loss_report=arguments["loss_report"],
         copy_images=None if arguments["images"] is None else arguments["images"] == "copy",
         val_fraction=arguments["val_fraction"],
+        image_url=arguments["image_url"],
+        ground_truth=arguments["ground_truth"],
     )
     summary = export_labels(Corpus.open(arguments["corpus"]), asked)
 

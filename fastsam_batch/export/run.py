@@ -14,7 +14,11 @@ from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.errors import InputError
 from fastsam_batch.export.budget import Budget
 from fastsam_batch.export.coco import write_coco
+from fastsam_batch.export.coco_results import read_ground_truth, write_coco_results
+from fastsam_batch.export.cvat import write_cvat
 from fastsam_batch.export.images import ExportImage
+from fastsam_batch.export.label_studio import write_label_studio
+from fastsam_batch.export.sa1b import write_sa1b
 from fastsam_batch.export.shapes import Polygons
 from fastsam_batch.export.stream import Counts, Labeller, labelled_images
 from fastsam_batch.export.yolo import write_yolo
@@ -44,6 +48,8 @@ class Export:
     loss_report: str | None = None
     copy_images: bool | None = None
     val_fraction: float = 0.1
+    image_url: str | None = None
+    ground_truth: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,37 @@ def _yolo(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygon
     return write_yolo(export.output, images, export.categories, polygons, export.val_fraction, copied)
 
 
+def _label_studio(
+    export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None
+) -> dict[str, Any]:
+    version = f"fastsam-batch {fastsam_batch.__version__} {corpus.info['fingerprint'][:12]}"
+    copied = export.copy_images is True
+    return write_label_studio(export.output, images, export.categories, version, polygons, export.image_url, copied)
+
+
+def _sa1b(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
+    write_sa1b(export.output, images, export.categories if export.labeller else None, export.copy_images is True)
+    return {}
+
+
+def _coco_results(
+    export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None
+) -> dict[str, Any]:
+    ground_truth = read_ground_truth(export.ground_truth) if export.ground_truth else None
+    return write_coco_results(export.output, images, export.categories, ground_truth)
+
+
+def _cvat(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
+    write_cvat(export.output, images, export.categories, _info(corpus))
+    return {}
+
+
 FORMATS: dict[str, _Format] = {
     "coco": _Format((RLE, POLYGON), 0.0, _coco),
+    "coco-results": _Format((RLE,), 0.0, _coco_results),
+    "sa1b": _Format((RLE,), 0.0, _sa1b),
     "yolo": _Format((POLYGON,), 0.0, _yolo),
+    # An annotator drags vertices: as few as a pixel's play allows.
+    "label-studio": _Format((POLYGON, RLE), 1.0, _label_studio),
+    "cvat": _Format((RLE,), 0.0, _cvat),
 }
