@@ -1,0 +1,140 @@
+"""COCO results, SA-1B and CVAT: each read by an independent reader of the format."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpus.made_corpus import MadeCorpus
+from export.hard_masks import NAME
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from fastsam_batch.cli import job
+from fastsam_batch.export.ids import image_number, mask_number
+
+
+def run(made: MadeCorpus, format_: str, output: Path, *arguments: str) -> int:
+    return job("export", ["--corpus", made.uri, "--format", format_, "--output", str(output), *arguments])
+
+
+def masks_of(made: MadeCorpus) -> dict[tuple[str, int], np.ndarray]:
+    return {(row["image_id"], row["mask_index"]): coco_mask.decode(row["rle"]).astype(bool) for row in made.masks}
+
+
+def ground_truth(made: MadeCorpus, path: Path) -> Path:
+    """The corpus's own masks with ids of another hand, images named by the last part of their image_id."""
+    assert run(made, "coco", path) == 0
+    document = json.loads(path.read_text())
+    number_of = {image["id"]: number for number, image in enumerate(document["images"], start=501)}
+    for image in document["images"]:
+        image |= {"id": number_of[image["id"]], "file_name": image["file_name"].rpartition("/")[2]}
+    for annotation in document["annotations"]:
+        annotation["image_id"] = number_of[annotation["image_id"]]
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_results_against_their_own_ground_truth_are_perfect(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
+    truth = ground_truth(hard, tmp_path / "truth.json")
+    assert run(hard, "coco-results", tmp_path / "results.json", "--ground-truth", str(truth)) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["images_not_in_ground_truth"] == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert len(results) == len(hard.masks)
+    assert all(result.keys() == {"image_id", "category_id", "segmentation", "score"} for result in results)
+    coco = COCO(str(truth))
+    evaluation = COCOeval(coco, coco.loadRes(str(tmp_path / "results.json")), "segm")
+    evaluation.params.useCats = 0
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[8] == 1.0  # AR@100: every mask found at every IoU
+
+
+def test_results_without_a_ground_truth_have_the_ids_of_the_coco_format(hard: MadeCorpus, tmp_path: Path) -> None:
+    assert run(hard, "coco", tmp_path / "truth.json") == run(hard, "coco-results", tmp_path / "results.json") == 0
+    found = COCO(str(tmp_path / "truth.json")).loadRes(str(tmp_path / "results.json"))
+    assert len(found.anns) == len(hard.masks)
+
+
+def test_a_ground_truth_of_other_photographs(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps({"images": [{"id": 1, "file_name": "other.jpg"}]}))
+    assert run(hard, "coco-results", tmp_path / "results.json", "--ground-truth", str(truth)) == 2
+    assert "none of the corpus's images" in capsys.readouterr().err
+    truth.write_text("[]")
+    assert run(hard, "coco-results", tmp_path / "results.json", "--ground-truth", str(truth)) == 2
+    assert "is not a COCO file" in capsys.readouterr().err
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_sa1b_as_its_readers_expect_it(hard: MadeCorpus, tmp_path: Path) -> None:
+    assert run(hard, "sa1b", tmp_path / "sa", "--images", "copy") == 0
+    masks, rows = masks_of(hard), {(row["image_id"], row["mask_index"]): row for row in hard.masks}
+    ids = {mask_number(*key): key for key in masks}
+    images = {image_number(row["image_id"]): row for row in hard.images}
+    seen = 0
+    documents = sorted((tmp_path / "sa").glob("*.json"))
+    assert len(documents) == sum(row["status"] == "ok" for row in hard.images)
+    for path in documents:
+        document = json.loads(path.read_text())
+        image, row = document["image"], images[document["image"]["image_id"]]
+        assert (image["width"], image["height"]) == (row["width"], row["height"])
+        assert (path.parent / image["file_name"]).read_bytes() == Path(row["uri"]).read_bytes()
+        assert (path.parent / image["file_name"]).stem == path.stem
+        for annotation in document["annotations"]:
+            key = ids[annotation["id"]]
+            np.testing.assert_array_equal(coco_mask.decode(annotation["segmentation"]), masks[key])
+            assert key[0] == row["image_id"] and annotation["area"] == rows[key]["area"]
+            assert annotation["bbox"] == rows[key]["bbox"]
+            assert annotation["predicted_iou"] == pytest.approx(rows[key]["score"], abs=1e-6)
+            assert annotation["stability_score"] == pytest.approx(rows[key]["stability"], abs=1e-6)
+            assert annotation["crop_box"] == [0, 0, row["width"], row["height"]]
+            seen += 1
+    assert seen == len(masks)
+
+
+def test_cvat_masks_decode_to_the_pixel(hard: MadeCorpus, tmp_path: Path) -> None:
+    cvat = pytest.importorskip("cvat_sdk.masks", reason="cvat-sdk is the oracle of this test")
+    assert run(hard, "cvat", tmp_path / "masks.xml") == 0
+    root = ElementTree.parse(tmp_path / "masks.xml").getroot()
+    assert root.findtext("version") == "1.1"
+    assert [label.findtext("name") for label in root.iterfind("meta/task/labels/label")] == ["object"]
+    masks = masks_of(hard)
+    images = root.findall("image")
+    assert [image.get("name") for image in images] == [row["image_id"] for row in hard.images if row["status"] == "ok"]
+    for image in images:
+        width, height = int(image.get("width", 0)), int(image.get("height", 0))
+        expected = [mask for (image_id, _), mask in masks.items() if image_id == image.get("name")]
+        expected.sort(key=lambda mask: -mask.sum())
+        found = image.findall("mask")
+        assert [mask.get("z_order") for mask in found] == [str(number) for number in range(len(expected))]
+        for mask, pixels in zip(found, expected, strict=True):
+            left, top, wide, high = (int(mask.get(name, 0)) for name in ("left", "top", "width", "height"))
+            runs = [int(run) for run in mask.get("rle", "").split(",")]
+            points = [*runs, left, top, left + wide - 1, top + high - 1]
+            np.testing.assert_array_equal(cvat.decode_mask(points, image_width=width, image_height=height), pixels)
+            assert points == cvat.encode_mask(pixels)
+
+
+def test_cvats_coco_zip_is_the_coco_format(hard: MadeCorpus, tmp_path: Path) -> None:
+    assert run(hard, "cvat", tmp_path / "masks.zip") == run(hard, "cvat", tmp_path / "again.zip") == 0
+    assert (tmp_path / "masks.zip").read_bytes() == (tmp_path / "again.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "masks.zip") as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["annotations/instances_default.json"]
+        archive.extractall(tmp_path)
+    coco = COCO(str(tmp_path / "annotations" / "instances_default.json"))
+    assert {image["file_name"] for image in coco.imgs.values()} >= {NAME, "coffee.png"}
+    for key, pixels in masks_of(hard).items():
+        np.testing.assert_array_equal(coco.annToMask(coco.anns[mask_number(*key)]), pixels)
+
+
+def test_cvat_needs_an_ending(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
+    assert run(hard, "cvat", tmp_path / "masks.json") == 2
+    assert ".xml (CVAT for images 1.1) or .zip (COCO 1.0)" in capsys.readouterr().err
