@@ -19,6 +19,13 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         "cvat: .xml (CVAT for images 1.1) or .zip (COCO 1.0)",
     )
     add("--output", required=True, metavar="PATH", help="the file or folder to make")
+    add(
+        "--classes",
+        metavar="FILE",
+        help="YAML of saved queries or class names, as for label_masks; masks without a label are left out. "
+        "Without it every mask is an object",
+    )
+    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
     add = parser.add_argument_group("masks (rules apply in this order, within one image)").add_argument
     add("--where", metavar="EXPR", help='only masks for which this holds, such as "stability >= 0.8"')
     add("--min-score", type=float, help="leave out masks with a lower score")
@@ -81,7 +88,18 @@ def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         nested_share=arguments["nested"],
         top_n=arguments["top_n"],
     )
+    corpus = Corpus.open(arguments["corpus"])
+    labels: dict[str, Any] = {}
+    if arguments["classes"]:
+        from fastsam_batch.export.classes import labeller_of
+        from fastsam_batch.search.classes import read_classes
+        from fastsam_batch.search.find import corpus_encoder
+
+        classes = read_classes(arguments["classes"])
+        labels["categories"] = tuple(each.name for each in classes)
+        labels["labeller"] = labeller_of(classes, corpus_encoder(corpus, arguments["embedder"]))
     asked = Export(
+        **labels,
         format=arguments["format"],
         output=arguments["output"],
         where=arguments["where"],
@@ -95,7 +113,7 @@ def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         image_url=arguments["image_url"],
         ground_truth=arguments["ground_truth"],
     )
-    summary = export_labels(Corpus.open(arguments["corpus"]), asked)
+    summary = export_labels(corpus, asked)
 
     print(f"written  {redact(arguments['output'])}")
     print(f"images   {summary['images']:,} ({summary['failed_images']:,} failed ones left out)")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_batch.masks.rle import Rle
-from fastsam_batch.masks.runs import Runs, runs_of, union
+from fastsam_batch.masks.runs import Runs, iou, runs_of, union
 
 
 def intersection(one: Runs, other: Runs) -> int:
@@ -22,12 +22,12 @@ def duplicates(
     areas: NDArray[np.int64],
     boxes_xywh: NDArray[np.float64],
     labels: NDArray[np.int64],
-    iou: float,
+    least_iou: float,
 ) -> NDArray[np.bool_]:
     """Which masks of one image repeat an earlier one: bool [n].
 
     In the order given, a mask is a duplicate where its IoU with an earlier mask of the same label that is none
-    reaches `iou`. `areas` int64 [n] pixels, `boxes_xywh` [n, 4] tight boxes, `labels` int64 [n].
+    reaches `least_iou`. `areas` int64 [n] pixels, `boxes_xywh` [n, 4] tight boxes, `labels` int64 [n].
     """
     runs = lru_cache(maxsize=None)(lambda index: runs_of(rles[index]))
     repeated = np.zeros(len(rles), np.bool_)
@@ -35,10 +35,9 @@ def duplicates(
         earlier = np.flatnonzero(~repeated[:index] & (labels[:index] == labels[index]))
         both = _box_intersections(boxes_xywh[earlier], boxes_xywh[index])
         both = np.minimum(both, np.minimum(areas[earlier], areas[index]))
-        possible = earlier[both >= iou * (areas[earlier] + areas[index] - both)]
+        possible = earlier[both >= least_iou * (areas[earlier] + areas[index] - both)]
         for other in possible.tolist():
-            common = intersection(runs(index), runs(other))
-            if common >= iou * (areas[index] + areas[other] - common):
+            if iou(runs(index), runs(other)) >= least_iou:
                 repeated[index] = True
                 break
     return repeated

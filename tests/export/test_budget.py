@@ -44,7 +44,7 @@ def test_duplicates_and_nested_masks_by_their_rules(drawn, duplicate_iou, nested
         for other in kept:
             a, b = dense[mask.mask_index], dense[other.mask_index]
             same = mask.label == other.label and duplicate_iou is not None
-            if same and (a & b).sum() >= duplicate_iou * (a | b).sum():
+            if same and (a & b).sum() / (a | b).sum() >= duplicate_iou:
                 break
         else:
             kept.append(mask)

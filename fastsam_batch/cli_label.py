@@ -1,0 +1,51 @@
+"""The label command: saved queries give every mask a label, or none."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def label_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `fastsam-batch label`."""
+    add = parser.add_argument
+    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    add(
+        "--classes",
+        required=True,
+        metavar="FILE",
+        help="YAML of classes: names, texts, contrasts (`not`) and least cosines (`min_score`)",
+    )
+    add("--output", required=True, metavar="FILE", help="image_id, mask_index, label and score, as .parquet")
+    add("--where", metavar="EXPR", help='only masks for which this holds, such as "area > 5000"')
+    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
+
+
+def label(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Run `fastsam-batch label`: its summary, and the exit code."""
+    import time
+
+    from fastsam_batch.corpus.read import Corpus
+    from fastsam_batch.search.classes import read_classes
+    from fastsam_batch.search.find import corpus_encoder
+    from fastsam_batch.search.label_table import check_labels_name, write_labels
+    from fastsam_batch.storage import redact
+
+    began = time.perf_counter()
+    check_labels_name(arguments["output"])
+    classes = read_classes(arguments["classes"])
+    corpus = Corpus.open(arguments["corpus"])
+    encode = corpus_encoder(corpus, arguments["embedder"])
+    counts = write_labels(corpus, classes, encode, arguments["output"], arguments["where"])
+    unlabelled = counts.pop(None)
+    for name, count in counts.items():
+        print(f"{count:9,}  {name}")
+    print(f"{unlabelled:9,}  without a label")
+    print(f"written  {redact(arguments['output'])}")
+    summary = {
+        "masks": sum(counts.values()) + unlabelled,
+        "labels": dict(counts),
+        "unlabelled": unlabelled,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+    return summary, 0
