@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from fastsam_batch import Corpus
 from fastsam_batch.cli import job
 from fastsam_batch.errors import InputError
+from fastsam_batch.models.embedder import find_embedder
 from fastsam_batch.search.classes import ClassQuery, parse_classes, read_classes
 from fastsam_batch.search.label_table import LABELS_SCHEMA, write_labels
 from fastsam_batch.search.labels import NO_LABEL, assign_labels, encode_classes
@@ -135,13 +136,11 @@ def test_a_file_that_is_no_yaml(tmp_path: Path, content: str) -> None:
 
 def builtin(made: MadeCorpus) -> MadeCorpus:
     """The corpus as if the built-in pair had embedded it: random embeddings of its size, its digests."""
-    from fastsam_batch.models.embedder import Embedder
-
-    embedder = Embedder("builtin")
-    dim = embedder.encode_texts(["cup"]).shape[1]
+    files, _ = find_embedder("builtin")
+    dim = json.loads((files.main.parent / "open_clip_config.json").read_text())["model_cfg"]["embed_dim"]
     remade = make_corpus(f"{made.uri}-builtin", Path(made.uri).parent, dim=dim)
     info = corpus_info(dim)
-    info["models"]["embedder"]["sha256"] = embedder.files.sha256()
+    info["models"]["embedder"]["sha256"] = files.sha256()
     write(remade.uri, "corpus.json", json.dumps(info).encode())
     return remade
 
