@@ -11,10 +11,13 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
+import numpy as np
+
 from fastsam_batch.errors import InputError
 from fastsam_batch.export.ids import image_number, mask_number
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.shapes import Polygons
+from fastsam_batch.masks.polygons import Ring
 from fastsam_batch.storage import open_result, redact
 
 
@@ -74,7 +77,7 @@ def _image(image: ExportImage, number: int) -> dict[str, Any]:
 
 def _annotation(image: ExportImage, mask: ExportMask, number: int, polygons: Polygons | None) -> dict[str, Any]:
     rings = polygons.along_edges(image, mask) if polygons else None
-    segmentation = mask.rle.to_coco() if rings is None else [_flat(ring.reshape(-1).tolist()) for ring in rings]
+    segmentation = mask.rle.to_coco() if rings is None else [_flat(ring) for ring in rings]
     annotation = {
         "id": mask_number(image.image_id, mask.mask_index),
         "image_id": number,
@@ -90,9 +93,10 @@ def _annotation(image: ExportImage, mask: ExportMask, number: int, polygons: Pol
     return annotation if mask.similarity is None else annotation | {"similarity": round(mask.similarity, 6)}
 
 
-def _flat(coordinates: list[float]) -> list[int | float]:
-    # Vertices on pixel corners are whole numbers, and shorter so.
-    return [int(value) if value == int(value) else round(value, 2) for value in coordinates]
+def _flat(ring: Ring) -> list[int]:
+    # Simplified or not, vertices are pixel corners.
+    corners: list[int] = ring.astype(np.int64).reshape(-1).tolist()
+    return corners
 
 
 def _line(entry: dict[str, Any]) -> bytes:

@@ -145,7 +145,7 @@ def _coco_results(
 
 
 def _cvat(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
-    write_cvat(export.output, images, export.categories, _info(corpus))
+    write_cvat(export.output, images, export.categories, export_info(corpus))
     return {}
 
 

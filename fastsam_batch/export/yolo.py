@@ -62,8 +62,9 @@ def _line(image: ExportImage, mask: ExportMask, polygons: Polygons) -> str | Non
 
 
 def _shares(ring: Ring, width: int, height: int) -> str:
-    # Six digits place a vertex within a hundredth of a pixel, and it starts in the middle of one.
-    return " ".join(f"{share:.6f}" for share in (ring / np.array([width, height])).reshape(-1).tolist())
+    # Five digits place a vertex within a twentieth of a pixel of 10,000, and it starts in the middle of one.
+    values = (ring / np.array([width, height])).reshape(-1).tolist()
+    return ("%.5f " * len(values) % tuple(values))[:-1]
 
 
 def _data_yaml(categories: Sequence[str], val: str) -> str:

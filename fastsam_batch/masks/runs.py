@@ -108,8 +108,9 @@ def _in_rows(positions: NDArray[np.int64], top: int, bottom: int, height: int) -
 
 def runs_of_pixels(pixels: NDArray[np.bool_], left: int, top: int, height: int) -> Runs:
     """The runs of a part of a mask, bool [h, w], whose corner lies at (left, top) of an image so high."""
-    columns = np.pad(pixels.T, ((0, 0), (1, 1))).view(np.int8)
-    column, row = np.nonzero(np.diff(columns, axis=1))
+    # A border of background above and below keeps edges within their columns.
+    columns = np.pad(pixels.T, ((0, 0), (1, 1))).reshape(-1)
+    column, row = np.divmod(np.flatnonzero(columns[1:] != columns[:-1]), pixels.shape[0] + 2)
     positions = (left + column) * height + top + row
     # In each column edges come in pairs; a run that goes on into the next column is one run.
     return union([Runs(positions[0::2], positions[1::2])])
