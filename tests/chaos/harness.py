@@ -35,7 +35,7 @@ from .schedule import Run, Schedule, Strike, make
 
 IMAGES, UNIT_SIZE = 24, 3
 DISK_BYTES = 4 * 2**20
-RUN_S = 240.0  # after which a run counts as hung
+RUN_S = 300.0  # after which a run counts as hung
 RERUNS = 6
 HUNG = 99  # in place of an exit status
 BUCKET = "chaos"
@@ -56,8 +56,9 @@ class Outcome:
 class Harness:
     """A store behind a proxy, a cluster, the inputs, and the corpora of undisturbed runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run_s: float = RUN_S) -> None:
         self._folder = folder
+        self._run_s = run_s
         self._stack = contextlib.ExitStack()
         (folder / "weed").mkdir(parents=True)
         server = self._stack.enter_context(s3_server(folder / "weed"))
@@ -145,7 +146,7 @@ class Harness:
         arguments = ["--input", f"s3://{BUCKET}/{source}/", "--output", uri, "--unit-size", str(UNIT_SIZE)]
         arguments += ["--imgsz", "64", "--embedder", "none", "--actors", "1"]
         process = self._drivers.start(arguments, {"RAY_ADDRESS": self._nodes.address}, self._folder / name)
-        deadline = time.monotonic() + RUN_S
+        deadline = time.monotonic() + self._run_s
         while process.is_alive() and time.monotonic() < deadline:
             with lock:
                 lock.wait(0.1)
