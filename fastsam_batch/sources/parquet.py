@@ -39,9 +39,8 @@ class ParquetSource(Source):
     def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
         """One row a unit of up to `unit_size` rows and about UNIT_BYTES, from the footers.
 
-        Where there is anything new, all files' ids are read and compared.
-
-        Raises InputError besides for an id given twice.
+        Where there is anything new, all files' ids are read and compared. Raises InputError besides for an id
+        given twice.
         """
         with_ids: list[str] = []
         new = list(self._new(planned, unit_size, limit, with_ids))

@@ -21,6 +21,7 @@ def main() -> int:
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1]))  # servers.py
     from .harness import Harness
+    from .schedule import make
 
     one = arguments.seed is not None
     seeds = [arguments.seed] if one else range(arguments.first, arguments.first + arguments.schedules)
@@ -32,7 +33,7 @@ def main() -> int:
         for seed in seeds:
             if arguments.seconds and time.monotonic() - began > arguments.seconds:
                 break
-            outcome = harness.play(seed)
+            outcome = harness.play(make(seed))
             bad += bool(outcome.wrong)
             line = row(outcome)
             print(line, flush=True)

@@ -26,14 +26,16 @@ from servers import KEYS, s3_server
 from fastsam_batch.corpus.layout import LEASE_FILE
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.verify import verify_corpus
+from fastsam_batch.outage import is_storage_error
 from fastsam_batch.storage import filesystem
 
 from .driver import Drivers
 from .nodes import Nodes
 from .proxy import Proxy
-from .schedule import Run, Schedule, Strike, make
+from .schedule import Run, Schedule, Strike
 
 IMAGES, UNIT_SIZE = 24, 3
+SHARDS = 64  # of one image each, in the input `shards`
 DISK_BYTES = 4 * 2**20
 RUN_S = 300.0  # after which a run counts as hung
 RERUNS = 6
@@ -96,12 +98,12 @@ class Harness:
         assert verify_corpus(uri).ok
         self.requests[source, output] = self._proxy.requests
         found = rows(uri)
-        assert found[0].num_rows == IMAGES and found[1].num_rows > 0
+        assert found[0].num_rows == (SHARDS if source == "shards" else IMAGES) and found[1].num_rows > 0
         assert self._expected.setdefault(source, found)[1].equals(found[1])
 
-    def play(self, seed: int) -> Outcome:
+    def play(self, schedule: Schedule) -> Outcome:
         """One schedule, and reruns until the job says that all is done."""
-        schedule = make(seed)
+        seed = schedule.seed
         self.undisturbed(schedule.input, schedule.output)
         began = time.monotonic()
         uri = self._output(schedule.output, f"seed-{seed}")
@@ -235,9 +237,10 @@ class Harness:
             try:
                 fs.mkdir(BUCKET)
                 break
-            except OSError:  # the port answers before the store is ready
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+            except Exception as error:
+                if not is_storage_error(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)  # the port answers before the store is ready
         images = {f"{number:02d}.png": tiny_image(number) for number in range(IMAGES)}
         for name, data in images.items():
             fs.pipe_file(f"{BUCKET}/folder/{name}", data)
@@ -245,6 +248,8 @@ class Harness:
         for shard in range(3):
             some = names[shard * 8 : shard * 8 + 8]
             fs.pipe_file(f"{BUCKET}/tar/{shard}.tar", tar_of({name: images[name] for name in some}))
+        for shard in range(SHARDS):
+            fs.pipe_file(f"{BUCKET}/shards/{shard:02d}.tar", tar_of({"image.png": tiny_image(shard)}))
         for shard in range(2):
             some = names[shard * 12 : shard * 12 + 12]
             buffer = io.BytesIO()
