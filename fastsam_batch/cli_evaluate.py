@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from fastsam_batch.evaluate.report import write_report
+
+if TYPE_CHECKING:
+    from fastsam_batch.export.images import ExportImage
 
 Summary = dict[str, Any]
 
@@ -43,7 +48,6 @@ def _edges(arguments: dict[str, Any]) -> Summary:
     from fastsam_batch.evaluate.edge_report import edge_plot, edge_table
     from fastsam_batch.evaluate.edge_scores import summarise_edges
     from fastsam_batch.evaluate.edges import count_folder
-    from fastsam_batch.evaluate.report import write_report
 
     files = pair_edge_files(Path(arguments["edge_maps"]), Path(arguments["ground_truth"]))
     name = Path(arguments["edge_maps"]).resolve().name
@@ -59,6 +63,63 @@ def _edges(arguments: dict[str, Any]) -> Summary:
     if arguments["output"]:
         _say_written(write_report(arguments["output"], "edges", summary, table, edge_plot(summary, name)))
     return {key: value for key, value in summary.items() if key != "curve"}
+
+
+def _proposals_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--corpus", metavar="URI", help="what segment_corpus made: its masks are the proposals")
+    add("--results", metavar="FILE", help="proposals of any program, as COCO results")
+    add("--ground-truth", metavar="FILE", required=True, help="instances.json of COCO or LVIS; classes are ignored")
+    add(
+        "--rank-by",
+        nargs="+",
+        choices=("score", "stability", "product"),
+        default=["score"],
+        help="what puts a corpus's masks in order; several are compared",
+    )
+    add("--max-det", type=int, default=1000, help="proposals an image at most")
+    _output_option(parser)
+
+
+def _proposals(arguments: dict[str, Any]) -> Summary:
+    from fastsam_batch.errors import InputError
+    from fastsam_batch.evaluate.coco_files import read_results, read_truth_images
+    from fastsam_batch.evaluate.proposal_report import proposal_plot, proposal_table
+    from fastsam_batch.evaluate.proposals import pair_corpus, pair_results, proposal_figures
+    from fastsam_batch.storage import redact
+
+    rankings = list(dict.fromkeys(arguments["rank_by"]))
+    if (arguments["corpus"] is None) == (arguments["results"] is None):
+        raise InputError("there is not one thing to measure; name either --corpus or --results")
+    if arguments["results"] and rankings != ["score"]:
+        raise InputError(f"--rank-by {' '.join(rankings)}: results are ranked by their score only; leave it out")
+    if arguments["max_det"] < 1:
+        raise InputError(f"--max-det {arguments['max_det']}: take at least 1 proposal an image")
+    truths = read_truth_images(arguments["ground_truth"])
+    kinds = ["mask", "box"]
+    if arguments["corpus"]:
+        pairs = pair_corpus(truths, _corpus_images(arguments["corpus"]), rankings)
+    else:
+        results = read_results(arguments["results"])
+        pairs = pair_results(truths, results)
+        if not all("segmentation" in row for rows in results.values() for row in rows):
+            kinds = ["box"]
+    summary = proposal_figures(pairs, kinds, arguments["max_det"])
+    name = redact(arguments["corpus"] or arguments["results"])
+    table = proposal_table(summary, name)
+    print(table)
+    if arguments["output"]:
+        _say_written(write_report(arguments["output"], "proposals", summary, table, proposal_plot(summary, name)))
+    return summary
+
+
+def _corpus_images(uri: str) -> Iterator[ExportImage]:
+    """Every image of a corpus with all its masks, a unit in memory at a time."""
+    from fastsam_batch.corpus.read import Corpus
+    from fastsam_batch.export.budget import Budget
+    from fastsam_batch.export.stream import Counts, labelled_images
+
+    return labelled_images(Corpus.open(uri), Budget(), None, None, Counts())
 
 
 def _output_option(parser: argparse.ArgumentParser) -> None:
@@ -88,5 +149,10 @@ _EXPERIMENTS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Ca
         "Score edge maps against human segmentations by the BSDS500 protocol: ODS, OIS, AP, R50.",
         _edges_options,
         _edges,
+    ),
+    "proposals": (
+        "Score class-agnostic masks against labelled objects: AR@10, @100, @1000 by size, AUC, AP.",
+        _proposals_options,
+        _proposals,
     ),
 }

@@ -1,0 +1,155 @@
+"""Labelled objects and results in COCO's JSON forms, COCO's own and LVIS's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.storage import filesystem, redact
+
+CocoRle = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Objects:
+    """n objects of one image: labelled ones, or found ones with `scores`.
+
+    `rles` COCO dicts, None where there are boxes only; `boxes_xywh` float64 [n, 4] in pixels; `areas` float64 [n]
+    and `crowd` bool [n] as the annotations say; `categories` int64 [n]; `scores` float64 [n].
+    """
+
+    rles: list[CocoRle] | None
+    boxes_xywh: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    crowd: NDArray[np.bool_]
+    categories: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TruthImage:
+    """One labelled image: its id, file name, size (height, width) in pixels, and annotations as they are."""
+
+    id: int
+    file_name: str
+    size_hw: tuple[int, int]
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+
+    def objects(self) -> Objects:
+        """The annotations as objects; polygons become masks as pycocotools makes them."""
+        return _objects(self.annotations, self.size_hw, np.ones(len(self.annotations)))
+
+
+def read_truth_images(uri: str) -> list[TruthImage]:
+    """Images of an `instances.json` (COCO or LVIS) by ascending id. Raises InputError for another file."""
+    document = _load(uri, "--ground-truth")
+    try:
+        images = {
+            row["id"]: TruthImage(row["id"], _file_name(row), (row["height"], row["width"]))
+            for row in document["images"]
+        }
+        for annotation in document["annotations"]:
+            images[annotation["image_id"]].annotations.append(annotation)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"--ground-truth {redact(uri)}: is not COCO instances ({type(error).__name__}: {error}); "
+            "it needs images and annotations"
+        ) from error
+    return [images[key] for key in sorted(images)]
+
+
+def read_category_names(uri: str) -> dict[int, str]:
+    """Names of an `instances.json`'s categories by id. Raises InputError for another file."""
+    try:
+        return {row["id"]: row["name"] for row in _load(uri, "--ground-truth")["categories"]}
+    except (KeyError, TypeError) as error:
+        raise InputError(f"--ground-truth {redact(uri)}: lists no categories with id and name") from error
+
+
+def read_results(uri: str, option: str = "--results") -> dict[int, list[dict[str, Any]]]:
+    """Rows of a COCO results file by image id. Raises InputError, naming the option, for another file."""
+    document = _load(uri, option)
+    by_image: dict[int, list[dict[str, Any]]] = {}
+    try:
+        for row in document:
+            if "segmentation" not in row and "bbox" not in row:
+                raise KeyError("segmentation or bbox")
+            float(row["score"])
+            by_image.setdefault(row["image_id"], []).append(row)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{option} {redact(uri)}: is not a COCO results file ({type(error).__name__}: {error}); "
+            "it is a list of image_id, category_id, score and segmentation or bbox"
+        ) from error
+    return by_image
+
+
+def result_objects(rows: Sequence[dict[str, Any]], size_hw: tuple[int, int]) -> Objects:
+    """Results of one image as objects. Masks without a box get their tight one. Raises InputError for a wrong one."""
+    return _objects(rows, size_hw, np.array([row["score"] for row in rows], np.float64))
+
+
+def _objects(rows: Sequence[dict[str, Any]], size_hw: tuple[int, int], scores: NDArray[np.float64]) -> Objects:
+    rles = None
+    if all("segmentation" in row for row in rows):
+        rles = [_rle(row["segmentation"], size_hw, row.get("image_id")) for row in rows]
+    boxes = np.zeros((len(rows), 4))
+    for index, row in enumerate(rows):
+        boxes[index] = row["bbox"] if row.get("bbox") else coco_mask.toBbox(_of(rles, index))
+    own_areas = coco_mask.area(rles) if rles else boxes[:, 2] * boxes[:, 3]
+    areas = [row.get("area", own) for row, own in zip(rows, own_areas, strict=True)]
+    return Objects(
+        rles,
+        boxes,
+        np.array(areas, np.float64),
+        np.array([bool(row.get("iscrowd", 0)) for row in rows], np.bool_),
+        np.array([row.get("category_id", 1) for row in rows], np.int64),
+        scores,
+    )
+
+
+def _of(rles: list[CocoRle] | None, index: int) -> CocoRle:
+    if rles is None:
+        raise InputError("a results file mixes rows that have no box with rows that have no mask; give all the same")
+    return rles[index]
+
+
+def _rle(segmentation: Any, size_hw: tuple[int, int], image: object) -> CocoRle:
+    """A COCO dict of polygons or of runs, compressed or not."""
+    try:
+        if isinstance(segmentation, list):
+            return dict(coco_mask.merge(coco_mask.frPyObjects(segmentation, *size_hw)))
+        if isinstance(segmentation["counts"], list):
+            return dict(coco_mask.frPyObjects(segmentation, *size_hw))
+        found = tuple(segmentation["size"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"image {image}: a segmentation is neither polygons nor RLE ({error})") from error
+    if found != tuple(size_hw):
+        raise InputError(
+            f"image {image}: a mask has the size {found[0]} x {found[1]} and the image {size_hw[0]} x {size_hw[1]} "
+            "(height x width); both must be of the same photograph, after its EXIF orientation"
+        )
+    return dict(segmentation)
+
+
+def _file_name(row: dict[str, Any]) -> str:
+    # LVIS names its images by an address only.
+    name: str = row.get("file_name") or row["coco_url"]
+    return name.rpartition("/")[2]
+
+
+def _load(uri: str, option: str) -> Any:
+    fs, path = filesystem(uri)
+    try:
+        return json.loads(fs.cat_file(path))
+    except FileNotFoundError as error:
+        raise InputError(f"{option} {redact(uri)}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{option} {redact(uri)}: cannot be read as JSON ({error})") from error

@@ -1,0 +1,139 @@
+"""Class-agnostic proposals: how many labelled objects the first 10, 100 and 1000 masks of an image find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.evaluate.coco_files import Objects, TruthImage, result_objects
+from fastsam_batch.evaluate.recall import IOU_THRESHOLDS, SIZES, Tally, area_under_recall
+from fastsam_batch.export.images import ExportImage
+
+RankBy = Literal["score", "stability", "product"]
+RANKS: tuple[RankBy, ...] = ("score", "stability", "product")
+BUDGETS = (10, 100, 1000)
+Pair = tuple[TruthImage, dict[str, Objects]]
+
+
+def proposal_figures(pairs: Iterable[Pair], kinds: Sequence[str], max_det: int = 1000) -> dict[str, Any]:
+    """Recall and precision of proposals under each ranking and by each kind ("mask", "box").
+
+    `pairs` gives each labelled image with its proposals by the ranking's name. Gives
+    `images`, `truths`, and `figures` a ranking and a kind: AR@k and AR@k_small …, AUC, AP, AP50, AP75 and AP_small
+    …, and `curve`, AR against the number of proposals. Figures without a labelled object of the size are None.
+    Method: COCO with useCats=0; AUC is the mean of AR over the logarithm of 1 to `max_det` proposals.
+    """
+    tallies: dict[tuple[str, str], Tally] = {}
+    images = 0
+    for truth_image, by_ranking in pairs:
+        truth = truth_image.objects()
+        images += 1
+        for ranking, found in by_ranking.items():
+            for kind in kinds:
+                tallies.setdefault((ranking, kind), Tally(max_det)).add(truth, found, kind)
+    figures: dict[str, dict[str, Any]] = {}
+    for (ranking, kind), tally in tallies.items():
+        figures.setdefault(ranking, {})[kind] = _figures(tally)
+    truths = next((int(tally.truths[0]) for tally in tallies.values()), 0)
+    return {"images": images, "truths": truths, "figures": figures}
+
+
+def pair_corpus(
+    truths: Sequence[TruthImage], images: Iterable[ExportImage], rankings: Sequence[RankBy]
+) -> Iterator[tuple[TruthImage, dict[str, Objects]]]:
+    """Each labelled image with its stored masks, matched by the file's own name.
+
+    An image that the corpus does not hold has no proposals: all of its objects are missed. Raises InputError
+    where no image is common to both, or two images of the corpus have one name.
+    """
+    left = {truth.file_name: truth for truth in truths}
+    found: dict[str, str] = {}
+    for image in images:
+        name = image.image_id.replace("#", "/").rpartition("/")[2]
+        if name in found:
+            raise InputError(f"the corpus holds {name} twice ({found[name]}, {image.image_id}); keep one of them")
+        if name in left:
+            found[name] = image.image_id
+            truth = left.pop(name)
+            yield truth, {ranking: stored_objects(image, truth, ranking) for ranking in rankings}
+    if not found:
+        raise InputError("the corpus holds no image of the ground truth; both must name the same files")
+    for truth in left.values():
+        yield truth, {ranking: stored_objects(None, truth, ranking) for ranking in rankings}
+
+
+def pair_results(
+    truths: Sequence[TruthImage], results: dict[int, list[dict[str, Any]]]
+) -> Iterator[tuple[TruthImage, dict[str, Objects]]]:
+    """Each labelled image with its rows of a results file, ranked by their score."""
+    if not results.keys() & {truth.id for truth in truths}:
+        raise InputError("--results holds no image_id of the ground truth; both must count images alike")
+    for truth in truths:
+        yield truth, {"score": result_objects(results.get(truth.id, []), truth.size_hw)}
+
+
+def stored_objects(image: ExportImage | None, truth: TruthImage, ranking: RankBy) -> Objects:
+    """A corpus's masks of one image as objects, scored by `ranking`. Raises InputError for another size."""
+    masks = () if image is None else image.masks
+    if image is not None and (image.height, image.width) != truth.size_hw:
+        raise InputError(
+            f"{image.image_id} is {image.width} x {image.height} pixels in the corpus and {truth.size_hw[1]} x "
+            f"{truth.size_hw[0]} in the ground truth; both must be of the same photograph"
+        )
+    scores = np.array([mask.score for mask in masks], np.float64)
+    stability = np.array([mask.stability for mask in masks], np.float64)
+    by = {"score": scores, "stability": stability, "product": scores * stability}
+    return Objects(
+        rles=[mask.rle.to_coco() for mask in masks],
+        boxes_xywh=np.array([mask.bbox_xywh for mask in masks], np.float64).reshape(-1, 4),
+        areas=np.array([mask.area for mask in masks], np.float64),
+        crowd=np.zeros(len(masks), np.bool_),
+        categories=np.ones(len(masks), np.int64),
+        scores=by[ranking],
+    )
+
+
+def only_category(objects: Objects, category: int) -> Objects:
+    """The objects of one category."""
+    kept = np.flatnonzero(objects.categories == category)
+    return replace(
+        objects,
+        rles=None if objects.rles is None else [objects.rles[index] for index in kept],
+        boxes_xywh=objects.boxes_xywh[kept],
+        areas=objects.areas[kept],
+        crowd=objects.crowd[kept],
+        categories=objects.categories[kept],
+        scores=objects.scores[kept],
+    )
+
+
+def precision_figures(precision: np.ndarray) -> dict[str, float | None]:
+    """AP, AP50, AP75 and AP by size of average precisions float64 [sizes, IoU thresholds]."""
+    levels = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
+    figures = {name: _number(precision[0, level].mean()) for name, level in levels.items()}
+    return figures | {f"AP_{size}": _number(precision[row].mean()) for row, size in enumerate(SIZES) if row}
+
+
+def _figures(tally: Tally) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for count in (budget for budget in BUDGETS if budget <= tally.max_det):
+        by_size = tally.recall(count).mean(1)
+        figures[f"AR@{count}"] = _number(by_size[0])
+        figures |= {f"AR@{count}_{size}": _number(by_size[row]) for row, size in enumerate(SIZES) if row}
+    counts = np.unique(np.geomspace(1, tally.max_det, 60).round().astype(np.int64))
+    recalls = np.array([tally.recall(int(count))[0].mean() for count in counts])
+    if len(counts) > 1:
+        figures["AUC"] = _number(area_under_recall(recalls, counts))
+    figures |= precision_figures(tally.precision())
+    levels = tally.recall(tally.max_det)[0]
+    figures["recall_by_iou"] = {f"{t:.2f}": _number(r) for t, r in zip(IOU_THRESHOLDS, levels, strict=True)}
+    figures["curve"] = {"proposals": counts.tolist(), "AR": [_number(value) for value in recalls]}
+    return figures
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
