@@ -116,6 +116,7 @@ def export(corpus: str, name: str, folder: str) -> dict[str, float]:
         "masks": summary["masks"],
         "seconds": round(seconds, 1),
         "masks_per_minute": round(60 * summary["masks"] / seconds),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_mib": round(usage.ru_maxrss / 1024),
     }
     return figures | ({"mean_iou": summary["loss"]["mean_iou"]} if summary["loss"] else {})

@@ -119,18 +119,17 @@ def _followers(
 def _cycles(follower: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """All edges, cycle after cycle, and where each cycle ends."""
     after = follower.tolist()
-    seen = bytearray(len(after))
     order: list[int] = []
     bounds: list[int] = []
+    add = order.append
     for first in range(0, len(after), 2):  # a closed path has a top
-        if seen[first]:
-            continue
         edge = first
-        while not seen[edge]:
-            seen[edge] = 1
-            order.append(edge)
-            edge = after[edge]
-        bounds.append(len(order))
+        while (following := after[edge]) >= 0:
+            add(edge)
+            after[edge] = -1  # been here
+            edge = following
+        if order and (not bounds or len(order) > bounds[-1]):
+            bounds.append(len(order))
     return np.array(order), np.array(bounds)
 
 

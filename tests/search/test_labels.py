@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from corpus.made_corpus import DIM, MadeCorpus, corpus_info, make_corpus, write
+from corpus.builtin_corpus import as_if_builtin
+from corpus.made_corpus import DIM, MadeCorpus, make_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsam_batch import Corpus
 from fastsam_batch.cli import job
 from fastsam_batch.errors import InputError
-from fastsam_batch.models.embedder import find_embedder
 from fastsam_batch.search.classes import ClassQuery, parse_classes, read_classes
 from fastsam_batch.search.label_table import LABELS_SCHEMA, write_labels
 from fastsam_batch.search.labels import NO_LABEL, assign_labels, encode_classes
@@ -134,17 +134,6 @@ def test_a_file_that_is_no_yaml(tmp_path: Path, content: str) -> None:
         read_classes(str(tmp_path / "classes.yaml"))
 
 
-def builtin(made: MadeCorpus) -> MadeCorpus:
-    """The corpus as if the built-in pair had embedded it: random embeddings of its size, its digests."""
-    files, _ = find_embedder("builtin")
-    dim = json.loads((files.main.parent / "open_clip_config.json").read_text())["model_cfg"]["embed_dim"]
-    remade = make_corpus(f"{made.uri}-builtin", Path(made.uri).parent, dim=dim)
-    info = corpus_info(dim)
-    info["models"]["embedder"]["sha256"] = files.sha256()
-    write(remade.uri, "corpus.json", json.dumps(info).encode())
-    return remade
-
-
 def run(made: MadeCorpus, folder: Path, *arguments: str) -> int:
     places = ["--classes", str(folder / "classes.yaml"), "--output", str(folder / "labels.parquet")]
     return job("label", ["--corpus", made.uri, *places, *arguments])
@@ -163,7 +152,7 @@ def test_every_mask_of_a_corpus_has_a_row(made: MadeCorpus, tmp_path: Path) -> N
 
 
 def test_the_job_and_an_export_give_the_same_labels(made: MadeCorpus, tmp_path: Path, capsys) -> None:
-    real = builtin(made)
+    real = as_if_builtin(str(tmp_path / "builtin"), tmp_path)
     cup, spoon = "{name: cup, texts: [cup, mug], min_score: 0.02}", "{name: spoon, not: plate}"
     (tmp_path / "classes.yaml").write_text(f"[{cup}, {spoon}]")
     assert run(real, tmp_path) == 0
