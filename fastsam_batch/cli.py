@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import fastsam_batch
 from fastsam_batch.cli_evaluate import evaluate, evaluate_options
 from fastsam_batch.cli_export import export, export_options
+from fastsam_batch.cli_index import index, index_options
 from fastsam_batch.cli_label import label, label_options
 from fastsam_batch.cli_search import search, search_options
 from fastsam_batch.cli_select import select, select_options
@@ -229,6 +230,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Calla
         _segment,
     ),
     "search": ("Find the masks of a corpus that look like a text, or like a mask.", search_options, search),
+    "index": ("Build or renew an index of a corpus's embeddings, for fast searches.", index_options, index),
     "select": ("Select masks of one image by points, boxes or a text, without a model.", select_options, select),
     "label": ("Give every mask of a corpus a label by saved queries, or none.", label_options, label),
     "export": ("Write a corpus's masks as labels, for annotation tools and training.", export_options, export),

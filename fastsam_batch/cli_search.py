@@ -46,6 +46,12 @@ def search_options(parser: argparse.ArgumentParser) -> None:
         metavar="EXPR",
         help='only masks for which this holds, such as "area > 5000 and score >= 0.3"',
     )
+    add(
+        "--engine",
+        choices=("auto", "index", "scan"),
+        default="auto",
+        help="auto: a fresh index where there is one, else the exact scan",
+    )
     add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
     add("--output", metavar="FILE", help="hits with their RLE, as .parquet or .jsonl")
     add("--gallery", metavar="FILE", help="pictures of the hits and the photographs, as .html or .png")
@@ -58,7 +64,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.errors import InputError
     from fastsam_batch.search.background import cached_background
-    from fastsam_batch.search.find import corpus_encoder, find_masks
+    from fastsam_batch.search.find import corpus_encoder, engine_of, find_masks
     from fastsam_batch.search.gallery import check_gallery_name, write_gallery
     from fastsam_batch.search.likeness import mask_name, parse_mask
     from fastsam_batch.search.write import check_hits_name, write_hits
@@ -90,6 +96,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         per_image=arguments["per_image"],
         distinct=arguments["distinct"],
         where=arguments["where"],
+        engine=arguments["engine"],
         encode=encode,
         background=background,
     )
@@ -100,7 +107,8 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         least = {"min_score": arguments["min_score"], "min_calibrated": min_calibrated}
         write_gallery(arguments["gallery"], corpus, hits, names, **least)
     queries = [_query(name, hits) for name in names]
-    return {"hits": hits.num_rows, "queries": queries, "seconds": round(time.perf_counter() - began, 3)}, 0
+    seconds = round(time.perf_counter() - began, 3)
+    return {"hits": hits.num_rows, "queries": queries, "engine": engine_of(hits), "seconds": seconds}, 0
 
 
 def _query(name: str, hits: pa.Table) -> dict[str, Any]:

@@ -9,6 +9,8 @@ MASKS_FOLDER = "masks"
 IMAGES_FOLDER = "images"
 RECEIPTS_FOLDER = "receipts"
 ATTEMPTS_FOLDER = "attempts"
+INDEX_FOLDER = "index"
+INDEX_FILE = "index/index.json"
 
 
 def plan_file(number: int) -> str:

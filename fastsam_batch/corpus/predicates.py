@@ -1,14 +1,17 @@
-"""Conditions on columns as pyarrow expressions that keep SQL's meaning: exact numbers, null is unknown."""
+"""Conditions on columns that keep SQL's meaning: exact numbers, null is unknown. Here as pyarrow expressions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastsam_batch.corpus.tokens import Token
+
+E = TypeVar("E")
 
 _BOX_PARTS = {"x": 0, "y": 1, "width": 2, "height": 3}
 COMPARE: dict[str, Callable[[pc.Expression, pc.Expression], pc.Expression]] = {
@@ -21,6 +24,8 @@ COMPARE: dict[str, Callable[[pc.Expression, pc.Expression], pc.Expression]] = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
 }
+# The sign that says the same with both sides exchanged.
+MIRRORED = {"=": "=", "==": "==", "!=": "!=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,56 @@ class Value:
         return "text" if isinstance(self.value, str) else "numbers"
 
 
-def is_in(column: Column, values: Sequence[int | float | str]) -> pc.Expression:
-    """The column equals one of the values; unknown where it is null."""
-    # Arrow's is_in calls a null "not in", which a `not` before it would turn into a match.
-    unknown = column.expression.is_null() & pc.scalar(pa.scalar(None, pa.bool_()))
-    return column.expression.isin(_value_set(values, column.type)) | unknown
+class Build(Protocol[E]):
+    """How a filter becomes an expression of some kind."""
+
+    def both(self, first: E, second: E) -> E:
+        """True where both are."""
+
+    def either(self, first: E, second: E) -> E:
+        """True where one is."""
+
+    def invert(self, expression: E) -> E:
+        """Not; unknown stays unknown."""
+
+    def is_null(self, column: Column) -> E:
+        """True where the column is null, else false."""
+
+    def compare(self, column: Column, sign: str, other: Column | Value) -> E:
+        """A comparison by one of the signs of COMPARE, in the column's own precision."""
+
+    def is_in(self, column: Column, values: Sequence[int | float | str]) -> E:
+        """The column equals one of the values; unknown where it is null."""
+
+    def like(self, column: Column, pattern: str) -> E:
+        """SQL's LIKE, with a backslash that escapes."""
+
+
+class ArrowBuild:
+    """Filters as pyarrow expressions."""
+
+    def both(self, first: pc.Expression, second: pc.Expression) -> pc.Expression:
+        return first & second
+
+    def either(self, first: pc.Expression, second: pc.Expression) -> pc.Expression:
+        return first | second
+
+    def invert(self, expression: pc.Expression) -> pc.Expression:
+        return ~expression
+
+    def is_null(self, column: Column) -> pc.Expression:
+        return column.expression.is_null()
+
+    def compare(self, column: Column, sign: str, other: Column | Value) -> pc.Expression:
+        return COMPARE[sign](*sides(column, other))
+
+    def is_in(self, column: Column, values: Sequence[int | float | str]) -> pc.Expression:
+        # Arrow's is_in calls a null "not in", which a `not` before it would turn into a match.
+        unknown = column.expression.is_null() & pc.scalar(pa.scalar(None, pa.bool_()))
+        return column.expression.isin(value_set(values, column.type)) | unknown
+
+    def like(self, column: Column, pattern: str) -> pc.Expression:
+        return pc.match_like(column.expression, pattern)
 
 
 def filterable(columns: Mapping[str, pa.DataType]) -> dict[str, tuple[pc.Expression, pa.DataType]]:
@@ -87,7 +137,7 @@ def sides(column: Column, other: Column | Value) -> tuple[pc.Expression, pc.Expr
     return wide, pc.scalar(float(value))
 
 
-def _value_set(values: Sequence[int | float | str], column: pa.DataType) -> pa.Array:
+def value_set(values: Sequence[int | float | str], column: pa.DataType) -> pa.Array:
     """The values that a column of this type can equal, as an array of the type."""
     if pa.types.is_integer(column):
         bits = column.bit_width - (1 if pa.types.is_signed_integer(column) else 0)
@@ -99,9 +149,7 @@ def _value_set(values: Sequence[int | float | str], column: pa.DataType) -> pa.A
     return pa.array(values, column)
 
 
-def balanced(
-    terms: list[pc.Expression], join: Callable[[pc.Expression, pc.Expression], pc.Expression]
-) -> pc.Expression:
+def balanced(terms: list[E], join: Callable[[E, E], E]) -> E:
     """The terms joined pairwise, in order; at least one."""
     # Arrow walks expressions by recursion: a balanced tree keeps a long chain of `or` shallow.
     while len(terms) > 1:

@@ -16,6 +16,7 @@ import pyarrow.fs as pafs
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.image import CorpusImage
+from fastsam_batch.corpus.joined import filter_joined, named_columns
 from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_schema
 from fastsam_batch.corpus.where import parse_where
 from fastsam_batch.errors import InputError
@@ -94,7 +95,8 @@ class Corpus:
         """Rows of masks (schemas/masks.v1.json), all in memory: `mask_batches` where they may not fit.
 
         `unit_id` can be named in `columns` and `where` too, though the files do not store it; a filter on
-        it opens the named units' files only. Otherwise as `images`.
+        it opens the named units' files only. A `where` in words can name columns of the images as well.
+        Otherwise as `images`.
         """
         return pa.Table.from_batches(*self._scan("masks", columns, where, BATCH_ROWS))
 
@@ -154,7 +156,9 @@ class Corpus:
             if name not in schema.names:
                 raise InputError(f"{kind} have no column {name}; the columns are {', '.join(schema.names)}")
         if isinstance(where, str):
-            where = parse_where(where, dict(zip(schema.names, schema.types, strict=True)))
+            if kind == "masks" and (of_images := named_columns(where) - {*schema.names} & {*images_schema().names}):
+                return self._joined(names, where, sorted(of_images), batch_rows), _selected(schema, names)
+            where = parse_where(where, self._filter_columns(kind))
         paths = {unit: receipt["files"][kind]["path"] for unit, receipt in self._receipts.items()}
         dataset = ds.FileSystemDataset.from_paths(
             [storage.join(self._root, path) for path in paths.values()],
@@ -163,8 +167,25 @@ class Corpus:
             filesystem=arrow_filesystem(self._fs),
             partitions=[pc.field("unit_id") == unit for unit in paths],
         )
-        selected = pa.schema([schema.field(name) for name in names])
-        return self._batches(dataset, names, where, batch_rows), selected
+        return self._batches(dataset, names, where, batch_rows), _selected(schema, names)
+
+    def filter_columns(self) -> dict[str, pa.DataType]:
+        """What a `where` on masks may name: their own columns, and those of their images."""
+        return self._filter_columns("images") | self._filter_columns("masks")
+
+    def _filter_columns(self, kind: str) -> dict[str, pa.DataType]:
+        schema = images_schema() if kind == "images" else masks_schema(self.embedding_dim)
+        return {**dict(zip(schema.names, schema.types, strict=True)), "unit_id": pa.string()}
+
+    def _joined(self, names: list[str], where: str, of_images: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        expression = parse_where(where, self.filter_columns())
+        own = [name for name in masks_schema(self.embedding_dim).names if name in named_columns(where)]
+        batches = self.mask_batches(dict.fromkeys([*names, *own, "image_id", "unit_id"]), None, batch_rows)
+
+        def images_of(unit_id: str) -> pa.Table:
+            return self.images(dict.fromkeys(["image_id", *of_images]), pc.field("unit_id") == unit_id)
+
+        return filter_joined(batches, images_of, expression, names)
 
     def _batches(
         self, dataset: ds.Dataset, names: list[str], where: pc.Expression | None, batch_rows: int
@@ -199,6 +220,10 @@ class Corpus:
             f"cannot read {file} of the corpus {storage.redact(self.uri)}: {reason}; "
             "verify_corpus lists every such file, and segmenting again after deleting its receipt restores it"
         )
+
+
+def _selected(schema: pa.Schema, names: list[str]) -> pa.Schema:
+    return pa.schema([schema.field(name) for name in names])
 
 
 def arrow_filesystem(fs: AbstractFileSystem) -> pafs.FileSystem:

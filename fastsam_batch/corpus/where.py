@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Generic
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastsam_batch.corpus.predicates import COMPARE, Column, Value, balanced, filterable, is_in, sides
+from fastsam_batch.corpus.predicates import (
+    COMPARE,
+    MIRRORED,
+    ArrowBuild,
+    Build,
+    Column,
+    E,
+    Value,
+    balanced,
+    filterable,
+)
 from fastsam_batch.corpus.tokens import Token, fault, shorten, tokenize
 from fastsam_batch.errors import InputError
 
@@ -28,22 +39,28 @@ def parse_where(text: str, columns: Mapping[str, pa.DataType]) -> pc.Expression:
 
     Raises InputError that says where and what was expected.
     """
+    return build_where(text, columns, ArrowBuild())
+
+
+def build_where(text: str, columns: Mapping[str, pa.DataType], build: Build[E]) -> E:
+    """As `parse_where`, for another kind of expression."""
     if len(text) > MAX_LENGTH:
         raise InputError(f"the filter has {len(text)} characters; write it in {MAX_LENGTH} or fewer")
-    return _Parser(text, columns).parse()
+    return _Parser(text, columns, build).parse()
 
 
-class _Parser:
+class _Parser(Generic[E]):
     """Recursive descent over the tokens; only parentheses recurse, and their depth is bounded."""
 
-    def __init__(self, text: str, columns: Mapping[str, pa.DataType]) -> None:
+    def __init__(self, text: str, columns: Mapping[str, pa.DataType], build: Build[E]) -> None:
         self.text = text
+        self.build = build
         self.columns = filterable(columns)
         self.tokens = tokenize(text)
         self.index = 0
         self.depth = 0
 
-    def parse(self) -> pc.Expression:
+    def parse(self) -> E:
         expression = self._either()
         if self._here.kind != "end":
             raise self._expected("and, or, or the end")
@@ -65,26 +82,26 @@ class _Parser:
         if self._take(text) is None:
             raise self._expected(text)
 
-    def _either(self) -> pc.Expression:
+    def _either(self) -> E:
         terms = [self._both()]
         while self._take("or"):
             terms.append(self._both())
-        return balanced(terms, lambda a, b: a | b)
+        return balanced(terms, self.build.either)
 
-    def _both(self) -> pc.Expression:
+    def _both(self) -> E:
         terms = [self._negated()]
         while self._take("and"):
             terms.append(self._negated())
-        return balanced(terms, lambda a, b: a & b)
+        return balanced(terms, self.build.both)
 
-    def _negated(self) -> pc.Expression:
+    def _negated(self) -> E:
         negate = False
         while self._take("not"):
             negate = not negate
         expression = self._parenthesised() if self._take("(") else self._condition()
-        return ~expression if negate else expression
+        return self.build.invert(expression) if negate else expression
 
-    def _parenthesised(self) -> pc.Expression:
+    def _parenthesised(self) -> E:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise self._expected(f"at most {MAX_DEPTH} parentheses inside one another")
@@ -93,7 +110,7 @@ class _Parser:
         self.depth -= 1
         return expression
 
-    def _condition(self) -> pc.Expression:
+    def _condition(self) -> E:
         left = self._operand()
         if sign := self._take(*COMPARE):
             return self._compare(left, sign.text, self._operand())
@@ -101,19 +118,20 @@ class _Parser:
             negate = self._take("not") is not None
             self._require("null")
             column = self._column_of(left, "is null")
-            return column.expression.is_valid() if negate else column.expression.is_null()
+            expression = self.build.is_null(column)
+            return self.build.invert(expression) if negate else expression
         negate = self._take("not") is not None
         if self._take("between"):
             low = self._compare(left, ">=", self._operand())
             self._require("and")
-            expression = low & self._compare(left, "<=", self._operand())
+            expression = self.build.both(low, self._compare(left, "<=", self._operand()))
         elif self._take("in"):
             expression = self._is_in(self._column_of(left, "in"))
         elif self._take("like"):
             expression = self._like(self._column_of(left, "like"))
         else:
             raise self._expected("in, between or like" if negate else "a comparison such as >=, in, like or is null")
-        return ~expression if negate else expression
+        return self.build.invert(expression) if negate else expression
 
     def _operand(self) -> Column | Value:
         token = self._here
@@ -158,14 +176,12 @@ class _Parser:
             raise self._fault(operand.token.position, f"`{keyword}` needs a column before it")
         return operand
 
-    def _compare(self, left: Column | Value, sign: str, right: Column | Value) -> pc.Expression:
-        compare = COMPARE[sign]
+    def _compare(self, left: Column | Value, sign: str, right: Column | Value) -> E:
         column, other = (left, right) if isinstance(left, Column) else (right, left)
         if isinstance(column, Value):
             raise self._fault(left.token.position, "one side of a comparison must be a column")
         self._check_kinds(column, other)
-        first, second = sides(column, other)
-        return compare(first, second) if column is left else compare(second, first)
+        return self.build.compare(column, sign if column is left else MIRRORED[sign], other)
 
     def _check_kinds(self, column: Column, other: Column | Value) -> None:
         name = column.token.text
@@ -182,7 +198,7 @@ class _Parser:
                 found = f"{other.token.text} holds {other.kind}"
             raise self._fault(other.token.position, f"{name} holds {column.kind} but {found}")
 
-    def _is_in(self, column: Column) -> pc.Expression:
+    def _is_in(self, column: Column) -> E:
         self._require("(")
         values = []
         while True:
@@ -192,15 +208,15 @@ class _Parser:
             if not self._take(","):
                 break
         self._require(")")
-        return is_in(column, values)
+        return self.build.is_in(column, values)
 
-    def _like(self, column: Column) -> pc.Expression:
+    def _like(self, column: Column) -> E:
         token = self._here
         if token.kind != "text":
             raise self._expected("a quoted text")
         self.index += 1
         self._check_kinds(column, Value("", token))
-        return pc.match_like(column.expression, self._pattern(token))
+        return self.build.like(column, self._pattern(token))
 
     def _pattern(self, token: Token) -> str:
         pattern = self._unquoted(token)

@@ -13,7 +13,7 @@ from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import Hit, MaskKey, Query, first_per_image
 from fastsam_batch.search.distinct import check_max_iou, distinct_hits
-from fastsam_batch.search.scan import scan
+from fastsam_batch.search.engine import Engine
 
 Rows = dict[MaskKey, dict[str, Any]]
 
@@ -42,8 +42,9 @@ class Thin:
         if self.min_calibrated is not None and not 0 <= self.min_calibrated <= 1:
             raise InputError(f"--min-calibrated {self.min_calibrated:g}: a calibrated score is from 0 to 1")
 
-    def search(self, corpus: Corpus, queries: Sequence[Query], where: Where) -> tuple[list[list[Hit]], Rows]:
+    def search(self, engine: Engine, queries: Sequence[Query], where: Where) -> tuple[list[list[Hit]], Rows]:
         """The hits of each query, best first, and the rows of their masks."""
+        corpus = engine.corpus
         rows: Rows = {}
         kept: dict[int, list[Hit]] = {}
         looked_at = self._first_look()
@@ -51,9 +52,9 @@ class Thin:
         # would be left of all. Where it is too short, more are looked at.
         while len(kept) < len(queries):
             waiting = [number for number in range(len(queries)) if number not in kept]
-            # The scan itself can keep a few an image, but not once other masks are to be left out before.
+            # The engine itself can keep a few an image, but not once other masks are to be left out before.
             cap = self.per_image if looked_at == self.top_k else None
-            found = scan(corpus, [replace(queries[n], per_image=cap) for n in waiting], looked_at, where=where)
+            found = engine.search([replace(queries[n], per_image=cap) for n in waiting], looked_at, where)
             for number, hits in zip(waiting, found, strict=True):
                 left = self._left(corpus, hits, rows)
                 enough = len(left) >= self.top_k or len(hits) < looked_at

@@ -1,0 +1,39 @@
+"""The index command: a LanceDB index of a corpus's embeddings."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def index_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `fastsam-batch index`."""
+    add = parser.add_argument
+    add("--corpus", required=True, metavar="URI", help="what segment_corpus made; on a local disk, s3:// or gs://")
+    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
+
+
+def index(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Run `fastsam-batch index`: its summary, and the exit code."""
+    import time
+
+    from fastsam_batch.corpus.read import Corpus
+    from fastsam_batch.search.background import cached_background
+    from fastsam_batch.search.build import RECALL_AT, build_index
+    from fastsam_batch.search.find import corpus_encoder
+    from fastsam_batch.search.lance import connect
+
+    began = time.perf_counter()
+    corpus = Corpus.open(arguments["corpus"])
+    connect(corpus.uri)  # what cannot work should say so before a model is loaded
+    encode = corpus_encoder(corpus, arguments["embedder"])
+    # Texts are what is searched by: recall is measured with an even part of the background's.
+    queries = cached_background(encode, corpus.info["models"]["embedder"]["sha256"])[::12]
+    summary = build_index(corpus, queries)
+    print(f"masks    {summary['rows']:,} with an embedding")
+    print(f"units    {summary['units']:,} ({summary['new_units']:,} new, {summary['removed_units']:,} gone)")
+    kind = f"vectors indexed, {summary['probes']} partitions a search" if summary["indexed"] else "compared row by row"
+    print(f"search   {kind}")
+    if summary["recall"] is not None:
+        print(f"recall   {summary['recall']:.1%} of the exact scan's best {RECALL_AT}, over {len(queries)} texts")
+    return {**summary, "seconds": round(time.perf_counter() - began, 3)}, 0

@@ -1,0 +1,130 @@
+"""Building a corpus's index: what is new is added, what is gone is removed, and its recall is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.errors import InputError
+from fastsam_batch.search.best import Hit, query_of
+from fastsam_batch.search.index import INDEX_VERSION, Index, IndexInfo, digests, read_info
+from fastsam_batch.search.lance import SCALARS, TABLE, connect, table_schema, unit_rows
+from fastsam_batch.search.scan import scan
+
+# Below, comparing with every row is as fast, and exact (LanceDB's own advice).
+LEAST_ROWS = 100_000
+RECALL_AT = 100
+# A search looks into more partitions until so much is found of what the exact scan finds.
+_WANTED = 0.97
+_FIRST_PROBES = 16
+_REFINE = 10
+# Partitions are found anew when the table has grown by this factor.
+_GROWN = 1.5
+_FEW = 500
+
+
+def build_index(corpus: Corpus, queries: NDArray[np.float32], least_rows: int = LEAST_ROWS) -> dict[str, Any]:
+    """Bring the corpus's index up to date and measure it by unit vectors float32 [q, D]; returns the summary.
+
+    Only units that are new, changed or gone since the last time are read or removed. From `least_rows` masks
+    on the vectors are indexed (IVF with RaBitQ codes, re-ranked by the stored float16), below they are only
+    stored. Until it is finished, searches use the scan. Raises InputError for a corpus without embeddings.
+    """
+    if corpus.embedding_dim is None:
+        raise InputError(f"{corpus!r} has no embeddings to index; segment again with an embedder")
+    wanted = digests(corpus)
+    before = read_info(corpus)
+    table, held = _table(corpus, before)
+    new = [unit for unit, digest in wanted.items() if held.get(unit) != digest]
+    gone = [unit for unit in held if unit not in wanted]
+    if new or gone or before is None:
+        _change(corpus, table, new, gone)
+        rows = table.count_rows()
+        trained = _train(table, rows, before.trained_rows if before and held else 0, least_rows)
+        table.optimize()
+        info = IndexInfo(INDEX_VERSION, wanted, table.version, rows, trained, None, _REFINE, None)
+        info = _measured(corpus, info, queries)
+        info.write(corpus)
+    else:
+        info = before
+    return {
+        "rows": info.rows,
+        "units": len(wanted),
+        "new_units": len(new),
+        "removed_units": len(gone),
+        "indexed": bool(info.trained_rows),
+        "probes": info.probes,
+        "recall": info.recall,
+    }
+
+
+def _table(corpus: Corpus, before: IndexInfo | None) -> tuple[Any, Mapping[str, str]]:
+    """The table, and the units it holds for certain."""
+    database = connect(corpus.uri)
+    schema = table_schema(corpus.embedding_dim or 1)
+    try:
+        table = database.open_table(TABLE) if before is not None else None
+    except (ValueError, FileNotFoundError):  # LanceDB's word for a table that is gone
+        table = None
+    if before is not None and table is not None and table.schema.equals(schema):
+        return table, before.units
+    return database.create_table(TABLE, schema=schema, mode="overwrite"), {}
+
+
+def _change(corpus: Corpus, table: Any, new: list[str], gone: list[str]) -> None:
+    # An interrupted build can have added rows of the new units already.
+    remove = [*gone, *new] if table.count_rows() else []
+    for start in range(0, len(remove), _FEW):
+        names = ", ".join("'" + unit.replace("'", "''") + "'" for unit in remove[start : start + _FEW])
+        table.delete(f"unit_id IN ({names})")
+    batches = unit_rows(corpus, new)
+    table.add(pa.RecordBatchReader.from_batches(table_schema(corpus.embedding_dim or 1), batches))
+
+
+def _train(table: Any, rows: int, trained_rows: int, least_rows: int) -> int:
+    """Make the indices that are missing; returns how many rows the partitions were found from."""
+    from lancedb.index import BTree, IvfRq
+
+    have = {column for index in table.list_indices() for column in index.columns}
+    for column in SCALARS:
+        if rows and column not in have:
+            table.create_index(column, config=BTree())
+    if rows < max(least_rows, 1):
+        return 0
+    if trained_rows and "embedding" in have and rows <= _GROWN * trained_rows:
+        return trained_rows
+    partitions = max(min(round(math.sqrt(rows)), rows // 64), 1)
+    config = IvfRq(distance_type="cosine", num_partitions=partitions, sample_rate=64, max_iterations=20)
+    table.create_index("embedding", config=config, replace=True)
+    return rows
+
+
+def _measured(corpus: Corpus, info: IndexInfo, queries: NDArray[np.float32]) -> IndexInfo:
+    """With the fewest partitions that find enough of what the exact scan finds, and how much that is."""
+    if not info.rows:
+        return info
+    exact = scan(corpus, queries, RECALL_AT)
+    probes = _FIRST_PROBES
+    while True:
+        info = replace(info, probes=probes)
+        found = Index(corpus, info).search([query_of(vector) for vector in queries], RECALL_AT)
+        info = replace(info, recall=recall(found, exact))
+        if not info.trained_rows or (info.recall or 0) >= _WANTED or probes >= math.sqrt(info.rows):
+            return info if info.trained_rows else replace(info, probes=None)
+        probes *= 2
+
+
+def recall(found: list[list[Hit] | None], exact: list[list[Hit]]) -> float:
+    """The share of the exact scan's hits that the index finds, over all queries."""
+    shared = sum(
+        len({hit[1:3] for hit in hits or []} & {hit[1:3] for hit in truth})
+        for hits, truth in zip(found, exact, strict=True)
+    )
+    return round(shared / max(sum(map(len, exact)), 1), 4)

@@ -1,0 +1,64 @@
+"""Which engine answers a search: a fresh index, or the exact scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fastsam_batch.corpus.read import Corpus, Where
+from fastsam_batch.corpus.sql import NotInSql, where_sql
+from fastsam_batch.errors import InputError
+from fastsam_batch.search.best import Hit, Query
+from fastsam_batch.search.index import Index
+from fastsam_batch.search.lance import FILTERS
+from fastsam_batch.search.scan import scan
+
+ENGINES = ("auto", "index", "scan")
+
+
+@dataclass
+class Engine:
+    """Answers queries of one corpus; `used` says by what, in the order of first use.
+
+    `name` is `auto` (a fresh index where there is one, else the scan), `index` (refused without a fresh
+    one), or `scan`.
+    """
+
+    corpus: Corpus
+    name: str = "auto"
+    used: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.name not in ENGINES:
+            raise InputError(f"--engine {self.name}: the engines are {', '.join(ENGINES)}")
+        self._index = None if self.name == "scan" else Index.fresh(self.corpus)
+        if self.name == "index" and self._index is None:
+            raise InputError(
+                f"{self.corpus!r} has no index of its present masks; build one by index_corpus, or use --engine scan"
+            )
+
+    def search(self, queries: Sequence[Query], top_k: int, where: Where) -> list[list[Hit]]:
+        """As `scan`; approximate where the index answers."""
+        hits: list[list[Hit] | None] = [None] * len(queries)
+        condition = self._condition(where)
+        if self._index is not None and (where is None or condition is not None):
+            hits = self._index.search(queries, top_k, condition)
+            self._use("index")
+        left = [number for number, found in enumerate(hits) if found is None]
+        if left:
+            scanned = scan(self.corpus, [queries[number] for number in left], top_k, where=where)
+            self._use("scan")
+            hits = [scanned[left.index(number)] if found is None else found for number, found in enumerate(hits)]
+        return [found or [] for found in hits]
+
+    def _condition(self, where: Where) -> str | None:
+        if not isinstance(where, str) or self._index is None:
+            return None
+        try:
+            return where_sql(where, self.corpus.filter_columns(), FILTERS)
+        except NotInSql:
+            return None
+
+    def _use(self, engine: str) -> None:
+        if engine not in self.used:
+            self.used.append(engine)
