@@ -12,12 +12,17 @@ import pytest
 import scipy.io
 import skimage.morphology
 from evaluate.made_edges import drawn_boundaries, soft_edges, write_truth
+from photographs import photographs, write_photographs
 from PIL import Image
 from reference.edges import best_f, pairs_at_most
+from reference.masks import dense_masks
 
 from fastsam_batch.cli import job
 from fastsam_batch.evaluate.edge_files import read_edge_map
+from fastsam_batch.evaluate.edge_model import edge_map, outline_gradients, suppress_beside_edges
 from fastsam_batch.evaluate.edge_scores import THRESHOLDS, count_edges, summarise_edges
+from fastsam_batch.models.segmenter import Segmenter
+from fastsam_batch.models.weights import find_segmenter
 
 NAMES = ("coins", "camera", "coffee")
 
@@ -160,3 +165,71 @@ def test_the_original_programs_figures(capsys):
     for image, threshold, *_, f in rows:
         assert ours[image]["threshold"] == float(threshold)
         assert ours[image]["F"] == pytest.approx(float(f), abs=0.002)
+
+
+def test_a_models_edges_from_photographs_to_figures(tmp_path, capsys):
+    truths, images, maps = tmp_path / "truths", tmp_path / "images", tmp_path / "maps"
+    names = ["astronaut", "rocket"]
+    write_photographs(images, names)
+    for name in names:
+        height, width = photographs()[name].shape[:2]
+        small = drawn_boundaries(name)[0].astype(np.uint8)
+        write_truth(truths / f"{name}.mat", [cv2.resize(small, (width, height)) > 0])
+    given = ["--segmenter", "builtin", "--images", str(images), "--ground-truth", str(truths), "--maps", str(maps)]
+    assert job("evaluate", ["edges", *given, "--workers", "1", "--conf", "0.1"]) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (summary["images"], summary["segmenter"], summary["conf"]) == (2, "builtin", 0.1)
+    segmenter = Segmenter(find_segmenter("builtin").main, conf=0.1)
+    edges = edge_map(segmenter.detect([photographs()["astronaut"]])[0])
+    np.testing.assert_allclose(read_edge_map(maps / "astronaut.png"), edges, atol=1e-4)
+    assert edges.max() == 1 and run(maps, truths, "--workers", "1") == 0
+    again = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert again["per_image"] == summary["per_image"]
+
+
+def test_gradients_are_those_of_dense_masks():
+    segmenter = Segmenter(find_segmenter("builtin").main)
+    found = segmenter.detect([photographs()["coffee"]])[0]
+    slopes = outline_gradients(found)
+    expected = np.zeros_like(slopes)
+    masks = dense_masks(found.prototypes, found.coefficients, found.boxes_xyxy, found.image_hw)
+    for mask in masks:
+        expected = np.maximum(expected, cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3))))
+    assert len(masks) > 2
+    away = cv2.dilate(expected, np.ones((5, 5))) == 0
+    assert (slopes[away] > 0).mean() < 0.01  # flat logits move an outline by the resizing's rounding
+    assert (slopes[expected > 0] > 0).mean() > 0.6
+
+
+def test_suppression_leaves_the_crest_of_a_ridge():
+    y, x = np.mgrid[:60, :60].astype(np.float32)
+    for angle in np.linspace(0, np.pi, 7):
+        away = (x - 30) * np.cos(angle) + (y - 30) * np.sin(angle)
+        thinned = suppress_beside_edges(np.exp(-(away**2) / 8).astype(np.float32))
+        inner = np.hypot(x - 30, y - 30) < 25
+        assert (np.abs(away)[inner & (thinned > 0)] <= 1).all()
+        assert (thinned[inner & (np.abs(away) < 0.3)] > 0).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "--edge-maps or --segmenter"),
+        (["--edge-maps", "x", "--segmenter", "builtin"], "--edge-maps or --segmenter"),
+        (["--segmenter", "builtin"], "name their folder with --images"),
+        (["--segmenter", "builtin", "--images", "nowhere"], "no such folder"),
+        (["--segmenter", "builtin", "--images", "."], "holds no photograph"),
+        (["--segmenter", "builtin", "--images", "IMAGES", "--conf", "3"], "conf"),
+        (["--edge-maps", "nowhere"], "no such folder"),
+    ],
+)
+def test_what_to_measure_is_named_once(folders, capsys, arguments, reason):
+    _, truths = folders
+    images = truths.parent / "images"
+    for name in NAMES:
+        images.mkdir(exist_ok=True)
+        cv2.imwrite(str(images / f"{name}.png"), np.zeros((8, 8), np.uint8))
+    given = [str(images) if each == "IMAGES" else each for each in arguments]
+    assert job("evaluate", ["edges", "--ground-truth", str(truths), *given]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and reason in said
