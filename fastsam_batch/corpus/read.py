@@ -18,6 +18,7 @@ from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.joined import filter_joined, named_columns
 from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_schema
+from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
 from fastsam_batch.errors import InputError
 
@@ -113,6 +114,17 @@ class Corpus:
         """As `masks`, at most `batch_rows` rows at a time, in the corpus's order and in bounded memory."""
         batches, _ = self._scan("masks", columns, where, batch_rows)
         return batches
+
+    def vector_blocks(self, unit_id: str, block_rows: int = BATCH_ROWS) -> Iterator[Block]:
+        """A unit's masks that have an embedding, at most `block_rows` at a time, without Arrow's own decoding.
+
+        Raises InputError for a file that is missing or broken.
+        """
+        path = self._receipts[unit_id]["files"]["masks"]["path"]
+        try:
+            yield from vector_blocks(self._fs, storage.join(self._root, path), self.embedding_dim or 1, block_rows)
+        except (OSError, pa.ArrowException) as error:
+            raise self._broken(path, error) from error
 
     def image(self, image_id: str) -> CorpusImage:
         """One image with its masks, ready for points and boxes. Raises InputError for an unknown id."""

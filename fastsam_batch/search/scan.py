@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fastsam_batch.corpus.read import BATCH_ROWS, Corpus, Where
 from fastsam_batch.errors import InputError
@@ -38,16 +41,53 @@ def scan(
     if not queries:
         return []
     best = [Best(query, top_k) for query in queries]
-    vectors = np.concatenate([query.any_of for query in queries])
-    ends = np.cumsum([len(query.any_of) for query in queries])
+    if where is None:
+        _scan_files(corpus, corpus.receipts(), best, batch_rows)
+    else:
+        _scan_filtered(corpus, where, best, batch_rows)
+    return [each.result() for each in best]
+
+
+def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best], block_rows: int) -> None:
+    """Give the best all masks of these units: files side by side, one core each."""
+    vectors = _stacked(best)
+
+    def scan_unit(unit_id: str) -> None:
+        for block in corpus.vector_blocks(unit_id, block_rows):
+            _add(best, vectors, block.embeddings, block.keys, unit_id)
+
+    # One thread a core, each with a product of its own, keeps all of them at work while others read.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(scan_unit, units):
+            pass
+
+
+def _scan_filtered(corpus: Corpus, where: Where, best: Sequence[Best], batch_rows: int) -> None:
+    vectors = _stacked(best)
     for batch in corpus.mask_batches(["image_id", "mask_index", "unit_id", "embedding"], where, batch_rows):
         embeddings = embedding_matrix(batch["embedding"])
-        with np.errstate(invalid="ignore"):  # rows of NaN: masks without an embedding
-            cosines = embeddings @ vectors.T
-        unit_id = batch["unit_id"][0].as_py()
-        for each, mine in zip(best, np.split(cosines, ends[:-1], axis=1), strict=True):
-            each.add_block(embeddings, mine.max(axis=1), partial(_keys, batch), unit_id)
-    return [each.result() for each in best]
+        _add(best, vectors, embeddings, partial(_keys, batch), batch["unit_id"][0].as_py())
+
+
+def _stacked(best: Sequence[Best]) -> NDArray[np.float32]:
+    return np.concatenate([each.query.any_of for each in best])
+
+
+def _add(
+    best: Sequence[Best],
+    vectors: NDArray[np.float32],
+    embeddings: NDArray[np.float32],
+    keys: Callable[[NDArray[np.int64]], list[MaskKey]],
+    unit_id: str,
+) -> None:
+    with np.errstate(invalid="ignore", over="ignore"):  # rows of NaN: masks without an embedding
+        cosines = vectors @ embeddings.T
+    start = 0
+    for each in best:
+        end = start + len(each.query.any_of)
+        mine = cosines[start] if end == start + 1 else cosines[start:end].max(axis=0)
+        each.add_block(embeddings, mine, keys, unit_id)
+        start = end
 
 
 def check_queries(corpus: Corpus, queries: Sequence[Query], top_k: int) -> None:

@@ -1,0 +1,146 @@
+"""The exact scan of a corpus on disk against one float32 matrix product and top-k over the same vectors in memory.
+
+Writes a corpus of random unit vectors (float16 in Parquet, as segment_corpus does), then times both in turn:
+`scan` reads, decodes and searches the files, the other side starts with the float32 matrix in memory. Files are
+in the page cache for both. `ratio` is the scan's rate over the product's; the bar is 0.7.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.corpus.schema import masks_schema
+from fastsam_batch.corpus.write import ROW_GROUP_ROWS
+from fastsam_batch.search.scan import scan
+
+TOP_K = 100
+
+
+def unit_vectors(count: int, dim: int, seed: int) -> np.ndarray:
+    vectors = np.random.default_rng(seed).standard_normal((count, dim), np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def write_corpus(folder: Path, rows: int, dim: int, unit_rows: int) -> None:
+    """A corpus of masks that are nothing but an embedding; an old one is kept if it is of the same size."""
+    mark = {"rows": rows, "dim": dim, "unit_rows": unit_rows}
+    if (folder / "mark.json").is_file() and json.loads((folder / "mark.json").read_text()) == mark:
+        return
+    for name in ("masks", "images", "receipts"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "corpus.json").write_text(json.dumps({"schema_version": 1, "embedding_dim": dim, "models": {}}))
+    schema = masks_schema(dim)
+    for number, start in enumerate(range(0, rows, unit_rows)):
+        count = min(unit_rows, rows - start)
+        flat = pa.array(unit_vectors(count, dim, number).astype(np.float16).reshape(-1))
+        sizes = pa.FixedSizeListArray.from_arrays(pa.array(np.full(2 * count, 8, np.int32)), 2)
+        columns = {
+            "image_id": pa.array([f"shard/{start + row // 60:09d}.jpg" for row in range(count)]),
+            "mask_index": pa.array(np.arange(count, dtype=np.int32) % 60),
+            "bbox": pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(4 * count, np.float32)), 4),
+            "area": pa.array(np.ones(count, np.int32)),
+            "score": pa.array(np.ones(count, np.float32)),
+            "stability": pa.array(np.ones(count, np.float32)),
+            "rle": pa.StructArray.from_arrays(
+                [sizes, pa.array(["0b10"] * count)], fields=list(schema.field("rle").type)
+            ),
+            "embedding": pa.FixedSizeListArray.from_arrays(flat, dim),
+        }
+        path = f"masks/{number:05d}.parquet"
+        table = pa.table(columns, schema=schema)
+        pq.write_table(
+            table, folder / path, compression="zstd", row_group_size=ROW_GROUP_ROWS, use_dictionary=["image_id"]
+        )
+        digest = hashlib.sha256(path.encode()).hexdigest()
+        files = {"masks": {"path": path, "sha256": digest}, "images": {"path": f"images/{number:05d}.parquet"}}
+        receipt = {"unit_id": f"{number:05d}", "masks": count, "files": files}
+        (folder / "receipts" / f"{number:05d}.json").write_text(json.dumps(receipt))
+    (folder / "mark.json").write_text(json.dumps(mark))
+
+
+def product(matrix: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """The other side: one product and the rows of the best, best first."""
+    cosines = matrix @ queries.T
+    best = np.argpartition(-cosines, TOP_K, axis=0)[:TOP_K]
+    order = np.argsort(-np.take_along_axis(cosines, best, axis=0), axis=0, kind="stable")
+    return np.take_along_axis(best, order, axis=0)
+
+
+def one_side(options: argparse.Namespace) -> None:
+    """Run in a process of its own, so that its peak memory is its own: `--side scan` or `--side product`."""
+    corpus = Corpus.open(options.corpus)
+    matrix = None
+    if options.side == "product":
+        parts = range(0, options.rows, options.unit_rows)
+        matrix = np.empty((options.rows, options.dim), np.float32)
+        for number, start in enumerate(parts):
+            end = min(start + options.unit_rows, options.rows)
+            matrix[start:end] = unit_vectors(end - start, options.dim, number).astype(np.float16)
+    found = {}
+    for count in options.queries:
+        queries = unit_vectors(count, options.dim, 10**6 + count)
+        began = time.perf_counter()
+        if matrix is None:
+            scan(corpus, queries, TOP_K)
+        else:
+            product(matrix, queries)
+        found[str(count)] = round(time.perf_counter() - began, 3)
+    print(
+        json.dumps({"seconds": found, "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)})
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", required=True, help="folder for the corpus; needs about 1 GB a million rows of 512")
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--unit-rows", type=int, default=ROW_GROUP_ROWS)
+    parser.add_argument("--queries", type=int, nargs="+", default=[1, 16, 64, 256])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", choices=("scan", "product"), help="one side only, for the other to call")
+    options = parser.parse_args()
+    write_corpus(Path(options.corpus), options.rows, options.dim, options.unit_rows)
+    if options.side:
+        one_side(options)
+        return
+    results: dict[str, list[dict]] = {"scan": [], "product": []}
+    for _ in range(options.rounds):
+        for side, of_side in results.items():
+            command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
+            of_side.append(
+                json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
+            )
+    best = {
+        side: {count: min(run["seconds"][count] for run in runs) for count in runs[0]["seconds"]}
+        for side, runs in results.items()
+    }
+    summary = {
+        "rows": options.rows,
+        "dim": options.dim,
+        "top_k": TOP_K,
+        "seconds": best,
+        "ratio": {count: round(best["product"][count] / best["scan"][count], 3) for count in best["scan"]},
+        "scan_peak_gib": max(run["peak_gib"] for run in results["scan"]),
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
+    }
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Embeddings read from pages against Arrow's own reader, whatever wrote the file."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastsam_batch.corpus.pages import UnknownPages, half_lists, to_float32
+from fastsam_batch.corpus.vectors import vector_blocks
+
+
+def table_of(rows: list[bool], dim: int, seed: int) -> pa.Table:
+    random = np.random.default_rng(seed)
+    lists = [random.normal(size=dim).astype(np.float16) if valid else None for valid in rows]
+    return pa.table(
+        {
+            "image_id": pa.array([f"image-{row // 3}" for row in range(len(rows))], pa.string()),
+            "mask_index": pa.array(np.arange(len(rows)) % 3, pa.int32()),
+            "embedding": pa.array(lists, pa.list_(pa.float16(), dim)),
+        }
+    )
+
+
+def read(table: pa.Table, block_rows: int, **options: Any) -> list[tuple[str, int, list[float]]]:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    fs = fsspec.filesystem("memory")
+    fs.pipe_file("/pages/masks.parquet", sink.getvalue())
+    found = []
+    dim = table.schema.field("embedding").type.list_size
+    for block in vector_blocks(fs, "/pages/masks.parquet", dim, block_rows):
+        assert len(block.embeddings) <= block_rows
+        keys = block.keys(np.arange(len(block.embeddings)))
+        found += [(*key, row) for key, row in zip(keys, block.embeddings.tolist(), strict=True)]
+    return found
+
+
+def expected(table: pa.Table) -> list[tuple[str, int, list[float]]]:
+    rows = table.to_pylist()
+    return [
+        (row["image_id"], row["mask_index"], list(row["embedding"])) for row in rows if row["embedding"] is not None
+    ]
+
+
+@given(
+    rows=st.lists(st.booleans(), max_size=60),
+    dim=st.sampled_from([1, 3, 16]),
+    seed=st.integers(0, 100),
+    block_rows=st.sampled_from([1, 7, 100]),
+    compression=st.sampled_from(["zstd", "none", "snappy"]),
+    page_size=st.sampled_from([16, 64, 2**20]),
+    group=st.sampled_from([5, 100]),
+)
+@settings(max_examples=60, deadline=None)
+def test_as_arrow_reads_them(rows, dim, seed, block_rows, compression, page_size, group) -> None:
+    table = table_of(rows, dim, seed)
+    options = {"compression": compression, "data_page_size": page_size, "row_group_size": group}
+    assert read(table, block_rows, use_dictionary=["image_id"], **options) == expected(table)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_dictionary": True},
+        {"use_dictionary": False, "data_page_version": "2.0"},
+        {"use_dictionary": False, "column_encoding": {"embedding.list.element": "BYTE_STREAM_SPLIT"}},
+        {"use_dictionary": False, "write_page_checksum": True},
+    ],
+)
+def test_other_layouts(options: dict[str, Any]) -> None:
+    table = table_of([True, False, True, True] * 10, 8, 0)
+    assert read(table, 6, **options) == expected(table)
+
+
+def test_half_floats_become_float32_exactly() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(256, 256)
+    finite = np.where(np.isfinite(every), every, np.float16(1))
+    for halfs in (every, finite):
+        out = np.empty(halfs.shape, np.float32)
+        np.testing.assert_array_equal(to_float32(halfs, out), halfs.astype(np.float32))
+
+
+@pytest.mark.parametrize("chunk", [b"\x00", b"\x15\x04\x15", b"\xff" * 40])
+def test_bytes_that_are_no_pages(chunk: bytes) -> None:
+    with pytest.raises(UnknownPages):
+        half_lists(chunk, 4, 8, "ZSTD")
