@@ -28,13 +28,14 @@ def read_image_bytes(uri: str, *, bytes_column: str = "bytes") -> bytes:
         return read_demo(uri)
     fs, path = open_path(uri)
     if not (is_local(fs) and fs.isfile(path)):  # a local file's own name may look like a member's
-        for container, inner in _splits(uri):
+        for container, inner in splits(uri):
             with contextlib.suppress(FileNotFoundError):
                 return _read_inner(container, inner, bytes_column)
     return read_bytes(uri)
 
 
-def _splits(uri: str) -> Iterator[tuple[str, str]]:
+def splits(uri: str) -> Iterator[tuple[str, str]]:
+    """Container and member, or row, that a URI may mean, the shortest container first; none for a plain file."""
     for match in _CONTAINER.finditer(uri):
         yield uri[: match.end() - 1], uri[match.end() :]
 

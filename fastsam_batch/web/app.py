@@ -17,8 +17,9 @@ from starlette.exceptions import HTTPException
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
+from fastsam_batch.images import decode_image
 from fastsam_batch.masks.draw import View, distinct_colours
-from fastsam_batch.search.pictures import ReadPixels, boxed_mask, read_pixels
+from fastsam_batch.search.pictures import ReadPixels, boxed_mask
 from fastsam_batch.search.prompts import ImageSelection
 from fastsam_batch.search.query import EncodeTexts, alternatives
 from fastsam_batch.search.selection import selection_png
@@ -29,6 +30,7 @@ from fastsam_batch.web.finding import Filters, find_like, find_text
 from fastsam_batch.web.picks import Picks, picked_coco
 from fastsam_batch.web.pictures import Pictures
 from fastsam_batch.web.prompts import parse_prompts
+from fastsam_batch.web.shards import ShardReader
 
 _STATIC = Path(__file__).parent / "static"
 # Pictures are named by what they show; the browser may keep them for an hour, this user's alone.
@@ -41,18 +43,21 @@ Text = Annotated[str, Query(min_length=1, max_length=300)]
 
 
 def make_app(
-    corpus: Corpus, *, encode: EncodeTexts | None = None, token: str | None = None, read: ReadPixels = read_pixels
+    corpus: Corpus, *, encode: EncodeTexts | None = None, token: str | None = None, read: ReadPixels | None = None
 ) -> FastAPI:
     """The app over a corpus. `encode` as in `find_masks`; without it texts are refused and all else works.
 
-    `token` is what every request must bring, None for requests to localhost; `read` gives the pixels of a URI.
+    `token` is what every request must bring, None for requests to localhost; `read` gives the pixels of a URI,
+    from where the corpus says without it.
     """
-    catalogue, pictures = Catalogue(corpus), Pictures(read)
+    shards = ShardReader()
+    catalogue, pictures = Catalogue(corpus), Pictures(read or (lambda uri: decode_image(shards.read(uri))))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         pictures.close()
+        shards.close()
 
     app = FastAPI(title="fastsam-batch", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(Guard, token=token)

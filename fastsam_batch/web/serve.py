@@ -60,6 +60,8 @@ def serve(
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise InputError(f"--port {port}: a port is at most {2**16 - 1}; 0 takes a free one")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -72,9 +74,10 @@ def _listening(host: str, port: int) -> socket.socket:
         except OSError:
             listener.close()
             raise
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"cannot listen on {host}, port {port} ({reason}); name another --port") from error
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}, port {port} ({error.strerror or error}); name another --port"
+        ) from error
     return listener
 
 

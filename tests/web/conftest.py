@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,23 +38,35 @@ def client(made_once: MadeCorpus):
 
 
 @pytest.fixture(scope="session")
-def served(made_once: MadeCorpus) -> Iterator[str]:
-    """The page's address."""
+def serve_app() -> Iterator[Callable[[Any], str]]:
+    """Serves an app from a thread until the tests end; gives its address."""
     import uvicorn
 
+    servers = []
+
+    def serve(app) -> str:
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        servers.append((server, thread))
+        deadline = time.monotonic() + 30
+        while not server.started:
+            assert thread.is_alive() and time.monotonic() < deadline
+            time.sleep(0.02)
+        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+    yield serve
+    for server, thread in servers:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def served(made_once: MadeCorpus, serve_app) -> str:
+    """The address of the page over the made corpus."""
     from fastsam_batch.web.app import make_app
 
-    app = make_app(Corpus.open(made_once.uri), encode=encode)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 30
-    while not server.started:
-        assert thread.is_alive() and time.monotonic() < deadline
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
+    return serve_app(make_app(Corpus.open(made_once.uri), encode=encode))
 
 
 @pytest.fixture(scope="session")
@@ -75,13 +88,14 @@ def open_page(browser, served: str):
 
     def open_at(path: str = "/", **options):
         options.setdefault("viewport", {"width": 1280, "height": 800})
-        context = browser.new_context(base_url=served, **options)
+        host = options.setdefault("base_url", served)
+        context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(15_000)
         page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: wrong.append(request.url) if is_foreign(request.url, served) else None)
+        page.on("request", lambda request: wrong.append(request.url) if is_foreign(request.url, host) else None)
         page.goto(path)
         return page
 
@@ -91,5 +105,5 @@ def open_page(browser, served: str):
     assert not wrong
 
 
-def is_foreign(url: str, served: str) -> bool:
-    return not url.startswith((f"{served}/", f"blob:{served}/"))
+def is_foreign(url: str, host: str) -> bool:
+    return not url.startswith((f"{host}/", f"blob:{host}/"))

@@ -1,0 +1,155 @@
+"""Many pictures at once: each made once, in bounded memory, from tars that are read on and not anew."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pytest
+import skimage.data
+from corpus.made_corpus import FINGERPRINT, commit, corpus_info, parquet, receipt_of, write
+from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
+from PIL import Image
+from sources.made_inputs import small_images, tar_bytes
+
+from fastsam_batch import Corpus
+from fastsam_batch.corpus.schema import images_schema, masks_schema
+from fastsam_batch.web.cache import BoundedCache
+from fastsam_batch.web.shards import ShardReader
+
+
+def test_a_value_is_made_once_for_all_who_wait(tmp_path) -> None:
+    cache: BoundedCache[bytes] = BoundedCache(1000, len)
+    made, all_ask = [], threading.Barrier(8)
+
+    def make() -> bytes:
+        made.append(1)
+        return b"x" * 10
+
+    def ask(_: int) -> bytes:
+        all_ask.wait()
+        return cache.get("key", make)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(8))) == {b"x" * 10}
+    assert len(made) == 1
+
+
+def test_the_least_recently_used_go_first_and_failures_are_not_kept() -> None:
+    cache: BoundedCache[bytes] = BoundedCache(100, len)
+    for name in "abc":
+        cache.get(name, lambda: b"x" * 40)
+        cache.get("a", lambda: b"anew")
+    assert (len(cache), cache.bytes) == (2, 80)
+    assert cache.get("a", lambda: b"anew") == b"x" * 40 and cache.get("b", lambda: b"anew") == b"anew"
+    with pytest.raises(OSError, match="gone"):
+        cache.get("d", lambda: (_ for _ in ()).throw(OSError("gone")))
+    assert cache.get("d", lambda: b"back") == b"back"
+
+
+class CountedFile(LocalFileOpener):
+    total = 0
+
+    def read(self, length: int = -1) -> bytes:
+        data = self.f.read(length)
+        type(self).total += len(data)
+        return data
+
+
+class CountedFiles(LocalFileSystem):
+    """Local files that count what is read of them."""
+
+    protocol = "counted"
+
+    def _open(self, path, mode="rb", block_size=None, **options):
+        return CountedFile(path, mode, fs=self, **options)
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_neighbours_in_a_tar_cost_about_one_reading_of_it(tmp_path: Path, suffix: str) -> None:
+    fsspec.register_implementation("counted", CountedFiles, clobber=True)
+    random = np.random.default_rng(0)
+    images = {f"{number:03d}.png": random.bytes(5000) for number in range(200)}
+    data = tar_bytes(images.items())
+    shard = tmp_path / f"shard{suffix}"
+    shard.write_bytes(gzip.compress(data, 1) if suffix == ".tar.gz" else data)
+    reader = ShardReader()
+    CountedFile.total = 0
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda name: reader.read(f"counted://{shard}#{name}"), images))
+    assert found == list(images.values())
+    assert shard.stat().st_size * 0.9 < CountedFile.total < 2.5 * shard.stat().st_size
+    assert reader.read(f"counted://{shard}#003.png") == images["003.png"]
+    with pytest.raises(FileNotFoundError, match=r"999\.png"):
+        reader.read(f"counted://{shard}#999.png")
+    assert reader.read(f"counted://{shard}#150.png") == images["150.png"]
+    reader.close()
+
+
+def test_other_uris_and_names_that_look_like_members(tmp_path: Path) -> None:
+    odd = tmp_path / "odd.tar#cat.png"
+    odd.write_bytes(b"a file of its own")
+    plain = tmp_path / "plain.png"
+    plain.write_bytes(b"plain")
+    reader = ShardReader()
+    assert reader.read(str(odd)) == b"a file of its own" and reader.read(str(plain)) == b"plain"
+    assert reader.read("demo:coffee.png").startswith(b"\x89PNG")
+    for number in range(4):  # more tars than stay open
+        (tmp_path / f"{number}.tar").write_bytes(tar_bytes(small_images(3).items()))
+    for number in (0, 1, 2, 3, 0, 1):
+        assert reader.read(f"{tmp_path}/{number}.tar#0002.png") == small_images(3)["0002.png"]
+
+
+def thousand(folder: Path) -> str:
+    """A corpus of a thousand photographs in one tar, without masks."""
+    photograph = Image.fromarray(skimage.data.chelsea())
+    members, rows = [], []
+    for number in range(1000):
+        sink = io.BytesIO()
+        left = number % 150
+        photograph.crop((left, number % 60, left + 150, number % 60 + 100)).save(sink, "JPEG")
+        name = f"{number:04d}.jpg"
+        members.append((name, sink.getvalue()))
+        row = dict.fromkeys(images_schema().names)
+        row |= {"image_id": f"all.tar/{name}", "uri": f"{folder}/all.tar#{name}", "unit_id": f"u{number // 125}"}
+        rows.append(row | {"width": 150, "height": 100, "n_masks": 0, "sha256": "0" * 64, "status": "ok"})
+    (folder / "all.tar").write_bytes(tar_bytes(members))
+    uri = str(folder / "corpus")
+    write(uri, "corpus.json", json.dumps(corpus_info(None) | {"fingerprint": FINGERPRINT}).encode())
+    for unit in range(8):
+        of_unit = rows[125 * unit : 125 * unit + 125]
+        images = parquet(pa.Table.from_pylist(of_unit, schema=images_schema()))
+        commit(uri, f"u{unit}", images, parquet(pa.Table.from_pylist([], schema=masks_schema(None))))
+        receipt = receipt_of(uri, f"u{unit}") | {"images": 125}
+        write(uri, f"receipts/u{unit}.json", json.dumps(receipt).encode())
+    return uri
+
+
+def test_a_thousand_thumbnails_do_not_stall_the_page(tmp_path: Path, serve_app, open_page) -> None:
+    from fastsam_batch.web.app import make_app
+
+    address = serve_app(make_app(Corpus.open(thousand(tmp_path))))
+    page = open_page("/", base_url=address)
+    page.locator(".photographs img").first.wait_for()
+    assert page.locator(".photographs li").count() == 60  # the rest waits until it is near
+    while page.locator(".photographs li").count() < 1000:
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        slowest = page.evaluate(
+            """async () => {
+              const began = performance.now();
+              await (await fetch('/api/corpus')).json();
+              return performance.now() - began;
+            }"""
+        )
+        assert slowest < 3000  # while thumbnails are on their way
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_function(
+        "() => { const all = document.querySelectorAll('.photographs img'); return all[all.length - 1].naturalWidth }"
+    )
