@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -139,7 +140,9 @@ def test_a_thousand_thumbnails_do_not_stall_the_page(tmp_path: Path, serve_app, 
     page = open_page("/", base_url=address)
     page.locator(".photographs img").first.wait_for()
     assert page.locator(".photographs li").count() == 60  # the rest waits until it is near
+    deadline = time.monotonic() + 120
     while page.locator(".photographs li").count() < 1000:
+        assert time.monotonic() < deadline
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
         slowest = page.evaluate(
             """async () => {

@@ -18,7 +18,11 @@ export function showPhotographs(corpus, signal) {
 
   let offset = 0;
   let loading = null;
-  const load = () => (loading ??= next().finally(() => { loading = null; }));
+  const load = () => (loading ??= next().finally(() => {
+    loading = null;
+    seen.unobserve(more); // observed anew, it tells whether there is still room to fill
+    seen.observe(more);
+  }));
   async function next() {
     try {
       const { images, total } = await ask("images", { offset, limit: PAGE }, { signal });
@@ -36,7 +40,6 @@ export function showPhotographs(corpus, signal) {
   const seen = new IntersectionObserver((entries) => {
     if (entries.some((entry) => entry.isIntersecting) && !more.hidden) load();
   }, { rootMargin: "800px" });
-  seen.observe(more);
   return { element, ready: load(), close: () => seen.disconnect() };
 }
 
