@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
 from fastsam_batch.corpus.image import CorpusImage
@@ -43,9 +45,15 @@ Text = Annotated[str, Query(min_length=1, max_length=300)]
 
 
 def make_app(
-    corpus: Corpus, *, encode: EncodeTexts | None = None, token: str | None = None, read: ReadPixels | None = None
+    corpus: Corpus,
+    *,
+    encode: EncodeTexts | None = None,
+    background: NDArray[np.float32] | None = None,
+    token: str | None = None,
+    read: ReadPixels | None = None,
 ) -> FastAPI:
-    """The app over a corpus. `encode` as in `find_masks`; without it texts are refused and all else works.
+    """The app over a corpus. `encode` and `background` as in `find_masks`; without `encode` texts are refused and
+    all else works.
 
     `token` is what every request must bring, None for requests to localhost; `read` gives the pixels of a URI,
     from where the corpus says without it.
@@ -62,7 +70,7 @@ def make_app(
     app = FastAPI(title="fastsam-batch", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(Guard, token=token)
     _add_errors(app)
-    _add_finding(app, catalogue, encode)
+    _add_finding(app, catalogue, encode, background)
     _add_images(app, catalogue, pictures, encode)
     _add_pictures(app, catalogue, pictures)
 
@@ -74,7 +82,9 @@ def make_app(
     return app
 
 
-def _add_finding(app: FastAPI, catalogue: Catalogue, encode: EncodeTexts | None) -> None:
+def _add_finding(
+    app: FastAPI, catalogue: Catalogue, encode: EncodeTexts | None, background: NDArray[np.float32] | None
+) -> None:
     @app.get("/api/corpus")
     def describe() -> dict[str, Any]:
         counts = [catalogue.count(what) for what in ("images", "failed", "masks")]
@@ -82,7 +92,7 @@ def _add_finding(app: FastAPI, catalogue: Catalogue, encode: EncodeTexts | None)
 
     @app.get("/api/search")
     def search(q: Text, filters: _Filters) -> dict[str, Any]:
-        hits = find_text(catalogue.corpus, q, filters, _encoder(encode))
+        hits = find_text(catalogue.corpus, q, filters, _encoder(encode), background)
         catalogue.remember(hits)
         return {"hits": answers.hits_answer(hits)}
 
@@ -175,6 +185,7 @@ def _filters(
     top_k: Annotated[int, Query(ge=1, le=1000)] = 60,
     per_image: Annotated[int | None, Query(ge=1, le=1000)] = None,
     min_score: Annotated[float | None, Query(ge=-1, le=1)] = None,
+    min_calibrated: Annotated[float | None, Query(ge=0, le=1)] = None,
     contrasts: Annotated[str, Query(alias="not", max_length=300)] = "",
     distinct: Annotated[float, Query(gt=0, le=1)] = 0.8,
     min_area: Annotated[int | None, Query(ge=0, le=2**31)] = None,
@@ -182,7 +193,7 @@ def _filters(
     where: Annotated[str, Query(max_length=2000)] = "",
 ) -> Filters:
     unlike = tuple(alternatives(contrasts)) if contrasts.strip() else ()
-    return Filters(top_k, per_image, min_score, unlike, distinct, min_area, max_area, where)
+    return Filters(top_k, per_image, min_score, min_calibrated, unlike, distinct, min_area, max_area, where)
 
 
 _Filters = Annotated[Filters, Depends(_filters)]

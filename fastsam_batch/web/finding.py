@@ -5,22 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.search.background import MIN_CALIBRATED
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.query import EncodeTexts
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What every search of the page takes: masks at most, in all and an image; the least cosine; what they must
-    look less like; whether near-duplicates are left out; areas in pixels; and a filter.
+    """What every search of the page takes: masks at most, in all and an image; the least cosine and the least
+    calibrated score (None: `MIN_CALIBRATED`, or none beside a least cosine); what they must look less like; the
+    IoU from which masks are near-duplicates; areas in pixels; and a filter.
     """
 
     top_k: int = 60
     per_image: int | None = None
     min_score: float | None = None
+    min_calibrated: float | None = None
     contrasts: tuple[str, ...] = ()
     distinct: float | None = None
     min_area: int | None = None
@@ -42,9 +47,18 @@ class Filters:
         }
 
 
-def find_text(corpus: Corpus, text: str, filters: Filters, encode: EncodeTexts) -> pa.Table:
-    """The masks that look most like a text: `find.hits_schema`. Raises InputError as `find_masks`."""
-    return find_masks(corpus, [text], encode=encode, **filters.options())
+def find_text(
+    corpus: Corpus, text: str, filters: Filters, encode: EncodeTexts, background: NDArray[np.float32] | None
+) -> pa.Table:
+    """The masks that look most like a text: `find.hits_schema`; `background` as in `find_masks`.
+
+    Raises InputError as `find_masks`.
+    """
+    least = filters.min_calibrated
+    if least is None and filters.min_score is None:
+        least = MIN_CALIBRATED
+    options = {**filters.options(), "min_calibrated": least, "background": background}
+    return find_masks(corpus, [text], encode=encode, **options)
 
 
 def find_like(corpus: Corpus, image_id: str, mask_index: int, filters: Filters, encode: EncodeTexts | None) -> pa.Table:

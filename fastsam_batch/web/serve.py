@@ -11,6 +11,7 @@ from typing import Any
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
+from fastsam_batch.search.background import cached_background
 from fastsam_batch.search.find import corpus_encoder
 from fastsam_batch.web.access import check_access
 
@@ -40,10 +41,13 @@ def serve(
             f"the search page needs {error.name}, which is not installed; pip install 'fastsam-batch[web]'"
         ) from error
     with _listening(host, port) as listener:
-        encode = None if corpus.embedding_dim is None else corpus_encoder(corpus, embedder)
+        encode = background = None
+        if corpus.embedding_dim is not None:
+            encode = corpus_encoder(corpus, embedder)
+            background = cached_background(encode, corpus.info["models"]["embedder"]["sha256"])
         # No access log: it would write down ?token=.
         config = uvicorn.Config(
-            make_app(corpus, encode=encode, token=token),
+            make_app(corpus, encode=encode, background=background, token=token),
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -13,6 +13,8 @@ import pytest
 from corpus.made_corpus import DIM, MadeCorpus
 
 from fastsam_batch import Corpus
+from fastsam_batch.search.background import background_texts
+from fastsam_batch.search.query import text_vectors
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -26,13 +28,18 @@ def encode(sentences: Sequence[str]) -> np.ndarray:
     return np.asarray([vector / np.linalg.norm(vector) for vector in vectors], np.float32)
 
 
+def one_background() -> np.ndarray:
+    """Background texts that all say "nothing": a mask that is clearly less like that convinces."""
+    return np.repeat(text_vectors(["nothing"], encode), len(background_texts()), axis=0)
+
+
 @pytest.fixture(scope="session")
 def client(made_once: MadeCorpus):
     from fastapi.testclient import TestClient
 
     from fastsam_batch.web.app import make_app
 
-    app = make_app(Corpus.open(made_once.uri), encode=encode)
+    app = make_app(Corpus.open(made_once.uri), encode=encode, background=one_background())
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client
 
@@ -66,7 +73,7 @@ def served(made_once: MadeCorpus, serve_app) -> str:
     """The address of the page over the made corpus."""
     from fastsam_batch.web.app import make_app
 
-    return serve_app(make_app(Corpus.open(made_once.uri), encode=encode))
+    return serve_app(make_app(Corpus.open(made_once.uri), encode=encode, background=one_background()))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 from reference.search import best_masks
-from web.conftest import encode
+from web.conftest import encode, one_background
 
 from fastsam_batch.search.query import text_vectors
 
@@ -39,6 +39,7 @@ def test_the_corpus_and_its_photographs_page_by_page(client, made_once: MadeCorp
 
 def test_search_is_find_masks_with_the_form_s_filters(client, made_once: MadeCorpus) -> None:
     asked = {"q": "a cup", "top_k": 4, "min_area": 500, "max_area": 20_000, "where": "score > 0.65 or stability > 0.8"}
+    asked["min_calibrated"] = 0
     hits = client.get("/api/search", params=asked).json()["hits"]
     kept = [row for row in made_once.masks if row["score"] > 0.65 or row["stability"] > 0.8]
     rows = [row for row in kept if 500 <= row["area"] <= 20_000]
@@ -54,8 +55,9 @@ def test_contrasts_masks_an_image_and_near_duplicates_reach_the_search(client, m
     from fastsam_batch import Corpus
 
     options = {"contrasts": ["a cat", "a dog"], "per_image": 2, "distinct": 0.3, "encode": encode, "top_k": 60}
+    options |= {"background": one_background(), "min_calibrated": 0.9}
     expected = Corpus.open(made_once.uri).search("a cup|a mug", **options).select(["image_id", "mask_index"])
-    asked = {"q": "a cup|a mug", "not": "a cat|a dog", "per_image": 2, "distinct": 0.3}
+    asked = {"q": "a cup|a mug", "not": "a cat|a dog", "per_image": 2, "distinct": 0.3, "min_calibrated": 0.9}
     hits = client.get("/api/search", params=asked).json()["hits"]
     assert [{name: hit[name] for name in expected.column_names} for hit in hits] == expected.to_pylist()
     assert 0 < len(hits) <= 10

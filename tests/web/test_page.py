@@ -59,16 +59,16 @@ def test_search_filter_open_and_come_back(open_page) -> None:
     assert page.locator(".photographs .missing").inner_text() == "broken.png: the bytes are no image"
     search(page, "a cup")
     cup = ids_of(page)
-    assert len(cup) == 25  # every mask that has an embedding
+    assert 5 < len(cup) < 25  # of those that have an embedding
     assert page.title() == "a cup · corpus" and "q=a+cup" in page.url
     page.locator("#filters summary").click()
     page.get_by_label("Area from").fill("5000")
     page.get_by_label("Where").fill("score >= 0.6")
     page.get_by_role("button", name="Apply").click()
     page.wait_for_url("**where=*")
-    page.wait_for_function("count => document.querySelectorAll('.hits .open').length < count", arg=len(cup))
+    page.locator("#view section[aria-busy=false]").wait_for()
     filtered = ids_of(page)
-    assert set(filtered) < set(cup) and "(2)" in page.locator("#filters summary").inner_text()
+    assert set() < set(filtered) < set(cup) and "(2)" in page.locator("#filters summary").inner_text()
     search(page, "a rocket")
     page.locator(".hits .open").nth(1).click()
     page.locator(".stage .edge").first.wait_for()
@@ -89,6 +89,10 @@ def test_a_wrong_filter_and_a_search_without_hits_say_so(open_page) -> None:
     page = open_page("/?q=a+cup&min_score=0.99")
     heard(page, "No mask passes the filters.")
     assert page.locator(".hits li").count() == 0
+    page.goto("/?q=nothing")
+    heard(page, "No mask looks enough like this.")
+    page.get_by_role("button", name="Show the nearest masks anyway").click()
+    heard(page, "25 masks in")
     page.evaluate("history.pushState({}, '', '/?q=a+cup'); dispatchEvent(new PopStateEvent('popstate'))")
     heard(page, "masks in")
 

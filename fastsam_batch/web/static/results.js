@@ -26,6 +26,10 @@ async function load(state, corpus, signal, element, note, cards) {
     note.textContent = words;
     say(words);
     cards.append(...hits.map((hit, place) => card(hit, place, state)));
+    if (!hits.length && q && filters.min_calibrated !== "0") {
+      const anyway = () => go({ ...state, filters: { ...filters, min_calibrated: "0" } });
+      element.append(h("button", { type: "button", onclick: anyway }, "Show the nearest masks anyway"));
+    }
   } catch (error) {
     if (error.name === "AbortError") return;
     note.textContent = "";
@@ -42,7 +46,7 @@ function summary(hits) {
 
 function nothing(state) {
   const filtered = Object.entries(state.filters).some(([name, value]) => name !== "top_k" && value);
-  return filtered ? "No mask passes the filters." : "No mask looks like this.";
+  return filtered ? "No mask passes the filters." : "No mask looks enough like this.";
 }
 
 function source({ like }) {
@@ -71,7 +75,7 @@ function card(hit, place, state) {
       h("span", { class: "title", title: hit.image_id }, hit.image_id),
       h("span", { class: "score", title: "Cosine between text and mask" }, hit.similarity.toFixed(3)),
       h("span", { class: "detail" }, `${hit.area.toLocaleString("en")} px`,
-        h("span", { class: "extra" }, ` · score ${hit.score.toFixed(2)}`))),
+        h("span", { class: "extra" }, hit.calibrated === null ? ` · score ${hit.score.toFixed(2)}` : ` · certainty ${hit.calibrated.toFixed(2)}`))),
     h("div", { class: "actions" },
       h("button", { type: "button", class: "more", onclick: more, title: "More like this (M)" },
         "More like this", h("span", { class: "hidden" }, ` ${name}`)),

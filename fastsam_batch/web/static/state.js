@@ -1,6 +1,6 @@
 // What is shown is in the address, all of it, so that back, forward, reload and a sent link work.
 
-export const FILTERS = ["not", "where", "min_score", "min_area", "max_area", "per_image", "distinct", "top_k"];
+export const FILTERS = ["not", "where", "min_calibrated", "min_score", "min_area", "max_area", "per_image", "distinct", "top_k"];
 
 /** The state of an address: q, filters, like {image, mask}, image, mask, prompts (in order), smallest. */
 export function read(url = new URL(location.href)) {
