@@ -52,6 +52,13 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         help="simplify polygons by moving no point farther than this; default: 1 for label-studio, else 0",
     )
     add(
+        "--min-piece",
+        type=int,
+        metavar="PIXELS",
+        help="leave out holes, and parts beside a mask's largest, of fewer pixels; default: 16 for label-studio, "
+        "else 0",
+    )
+    add(
         "--max-loss",
         type=float,
         metavar="LOSS",
@@ -106,6 +113,7 @@ def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         budget=budget,
         shape=arguments["shape"],
         tolerance=arguments["tolerance"],
+        min_piece=arguments["min_piece"],
         max_loss=arguments["max_loss"],
         loss_report=arguments["loss_report"],
         copy_images=None if arguments["images"] is None else arguments["images"] == "copy",

@@ -16,8 +16,8 @@ class LossReport:
     """Collects, mask by mask, what writing it as a polygon cost.
 
     `holes` and `parts` (beyond a mask's first) are totals of the masks seen; `holes_lost` were filled up,
-    `parts_joined` linked by lines that a filling draws a pixel wide; `fallbacks` masks were written as RLE and
-    `refused` ones not at all, because they would have lost more than was allowed.
+    `parts_lost` left out, `parts_joined` linked by lines that a filling draws a pixel wide; `fallbacks` masks
+    were written as RLE and `refused` ones not at all, because they would have lost more than was allowed.
     """
 
     masks: int = 0
@@ -25,6 +25,7 @@ class LossReport:
     holes: int = 0
     holes_lost: int = 0
     parts: int = 0
+    parts_lost: int = 0
     parts_joined: int = 0
     fallbacks: int = 0
     refused: int = 0
@@ -41,6 +42,7 @@ class LossReport:
         parts: int,
         holes: int,
         holes_lost: int = 0,
+        parts_lost: int = 0,
         parts_joined: int = 0,
         outcome: str = "written",
     ) -> None:
@@ -53,6 +55,7 @@ class LossReport:
         self.refused += outcome == "refused"
         if outcome == "written":
             self.holes_lost += holes_lost
+            self.parts_lost += parts_lost
             self.parts_joined += parts_joined
         self._sum += iou
         self._ious[int(iou * _STEPS)] += 1
@@ -87,6 +90,7 @@ class LossReport:
             "holes": self.holes,
             "holes_lost": self.holes_lost,
             "parts": self.parts,
+            "parts_lost": self.parts_lost,
             "parts_joined": self.parts_joined,
             "fallbacks": self.fallbacks,
             "refused": self.refused,

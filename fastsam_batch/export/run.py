@@ -29,7 +29,7 @@ RLE, POLYGON = "rle", "polygon"
 
 @dataclass(frozen=True)
 class Export:
-    """What to export and how. `shape` and `tolerance` None: the format's own.
+    """What to export and how. `shape`, `tolerance` and `min_piece` None: the format's own.
 
     `categories` names the labels that `labeller` gives, one name where there is none. `tolerance` in pixels;
     `loss_report` is a JSON file to write. `copy_images`: put the photographs beside the labels, where the format is a
@@ -44,6 +44,7 @@ class Export:
     budget: Budget = field(default_factory=Budget)
     shape: str | None = None
     tolerance: float | None = None
+    min_piece: int | None = None
     max_loss: float | None = None
     loss_report: str | None = None
     copy_images: bool | None = None
@@ -54,10 +55,14 @@ class Export:
 
 @dataclass(frozen=True)
 class _Format:
-    """`shapes` it can write, its own first; `tolerance` of its polygons; `write` does it and says what it made."""
+    """`shapes` it can write, its own first; `tolerance` and `min_piece` of its polygons.
+
+    `write` does it and says what it made.
+    """
 
     shapes: tuple[str, ...]
     tolerance: float
+    min_piece: int
     write: Callable[[Export, Corpus, Iterator[ExportImage], Polygons | None], dict[str, Any]]
 
 
@@ -74,15 +79,19 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
     shape = export.shape or format_.shapes[0]
     if shape not in format_.shapes:
         raise InputError(f"--format {export.format} has no shape {shape}; it has {' and '.join(format_.shapes)}")
-    if shape == RLE and (export.tolerance, export.max_loss, export.loss_report) != (None, None, None):
+    if shape == RLE and any(
+        value is not None for value in (export.tolerance, export.min_piece, export.max_loss, export.loss_report)
+    ):
         remedy = " or ask for --shape polygon" if POLYGON in format_.shapes else ""
         raise InputError(
-            f"--tolerance, --max-loss and --loss-report are about polygons, and --format {export.format} writes RLE, "
-            f"which loses nothing; leave them out{remedy}"
+            "--tolerance, --min-piece, --max-loss and --loss-report are about polygons, and "
+            f"--format {export.format} writes RLE, which loses nothing; leave them out{remedy}"
         )
     polygons = None
     if shape == POLYGON:
-        polygons = Polygons(format_.tolerance if export.tolerance is None else export.tolerance, export.max_loss)
+        tolerance = format_.tolerance if export.tolerance is None else export.tolerance
+        min_piece = format_.min_piece if export.min_piece is None else export.min_piece
+        polygons = Polygons(tolerance, min_piece, export.max_loss)
     counts = Counts()
     images = labelled_images(corpus, export.budget, export.labeller, export.where, counts)
     made = format_.write(export, corpus, images, polygons)
@@ -150,11 +159,11 @@ def _cvat(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygon
 
 
 FORMATS: dict[str, _Format] = {
-    "coco": _Format((RLE, POLYGON), 0.0, _coco),
-    "coco-results": _Format((RLE,), 0.0, _coco_results),
-    "sa1b": _Format((RLE,), 0.0, _sa1b),
-    "yolo": _Format((POLYGON,), 0.0, _yolo),
-    # An annotator drags vertices: as few as a pixel's play allows.
-    "label-studio": _Format((POLYGON, RLE), 1.0, _label_studio),
-    "cvat": _Format((RLE,), 0.0, _cvat),
+    "coco": _Format((RLE, POLYGON), 0.0, 0, _coco),
+    "coco-results": _Format((RLE,), 0.0, 0, _coco_results),
+    "sa1b": _Format((RLE,), 0.0, 0, _sa1b),
+    "yolo": _Format((POLYGON,), 0.0, 0, _yolo),
+    # An annotator drags vertices: as few as a pixel's play allows, and none around specks.
+    "label-studio": _Format((POLYGON, RLE), 1.0, 16, _label_studio),
+    "cvat": _Format((RLE,), 0.0, 0, _cvat),
 }

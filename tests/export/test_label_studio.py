@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
+from reference.polygons import count_holes, part_masks
+from scipy import ndimage
 
 from fastsam_batch.cli import job
 from fastsam_batch.export.brush import brush_bytes
@@ -96,7 +98,7 @@ def test_brush_regions_of_a_corpus(hard: MadeCorpus, tmp_path: Path, brush) -> N
 
 
 def test_exact_polygons_fill_back_and_parts_are_regions_of_their_own(hard: MadeCorpus, tmp_path: Path) -> None:
-    assert run(hard, tmp_path / "ls", "--tolerance", "0") == 0
+    assert run(hard, tmp_path / "ls", "--tolerance", "0", "--min-piece", "0") == 0
     masks = {(row["image_id"], row["mask_index"]): coco.decode(row["rle"]).astype(bool) for row in hard.masks}
     seen, names = 0, set()
     for task in tasks_of(tmp_path / "ls"):
@@ -132,6 +134,30 @@ def test_the_default_is_for_a_hand_to_edit(hard: MadeCorpus, tmp_path: Path, cap
         assert areas == sorted(areas, reverse=True)  # small masks are drawn last, and can be clicked
     assert kinds.count("brushlabels") == loss["fallbacks"] > 0
     assert np.median(vertices) < 60
+
+
+def test_specks_are_left_out_and_told(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
+    arguments = ["--tolerance", "0", "--where", "image_id like 'hard/%'", "--min-piece", "5"]
+    assert run(hard, tmp_path / "ls", *arguments) == 0
+    loss = json.loads(capsys.readouterr().out.splitlines()[-1])["loss"]
+    (task,) = (task for task in tasks_of(tmp_path / "ls") if task["data"]["image_id"] == NAME)
+    lost_parts = lost_holes = 0
+    for index, regions in regions_by_mask(task).items():
+        mask = coco.decode(
+            next(row["rle"] for row in hard.masks if row["mask_index"] == index and row["image_id"] == NAME)
+        )
+        parts = part_masks(mask.astype(bool))
+        largest = max(part.sum() for part in parts)
+        kept = [part for part in parts if ndimage.binary_fill_holes(part).sum() >= 5 or part.sum() == largest]
+        expected = np.any(kept, axis=0)
+        labels, holes = ndimage.label(np.pad(~expected, 1, constant_values=True))
+        small = [number for number in range(2, holes + 1) if (labels == number).sum() < 5]
+        expected |= np.isin(labels[1:-1, 1:-1], small)
+        np.testing.assert_array_equal(polygons_filled(regions), expected)
+        lost_parts += len(parts) - len(kept)
+        lost_holes += count_holes(mask.astype(bool)) - count_holes(expected)
+    assert (loss["parts_lost"], loss["holes_lost"]) == (lost_parts, lost_holes)
+    assert lost_parts > 0 and lost_holes > 0
 
 
 def test_photographs_and_where_label_studio_finds_them(hard: MadeCorpus, tmp_path: Path) -> None:
