@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import fastsam_batch
 from fastsam_batch.cli_evaluate import evaluate, evaluate_options
 from fastsam_batch.cli_export import export, export_options
+from fastsam_batch.cli_export_model import export_model, export_model_options
 from fastsam_batch.cli_index import index, index_options
 from fastsam_batch.cli_label import label, label_options
 from fastsam_batch.cli_search import search, search_options
@@ -105,6 +106,12 @@ def _segment_options(parser: argparse.ArgumentParser) -> None:
         choices=("masked", "context", "both"),
         default="both",
         help="what CLIP sees: background removed, box with margin, or the mean of the two",
+    )
+    add(
+        "--embedding-mode",
+        choices=("crop", "pool"),
+        default="crop",
+        help="pool: one CLIP pass an image, averaged under each mask; small masks and sparse images keep crops",
     )
     add("--max-pixels", type=int, default=100_000_000, help="larger images fail as too_large")
     add = parser.add_argument_group("running").add_argument
@@ -229,6 +236,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Calla
         _segment_options,
         _segment,
     ),
+    "export-model": ("Write a segmenter for ONNX Runtime, OpenVINO or TensorRT.", export_model_options, export_model),
     "search": ("Find the masks of a corpus that look like a text, or like a mask.", search_options, search),
     "index": ("Build or renew an index of a corpus's embeddings, for fast searches.", index_options, index),
     "select": ("Select masks of one image by points, boxes or a text, without a model.", select_options, select),

@@ -10,6 +10,8 @@ from fastsam_batch.errors import InputError
 
 # Options that change rows: they make the fingerprint, together with the weights.
 RESULT_OPTIONS = ("imgsz", "conf", "iou", "max_masks", "min_area", "crop", "max_pixels")
+# Later ones, named in a corpus only where they differ from this, so that older corpora can still be added to.
+LATER_OPTIONS: dict[str, Any] = {"embedding_mode": "crop"}
 
 
 class SegmentOptions(BaseModel):
@@ -27,6 +29,7 @@ class SegmentOptions(BaseModel):
     max_masks: int = Field(300, ge=1, le=10_000)
     min_area: int = Field(100, ge=0)
     crop: Literal["masked", "context", "both"] = "both"
+    embedding_mode: Literal["crop", "pool"] = "crop"
     max_pixels: int = Field(100_000_000, ge=1)
     unit_size: int = Field(128, ge=1, le=10_000)
     batch_size: int | None = Field(None, ge=1)

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastsam_batch.config import RESULT_OPTIONS, SegmentOptions
+from fastsam_batch.config import LATER_OPTIONS, RESULT_OPTIONS, SegmentOptions
 from fastsam_batch.corpus.info import CorpusInfo, admit, describe, write_info
 from fastsam_batch.corpus.lease import Lease, hold
 from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, write_plan
 from fastsam_batch.models.embedder import Embedder
-from fastsam_batch.models.segmenter import Segmenter
+from fastsam_batch.models.exported import check_device
+from fastsam_batch.models.network import read_header
 from fastsam_batch.models.weights import find_segmenter
 from fastsam_batch.sources import open_source
 from fastsam_batch.sources.base import PlanRow, Source
@@ -71,10 +72,12 @@ def segment_corpus(
 def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict[str, Any] | None]:
     """What the corpus is made of, and the arguments that make its models. Loads them once, to know."""
     files = find_segmenter(options.segmenter)
-    segmenter = Segmenter(files.main, imgsz=options.imgsz, conf=options.conf, iou=options.iou)
-    embedder = None if options.embedder == "none" else Embedder(options.embedder)
+    own, licence = read_header(files.main, options.imgsz)
+    if options.device == "cpu":
+        check_device(files.main, "cpu")
+    embedder = None if options.embedder == "none" else Embedder(options.embedder, mode=options.embedding_mode)
     models: dict[str, Any] = {
-        "segmenter": {"name": files.name, "sha256": files.sha256(), "licence": segmenter.licence},
+        "segmenter": {"name": files.name, "sha256": files.sha256(), "licence": licence},
         "embedder": embedder
         and {
             "name": embedder.name,
@@ -83,11 +86,17 @@ def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict
             "text_encoder": embedder.name,
         },
     }
-    resolved = {"imgsz": segmenter.imgsz, "conf": segmenter.conf, "iou": segmenter.iou}
+    resolved = {
+        "imgsz": int(own["imgsz"]),
+        "conf": options.conf or own["conf"],
+        "iou": options.iou or own["iou"],
+    }
     results = {name: resolved.get(name, getattr(options, name)) for name in RESULT_OPTIONS}
+    later = {name: getattr(options, name) for name in LATER_OPTIONS}
+    results |= {name: value for name, value in later.items() if value != LATER_OPTIONS[name]}
     info = describe(options.input, results, models, embedder.dim if embedder else None)
     arguments = {"path": options.segmenter, **resolved, "max_masks": options.max_masks}
-    return info, arguments, {"name": options.embedder} if embedder else None
+    return info, arguments, {"name": options.embedder, "mode": options.embedding_mode} if embedder else None
 
 
 def _plan(options: SegmentOptions, source: Source, info: CorpusInfo | None) -> list[PlanRow]:
@@ -138,6 +147,7 @@ def _run(
     try:
         nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
         resources = divide(options, ray.cluster_resources(), max(nodes, default=None))
+        check_device(find_segmenter(segmenter["path"]).main, resources.device)
         job = pipeline.Job(
             corpus_uri=options.output,
             run=lease.run,
@@ -147,6 +157,7 @@ def _run(
             embedder=embedder,
             unit=UnitOptions(
                 crop=options.crop,
+                embedding_mode=options.embedding_mode,
                 min_area=options.min_area,
                 max_pixels=options.max_pixels,
                 decode_seconds=options.decode_seconds,

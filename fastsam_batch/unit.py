@@ -6,6 +6,7 @@ import collections
 import contextlib
 import faulthandler
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,20 +33,23 @@ T = TypeVar("T")
 class UnitOptions:
     """How a unit is processed. `min_area` in pixels: smaller masks get no embedding.
 
+    `embedding_mode` is `crop` or `pool`; a pooled unit's small masks are cropped as `crop` says.
     `decode_seconds`: an image that takes longer to decode is given up, where that can be told.
     """
 
     crop: str = "both"
+    embedding_mode: str = "crop"
     min_area: int = 100
     max_pixels: int = 100_000_000
     decode_seconds: float = SECONDS_AN_IMAGE
 
 
 class Stages:
-    """Seconds by stage, summed."""
+    """Seconds by stage, summed over threads."""
 
     def __init__(self) -> None:
         self.seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -53,7 +57,9 @@ class Stages:
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - began
+            seconds = time.perf_counter() - began
+            with self._lock:
+                self.seconds[name] += seconds
 
     def each(self, name: str, items: Iterator[T]) -> Iterator[T]:
         """The items of an iterator, the time each one took counted under `name`."""
@@ -88,20 +94,35 @@ def process_unit(
     `end_if_stuck` ends this process where a decoder hangs: nothing less stops one that holds the interpreter.
     The result depends on the unit's images alone. Pixels held are bounded by WINDOW_PIXELS or one image.
     """
+    with contextlib.ExitStack() as stack:
+        # Small networks gain more from an image a thread than from threads inside each of their layers.
+        workers = stack.enter_context(ThreadPoolExecutor(segmenter.workers)) if segmenter.workers > 1 else None
+        return _process(unit, segmenter, embedder, options, isolated, end_if_stuck, workers)
+
+
+def _process(
+    unit: UnitBytes,
+    segmenter: Segmenter,
+    embedder: Embedder | None,
+    options: UnitOptions,
+    isolated: bool,
+    end_if_stuck: bool,
+    workers: ThreadPoolExecutor | None,
+) -> UnitResult:
     started_at = time.time()
     stages = Stages()
     results: list[ImageResult] = []
-    crops = _CropQueue(embedder, stages)
+    embeddings = _EmbedQueue(embedder, stages, workers)
     window: list[_Decoded] = []
     decoded = _decode_isolated(unit.images, options) if isolated else _decode_ahead(unit.images, options, end_if_stuck)
     for item in stages.each("decode", decoded):
         window.append(item)
         full = sum(item.pixels.size // 3 for item in window if item.pixels is not None) >= WINDOW_PIXELS
-        if full or len(window) >= 2 * segmenter.batch_size:
-            results.extend(_segment(window, segmenter, crops, options, stages))
+        if full or len(window) >= 2 * max(segmenter.batch_size, segmenter.workers):
+            results.extend(_segment(window, segmenter, embeddings, options, stages, workers))
             window = []
-    results.extend(_segment(window, segmenter, crops, options, stages))
-    finished = crops.finish(results)
+    results.extend(_segment(window, segmenter, embeddings, options, stages, workers))
+    finished = embeddings.finish(results)
     with stages("tables"):
         images = images_table(finished, unit.unit_id)
         masks = masks_table(finished, embedder.dim if embedder else None)
@@ -170,83 +191,129 @@ def _decode_isolated(images: Sequence[EncodedImage], options: UnitOptions) -> It
 
 
 def _segment(
-    window: list[_Decoded], segmenter: Segmenter, crops: _CropQueue, options: UnitOptions, stages: Stages
+    window: list[_Decoded],
+    segmenter: Segmenter,
+    embeddings: _EmbedQueue,
+    options: UnitOptions,
+    stages: Stages,
+    workers: ThreadPoolExecutor | None,
 ) -> list[ImageResult]:
     pixels = [item.pixels for item in window if item.pixels is not None]
-    with stages("detect"):
-        detections = segmenter.detect(pixels)
-    with stages("masks"):
-        found = iter([segmenter.masks(detection) for detection in detections])
+    found = _find(pixels, segmenter, stages, workers)
     results = []
     for item in window:
         if item.pixels is None:
             results.append(item.result)
             continue
-        segmentation = next(found)
-        embedded = crops.add(item.pixels, segmentation, options)
-        results.append(replace(item.result, masks=_columns(segmentation, embedded)))
+        results.append(replace(item.result, masks=embeddings.add(item.pixels, next(found), options)))
         item.pixels = None
     return results
 
 
-def _columns(found: Segmentation, embedded: NDArray[np.bool_]) -> MaskColumns:
+def _find(
+    images: list[NDArray[np.uint8]], segmenter: Segmenter, stages: Stages, workers: ThreadPoolExecutor | None
+) -> Iterator[Segmentation]:
+    """Masks of each image in order: batches on one device, or an image a worker."""
+
+    def one(image: NDArray[np.uint8]) -> Segmentation:
+        with stages("detect"):
+            (detections,) = segmenter.detect([image])
+        with stages("masks"):
+            return segmenter.masks(detections)
+
+    if workers is not None:
+        return workers.map(one, images)
+    with stages("detect"):
+        detected = segmenter.detect(images)
+    with stages("masks"):
+        return iter([segmenter.masks(detections) for detections in detected])
+
+
+def _columns(found: Segmentation, embedded: NDArray[np.bool_], embeddings: NDArray[np.float32]) -> MaskColumns:
     return MaskColumns(
         scores=found.scores,
         stability=found.stability,
         areas=found.areas,
         bboxes_xywh=found.bboxes_xywh,
         rles=found.rles,
-        embeddings=np.zeros((len(embedded), 0), np.float32),
+        embeddings=embeddings,
         embedded=embedded,
     )
 
 
-class _CropQueue:
-    """Crops of many images, embedded in full batches."""
+class _EmbedQueue:
+    """Masks of many images on their way to vectors: pooled at once, or cropped and embedded in full batches.
 
-    def __init__(self, embedder: Embedder | None, stages: Stages) -> None:
+    With workers the batches are embedded in them, while the caller goes on.
+    """
+
+    def __init__(self, embedder: Embedder | None, stages: Stages, workers: ThreadPoolExecutor | None) -> None:
         self._embedder = embedder
         self._stages = stages
+        self._workers = workers
         self._waiting: list[NDArray[np.uint8]] = []
-        self._vectors: list[NDArray[np.float32]] = []
+        self._batches: list[Future[NDArray[np.float32]]] = []
+        self._cropped: list[NDArray[np.bool_]] = []
         self._per_mask = 1
 
-    def add(self, pixels: NDArray[np.uint8], found: Segmentation, options: UnitOptions) -> NDArray[np.bool_]:
-        """Queue the masks that are large enough; which those are, bool [n]."""
+    def add(self, pixels: NDArray[np.uint8], found: Segmentation, options: UnitOptions) -> MaskColumns:
+        """An image's masks as columns; the embeddings of those that are cropped follow in `finish`."""
         embedder = self._embedder
         if embedder is None:
-            return np.zeros(len(found.rles), np.bool_)
+            none = np.zeros(len(found.rles), np.bool_)
+            return _columns(found, none, np.zeros((len(none), 0), np.float32))
         self._per_mask = len(CROP_KINDS[options.crop])
         chosen = found.areas >= options.min_area
-        rles = [rle for rle, wanted in zip(found.rles, chosen.tolist(), strict=True) if wanted]
-        of_masks = embedder.crops_of(pixels, rles, found.bboxes_xywh[chosen], options.crop)
+        vectors = np.zeros((len(chosen), embedder.dim), np.float32)
+        cropped = chosen.copy()
+        if options.embedding_mode == "pool":
+            with self._stages("embed"):
+                pooled, done = embedder.pool_masks(
+                    pixels, found.rles, found.bboxes_xywh, np.where(chosen, found.areas, 0), self._per_mask
+                )
+            vectors[done] = pooled[done]
+            cropped &= ~done
+        self._cropped.append(cropped)
+        rles = [rle for rle, wanted in zip(found.rles, cropped.tolist(), strict=True) if wanted]
+        of_masks = embedder.crops_of(pixels, rles, found.bboxes_xywh[cropped], options.crop)
         for crops in self._stages.each("crops", of_masks):
             self._waiting.extend(crops)
             if len(self._waiting) >= embedder.batch_size:
                 self._embed(embedder.batch_size)
-        return chosen
+        return _columns(found, chosen, vectors)
 
     def finish(self, results: list[ImageResult]) -> list[ImageResult]:
-        """The results with their embeddings."""
+        """The results with all of their embeddings."""
         embedder = self._embedder
         if embedder is None:
             return results
         self._embed(len(self._waiting))
-        vectors = np.concatenate([*self._vectors, np.zeros((0, embedder.dim), np.float32)])
-        merged = iter(merge_crops(vectors, self._per_mask))
-        finished = []
+        batches = [batch.result() for batch in self._batches]
+        vectors = np.concatenate([*batches, np.zeros((0, embedder.dim), np.float32)])
+        merged = merge_crops(vectors, self._per_mask)
+        places = iter(self._cropped)
+        first = 0
         for result in results:
-            if result.masks is None:
-                finished.append(result)
-                continue
-            embeddings = np.zeros((len(result.masks.rles), embedder.dim), np.float32)
-            for index in np.flatnonzero(result.masks.embedded).tolist():
-                embeddings[index] = next(merged)
-            finished.append(replace(result, masks=replace(result.masks, embeddings=embeddings)))
-        return finished
+            if result.masks is not None:
+                cropped = next(places)
+                end = first + int(cropped.sum())
+                result.masks.embeddings[cropped] = merged[first:end]
+                first = end
+        return results
 
     def _embed(self, count: int) -> None:
-        if count and self._embedder is not None:
-            with self._stages("embed"):
-                self._vectors.append(self._embedder.embed_crops(np.stack(self._waiting[:count])))
-            del self._waiting[:count]
+        if not count or self._embedder is None:
+            return
+        crops = np.stack(self._waiting[:count])
+        del self._waiting[:count]
+        if self._workers is not None:
+            self._batches.append(self._workers.submit(self._timed_embed, crops))
+            return
+        batch: Future[NDArray[np.float32]] = Future()
+        batch.set_result(self._timed_embed(crops))
+        self._batches.append(batch)
+
+    def _timed_embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert self._embedder is not None
+        with self._stages("embed"):
+            return self._embedder.embed_crops(crops)

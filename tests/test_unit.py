@@ -123,3 +123,29 @@ print(json.dumps({"masks": result.masks.num_rows, "grown": (peak() - before) * 1
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["masks"] >= 250
     assert found["grown"] < 1.5 * 2**30, f"{found['grown'] / 2**30:.2f} GiB"
+
+
+def test_pooling_changes_only_large_masks_of_full_images(models):
+    segmenter, _ = load_models({"path": "builtin", "conf": 0.005, "iou": 0.9}, None, "cpu", None)
+    _, embedder = load_models({"path": "builtin"}, {"name": "builtin", "mode": "pool"}, "cpu", None)
+    images = unit(encoded("coffee"), encoded("china"))
+    plain = process_unit(images, segmenter, embedder, UnitOptions()).masks
+    pooled = process_unit(images, segmenter, embedder, UnitOptions(embedding_mode="pool")).masks
+    assert plain.drop_columns("embedding").equals(pooled.drop_columns("embedding"))
+    pairs = list(zip(plain["embedding"].to_pylist(), pooled["embedding"].to_pylist(), strict=True))
+    assert all((a is None) == (b is None) for a, b in pairs)
+    same = np.array([np.dot(np.float32(a), np.float32(b)) > 0.999 for a, b in pairs if a is not None])
+    areas = np.array(plain["area"].to_pylist())[[a is not None for a, _ in pairs]]
+    assert same.any() and not same.all() and areas[same].mean() < areas[~same].mean()
+    alone = process_unit(unit(encoded("china")), segmenter, embedder, UnitOptions(embedding_mode="pool")).masks
+    here = pooled.filter([name == "china.png" for name in pooled["image_id"].to_pylist()])
+    for a, b in zip(alone["embedding"].to_pylist(), here["embedding"].to_pylist(), strict=True):
+        assert (a is None) == (b is None) and (a is None or np.dot(np.float32(a), np.float32(b)) > 0.999)
+
+
+def test_workers_change_nothing():
+    images = unit(*map(encoded, ("coffee", "china", "rocket")), NOT_AN_IMAGE)
+    one = load_models({"path": "builtin"}, {"name": "builtin", "batch_size": 8}, "cpu", 1)
+    three = load_models({"path": "builtin"}, {"name": "builtin", "batch_size": 8}, "cpu", 3)
+    a, b = (process_unit(images, *pair, UnitOptions()) for pair in (one, three))
+    assert a.images.equals(b.images) and a.masks.equals(b.masks)

@@ -8,18 +8,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.masks.cells import cell_shares
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import image_pyramid, mask_crop
+from fastsam_batch.models.dense import dense_tower
 from fastsam_batch.models.network import UNSTATED_LICENCE
 from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
 
 CROP_KINDS = {"masked": ("masked",), "context": ("context",), "both": ("masked", "context")}
+POOL_SCALE = 3  # the long side of an image that is pooled, over the side of a crop
+POOL_CELLS = 2.0  # a mask of fewer cells' area is embedded by its crops instead
 _CONFIG = "open_clip_config.json"
 _WEIGHTS = (
     "open_clip_model.safetensors",
@@ -97,8 +102,11 @@ def _no_download(name: str, error: Exception) -> InputError:
 class Embedder:
     """An open_clip model on a device: image crops and texts to L2-normalised float32 vectors."""
 
-    def __init__(self, name: str, *, batch_size: int = 64, device: str = "cpu") -> None:
-        """Load the embedder that `name` selects (see `find_embedder`); raises InputError."""
+    def __init__(self, name: str, *, batch_size: int = 64, device: str = "cpu", mode: str = "crop") -> None:
+        """Load the embedder that `name` selects (see `find_embedder`); raises InputError.
+
+        `mode` is `crop`, or `pool` for one whose image tower can pool masks as well (see `pool_masks`).
+        """
         import open_clip
 
         self.files, model_name = find_embedder(name)
@@ -124,6 +132,7 @@ class Embedder:
         self.fill_rgb = np.round(np.array(preprocess["mean"]) * 255).astype(np.uint8)
         self.dim = int(self.encode_texts(["a"]).shape[1])
         self.licence = _licence(self.files)
+        self._dense = dense_tower(name, self._model.visual) if mode == "pool" else None
 
     def embed_crops(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings float32 [n, dim], unit length, of crops uint8 RGB [n, image_size, image_size, 3]."""
@@ -133,15 +142,53 @@ class Embedder:
     def _forward(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             with torch.inference_mode():
-                pixels = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-                features = self._model.encode_image((pixels - self._mean) / self._std)
-                return _unit(features)
+                return _unit(self._model.encode_image(self._pixels(crops)))
         except torch.cuda.OutOfMemoryError:
             if len(crops) == 1:
                 raise
             torch.cuda.empty_cache()
             half = len(crops) // 2
             return np.concatenate([self._forward(crops[:half]), self._forward(crops[half:])])
+
+    def _pixels(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        """Normalised input [n, 3, h, w] of images uint8 RGB [n, h, w, 3]."""
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        return (pixels - self._mean) / self._std
+
+    def pool_masks(
+        self,
+        image: NDArray[np.uint8],
+        rles: Sequence[Rle],
+        bboxes_xywh: NDArray[np.float32],
+        areas: NDArray[np.int64],
+        per_mask: int = 1,
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Embeddings of masks from one forward pass over their image: the mean over the places each mask covers.
+
+        Returns vectors float32 [n, dim], unit length, and bool [n], False (and 0) for masks too small for the
+        image's grid of places, which are for `embed_crops`: for all of them where that has fewer pixels to look
+        at, with `per_mask` crops a mask. Needs the mode `pool`.
+        """
+        if self._dense is None:
+            raise ValueError("an Embedder of mode 'crop' cannot pool")
+        (height, width), stride = image.shape[:2], self._dense.stride
+        scale = POOL_SCALE * self.image_size / max(height, width)
+        rows, columns = (max(round(side * scale / stride), 1) for side in (height, width))
+        pooled = areas * (rows * columns / (height * width)) >= POOL_CELLS
+        vectors = np.zeros((len(rles), self.dim), np.float32)
+        shares = np.zeros((len(rles), rows * columns), np.float32)
+        for index in np.flatnonzero(pooled).tolist():
+            shares[index] = cell_shares(rles[index], bboxes_xywh[index], (rows, columns))
+        pooled &= shares.any(1)
+        if int(pooled.sum()) * per_mask * self.image_size**2 <= rows * columns * stride**2:
+            return vectors, np.zeros(len(rles), np.bool_)
+        size = columns * stride, rows * stride
+        method = cv2.INTER_AREA if size[0] < width else cv2.INTER_CUBIC
+        pixels = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+        with torch.inference_mode():
+            places = self._dense.places(self._pixels(pixels[None])).float()
+            vectors[pooled] = _unit(torch.from_numpy(shares[pooled]).to(self.device) @ places)
+        return vectors, pooled
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings float32 [n, dim], unit length, of texts as they are (no templates)."""

@@ -1,4 +1,4 @@
-"""The segmentation network itself, built by Ultralytics from weights that were read safely."""
+"""The segmentation network itself: built by Ultralytics from weights that were read safely, or exported."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ import torch
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.checkpoint import read_checkpoint
+from fastsam_batch.models.exported import (
+    ExportedNetwork,
+    Forward,
+    engine_metadata,
+    load_engine,
+    load_onnx,
+    load_openvino,
+    own_metadata,
+)
 
 FASTSAM_DEFAULTS = {"imgsz": 1024, "conf": 0.4, "iou": 0.9}  # FastSAM, README and `Inference.py`
 UNSTATED_LICENCE = "not stated in the weights"
@@ -18,22 +27,72 @@ UNSTATED_LICENCE = "not stated in the weights"
 
 @dataclass(frozen=True)
 class Network:
-    """A YOLOv8-seg in float32, fused and in evaluation mode, with what its file says of it.
+    """A YOLOv8-seg on a device, with what its file says of it.
 
-    Called with float [b, 3, h, w] in [0, 1] RGB it gives ((predictions [b, 4 + classes + 32, anchors],
-    prototypes [b, 32, h / 4, w / 4]), rest). `defaults` has imgsz, conf and iou.
+    `forward` takes float [b, 3, h, w] in [0, 1] RGB and gives predictions [b, 4 + classes + 32, anchors] and
+    prototypes [b, 32, h / 4, w / 4]; h and w are multiples of `stride`, b at most `max_batch`. `defaults` has
+    imgsz, conf and iou. `fixed_imgsz` where the file takes one input size only, a square.
     """
 
-    module: Any
+    forward: Forward
     stride: int
     defaults: dict[str, float]
     licence: str
+    fixed_imgsz: int | None = None
+    max_batch: int | None = None
 
 
-def load_network(path: Path) -> Network:
-    """Load `.safetensors` (with its architecture in the header) or an Ultralytics `.pt`.
+def load_network(path: Path, device: torch.device) -> Network:
+    """Load `.safetensors` (with its architecture in the header), an Ultralytics `.pt`, or an export of either:
+    `.onnx`, an OpenVINO folder, a TensorRT `.engine`.
 
-    Raises InputError for another suffix, an unreadable file, or weights that do not fit.
+    Raises InputError for another kind, an unreadable file, weights that do not fit, or a runtime that is not
+    installed.
+    """
+    loaders = {".onnx": load_onnx, ".engine": load_engine}
+    if path.is_dir() or path.suffix in loaders:
+        loader = load_openvino if path.is_dir() else loaders[path.suffix]
+        return _of_export(path, loader(path, device))
+    module, header = load_module(path)
+    module.to(device, memory_format=torch.channels_last)
+
+    def forward(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        (predictions, prototypes), *_ = module(pixels)
+        return predictions, prototypes
+
+    return Network(
+        forward=forward,
+        stride=int(module.stride.max()),
+        defaults=_defaults(header),
+        licence=header.get("licence", UNSTATED_LICENCE),
+    )
+
+
+def read_header(path: Path, imgsz: int | None = None) -> tuple[dict[str, float], str]:
+    """Settings (imgsz, conf, iou) and licence of the weights at `path`, on a machine that need not be able to run
+    them: an engine's are read from its header. `imgsz` as asked for. Raises InputError as `load_network` and
+    `input_size`.
+    """
+    if path.suffix == ".engine":
+        own = own_metadata(engine_metadata(path))
+        defaults = _defaults(own)
+        return {**defaults, "imgsz": imgsz or defaults["imgsz"]}, str(own.get("licence", UNSTATED_LICENCE))
+    network = load_network(path, torch.device("cpu"))
+    return {**network.defaults, "imgsz": input_size(path, network, imgsz)}, network.licence
+
+
+def input_size(path: Path, network: Network, imgsz: int | None) -> int:
+    """The long side of a network's input: as asked for, or its own. Raises InputError where it takes another."""
+    if imgsz is not None and network.fixed_imgsz not in (None, imgsz):
+        raise InputError(
+            f"--imgsz {imgsz}: {path} takes {network.fixed_imgsz} only; leave the option out or export it anew"
+        )
+    return imgsz or int(network.defaults["imgsz"])
+
+
+def load_module(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The network of a `.safetensors` or `.pt` as a torch module on the CPU, float32, fused, in evaluation mode,
+    and its header (`licence`; `imgsz`, `conf`, `iou` where the file states them). Raises InputError.
     """
     if path.suffix == ".safetensors":
         architecture, state, header = _read_safetensors(path)
@@ -41,15 +100,31 @@ def load_network(path: Path) -> Network:
         architecture, state = read_checkpoint(path)
         header = {"licence": "AGPL-3.0"}  # Ultralytics and FastSAM publish theirs under it
     else:
-        raise InputError(f"{path}: weights of an unknown kind; pass .safetensors or .pt")
-    module = _build(path, architecture, state)
-    defaults = {key: float(header.get(key, value)) for key, value in FASTSAM_DEFAULTS.items()}
+        raise InputError(
+            f"{path}: weights of an unknown kind; pass .safetensors, .pt, .onnx, .engine or an OpenVINO folder"
+        )
+    return _build(path, architecture, state), header
+
+
+def _of_export(path: Path, exported: ExportedNetwork) -> Network:
+    own = own_metadata(exported.metadata)
+    defaults = _defaults(own)
+    fixed = exported.fixed_hw[0] if exported.fixed_hw else None
+    if fixed:
+        defaults["imgsz"] = fixed
     return Network(
-        module=module,
-        stride=int(module.stride.max()),
+        forward=exported.forward,
+        # An image in a fixed square is padded to all of it: a stride of the side's length.
+        stride=fixed or int(exported.metadata.get("stride", 32)),
         defaults=defaults,
-        licence=header.get("licence", UNSTATED_LICENCE),
+        licence=str(own.get("licence", UNSTATED_LICENCE)),
+        fixed_imgsz=fixed,
+        max_batch=exported.max_batch,
     )
+
+
+def _defaults(header: dict[str, Any]) -> dict[str, float]:
+    return {key: float(header.get(key, value)) for key, value in FASTSAM_DEFAULTS.items()}
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, str]]:

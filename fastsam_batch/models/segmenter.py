@@ -20,7 +20,7 @@ from torchvision.ops import nms
 from fastsam_batch.masks.boxes import Letterbox, boxes_to_image, letterbox_of, snap_to_border
 from fastsam_batch.masks.prototypes import encode_masks
 from fastsam_batch.masks.rle import Rle
-from fastsam_batch.models.network import load_network
+from fastsam_batch.models.network import input_size, load_network
 
 PADDING_GREY = 114
 NMS_CANDIDATES = 30_000  # as Ultralytics `utils/nms.py` max_nms
@@ -72,23 +72,26 @@ class Segmenter:
         iou: float | None = None,
         max_masks: int = 300,
         batch_size: int = 1,
+        workers: int = 1,
         device: str = "cpu",
     ) -> None:
         """Load weights from `path`; None takes the weights' own default.
 
-        `imgsz` is the long side of the input in pixels, a multiple of 32. Raises InputError as
-        `load_network` does.
+        `imgsz` is the long side of the input in pixels, a multiple of 32. `workers` is how many threads should
+        call at once, an image each. Raises InputError as `load_network` does, and for an `imgsz` that an export
+        was not made for.
         """
-        network = load_network(path)
+        self.device = torch.device(device)
+        network = load_network(path, self.device)
         self.licence = network.licence
-        self.imgsz = int(network.defaults["imgsz"]) if imgsz is None else imgsz
+        self.imgsz = input_size(path, network, imgsz)
         self.conf = network.defaults["conf"] if conf is None else conf
         self.iou = network.defaults["iou"] if iou is None else iou
         self.max_masks = max_masks
-        self.batch_size = batch_size
-        self.device = torch.device(device)
+        self.batch_size = min(batch_size, network.max_batch or batch_size)
+        self.workers = workers
         self._stride = network.stride
-        self._module = network.module.to(self.device, memory_format=torch.channels_last)
+        self._network = network.forward
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
         """Masks of each image, uint8 RGB [height, width, 3] of any sizes, in their order."""
@@ -128,7 +131,7 @@ class Segmenter:
         try:
             pixels = torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2)
             with torch.inference_mode():
-                (predictions, prototypes), *_ = self._module(pixels.float().div_(255))
+                predictions, prototypes = self._network(pixels.float().div_(255))
                 return [
                     (self._keep(prediction).cpu().numpy(), planes.float().cpu().numpy())
                     for prediction, planes in zip(predictions, prototypes, strict=True)

@@ -39,7 +39,7 @@ def sha256_of(path: Path) -> str:
 
 
 def find_segmenter(name: str) -> ModelFiles:
-    """Files of `builtin`, `FastSAM-s`, `FastSAM-x`, a path, or a URI.
+    """Files of `builtin`, `FastSAM-s`, `FastSAM-x`, a path (of an OpenVINO folder too), or a URI.
 
     Raises InputError, naming the option and the remedy, where there is no such file.
     """
@@ -47,7 +47,19 @@ def find_segmenter(name: str) -> ModelFiles:
         return ModelFiles(name, BUILTIN_FOLDER / "segmenter.safetensors")
     if name in FASTSAM_NAMES:
         return ModelFiles(name, _download_fastsam(name))
+    if (folder := Path(name).expanduser()).is_dir():
+        return ModelFiles(name, folder, openvino_files(folder))
     return ModelFiles(redact(name), local_copy(name, "--segmenter"))
+
+
+def openvino_files(folder: Path) -> tuple[Path, Path, Path]:
+    """Network, weights and metadata of an OpenVINO folder. Raises InputError where one is missing."""
+    networks = sorted(folder.glob("*.xml"))
+    if len(networks) == 1:
+        files = networks[0], networks[0].with_suffix(".bin"), folder / "metadata.yaml"
+        if all(file.is_file() for file in files):
+            return files
+    raise InputError(f"{folder}: not an OpenVINO folder; it needs one .xml, its .bin and metadata.yaml")
 
 
 def local_copy(uri: str, option: str) -> Path:

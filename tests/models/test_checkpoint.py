@@ -14,11 +14,12 @@ from safetensors.torch import load_file, save_file
 from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
 from fastsam_batch.errors import InputError
-from fastsam_batch.models.network import load_network
+from fastsam_batch.models.network import load_module, load_network
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import BUILTIN_FOLDER, find_segmenter, sha256_of
 
 BUILTIN = BUILTIN_FOLDER / "segmenter.safetensors"
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("half", [True, False])
@@ -37,20 +38,18 @@ def test_ema_is_preferred(tmp_path):
     loaded = torch.load(path, weights_only=False)
     loaded["ema"] = SegmentationModel("yolov8n-seg.yaml", nc=1, verbose=False)
     torch.save(loaded, path)
-    expected = load_network(path).module.state_dict()
-    assert any(
-        not torch.equal(value, load_network(BUILTIN).module.state_dict()[name]) for name, value in expected.items()
-    )
+    expected = load_module(path)[0].state_dict()
+    assert any(not torch.equal(value, load_module(BUILTIN)[0].state_dict()[name]) for name, value in expected.items())
 
 
 def test_defaults_are_the_method_s_unless_the_weights_say_otherwise(tmp_path):
-    assert load_network(official_checkpoint(tmp_path / "a.pt")).defaults == {
+    assert load_network(official_checkpoint(tmp_path / "a.pt"), CPU).defaults == {
         "imgsz": 1024,
         "conf": 0.4,
         "iou": 0.9,
     }
-    assert load_network(BUILTIN).defaults["imgsz"] == 416
-    assert load_network(BUILTIN).licence == "AGPL-3.0"
+    assert load_network(BUILTIN, CPU).defaults["imgsz"] == 416
+    assert load_network(BUILTIN, CPU).licence == "AGPL-3.0"
 
 
 class Runs:
@@ -101,7 +100,7 @@ def test_malicious_pickle_does_not_run(tmp_path, place):
     assert marker.exists()  # the attack works on an ordinary loader
     marker.rmdir()
     with pytest.raises(InputError, match=r"mkdir, which is not on the allow-list"):
-        load_network(path)
+        load_module(path)
     assert not marker.exists()
 
 
@@ -110,7 +109,7 @@ def test_allowed_classes_are_not_called(tmp_path):
     path = tmp_path / "a.pt"
     torch.save({"model": Calls(marker)}, path)
     with pytest.raises(InputError):
-        load_network(path)
+        load_module(path)
     assert not marker.exists()
 
 
@@ -128,7 +127,7 @@ def test_allowed_classes_are_not_called(tmp_path):
 )
 def test_architectures_that_are_refused(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
-        load_network(with_architecture(tmp_path, change))
+        load_module(with_architecture(tmp_path, change))
 
 
 def detection(path):
@@ -166,7 +165,7 @@ def truncated(path):
 def test_files_that_are_refused(tmp_path, name, make, message):
     make(tmp_path / name)
     with pytest.raises(InputError, match=message) as refused:
-        load_network(tmp_path / name)
+        load_module(tmp_path / name)
     assert str(tmp_path / name) in str(refused.value)
 
 

@@ -1,0 +1,162 @@
+"""Exported segmenters: the same masks as torch gives, and refusals that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from photographs import photographs
+from pycocotools import mask as coco_mask
+
+from fastsam_batch.cli import main
+from fastsam_batch.errors import InputError
+from fastsam_batch.models.network import read_header
+from fastsam_batch.models.segmenter import Segmenter
+from fastsam_batch.models.weights import find_segmenter, sha256_of
+
+OUTPUTS = {"onnx": "small.onnx", "openvino": "small_openvino_model"}
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """Both forms, made by the command; the summaries it printed are checked on the way."""
+    folder = tmp_path_factory.mktemp("exports")
+    for form, name in OUTPUTS.items():
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            assert main(["export-model", "--format", form, "--output", str(folder / name)]) == 0
+        summary = json.loads(printed.getvalue().splitlines()[-1])
+        assert summary["output"] == str(folder / name)
+        assert summary["sha256"] == find_segmenter(str(folder / name)).sha256()
+    return {form: folder / name for form, name in OUTPUTS.items()}
+
+
+def same(expected, found):
+    assert len(expected.rles) == len(found.rles) > 0
+    np.testing.assert_allclose(expected.scores, found.scores, atol=1e-4)
+    np.testing.assert_allclose(expected.boxes_xyxy, found.boxes_xyxy, atol=0.05)
+    pairs = zip(expected.rles, found.rles, strict=True)
+    assert min(float(coco_mask.iou([a.to_coco()], [b.to_coco()], [0])[0, 0]) for a, b in pairs) > 0.995
+
+
+@pytest.mark.parametrize("form", OUTPUTS)
+def test_agrees_with_torch(exports, form):
+    images = [photographs()[name] for name in ("astronaut", "coffee", "chelsea")]  # three letterbox shapes
+    images.append(images[1][::-1].copy())  # and a batch of two
+    expected = Segmenter(find_segmenter("builtin").main).segment(images)
+    segmenter = Segmenter(exports[form], batch_size=2)
+    for a, b in zip(expected, segmenter.segment(images), strict=True):
+        same(a, b)
+    large = Segmenter(exports[form], imgsz=640).segment(images[:1])[0]
+    same(Segmenter(find_segmenter("builtin").main, imgsz=640).segment(images[:1])[0], large)
+
+
+@pytest.mark.parametrize("form", OUTPUTS)
+def test_an_export_knows_its_weights(exports, form):
+    path = exports[form]
+    assert read_header(path) == read_header(find_segmenter("builtin").main)
+    files = find_segmenter(str(path))
+    assert files.sha256() == {part.name: sha256_of(part) for part in files.parts or (path,)}
+    assert len(files.parts or (path,)) == (3 if form == "openvino" else 1)
+
+
+def fixed_onnx(path, hw, outputs=2):
+    """A network of nothing with one input size, as other exporters make them."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, *hw])
+    shapes = [[1, 37, 5], [1, 32, hw[0] // 4, hw[1] // 4]][:outputs]
+    made = [helper.make_tensor_value_info(f"output{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(shapes)]
+    nodes = [
+        helper.make_node(
+            "Constant",
+            [],
+            [f"output{i}"],
+            value=helper.make_tensor(f"v{i}", TensorProto.FLOAT, shape, np.zeros(shape).ravel()),
+        )
+        for i, shape in enumerate(shapes)
+    ]
+    onnx.save(
+        helper.make_model(
+            helper.make_graph(nodes, "fixed", [images], made), opset_imports=[helper.make_opsetid("", 17)]
+        ),
+        path,
+    )
+    return path
+
+
+def test_a_fixed_square_takes_images_of_any_shape(tmp_path):
+    segmenter = Segmenter(fixed_onnx(tmp_path / "fixed.onnx", (320, 320)), batch_size=8)
+    assert (segmenter.imgsz, segmenter.batch_size) == (320, 1)
+    assert [found.rles for found in segmenter.segment(list(photographs().values()))] == [[]] * len(photographs())
+    with pytest.raises(InputError, match=r"--imgsz 640: \S+ takes 320 only"):
+        Segmenter(tmp_path / "fixed.onnx", imgsz=640)
+
+
+def engine(path, header):
+    data = json.dumps(header).encode()
+    path.write_bytes(len(data).to_bytes(4, "little") + data + b"a program")
+    return path
+
+
+def test_an_engine_is_described_where_it_cannot_run(tmp_path):
+    path = engine(tmp_path / "s.engine", {"task": "segment", "fastsam_batch": {"imgsz": 1024, "conf": 0.3}})
+    assert read_header(path) == ({"imgsz": 1024, "conf": 0.3, "iou": 0.9}, "not stated in the weights")
+    with pytest.raises(InputError, match="needs a CUDA device"):
+        Segmenter(path)
+    with pytest.raises(InputError, match="not an engine as Ultralytics"):
+        read_header(engine(tmp_path / "t.engine", [1]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: fixed_onnx(folder / "a.onnx", (320, 416)), "fixed to 416 x 320"),
+        (lambda folder: fixed_onnx(folder / "a.onnx", (320, 320), outputs=1), "1 inputs and 1 outputs"),
+        (lambda folder: (folder / "a.onnx").write_bytes(b"no") and folder / "a.onnx", "not a readable ONNX"),
+        (lambda folder: folder, "not an OpenVINO folder"),
+        (lambda folder: (folder / "a.pb").write_bytes(b"no") and folder / "a.pb", "weights of an unknown kind"),
+    ],
+)
+def test_refusals_are_one_sentence(tmp_path, make, message):
+    with pytest.raises(InputError, match=message) as refused:
+        Segmenter(make(tmp_path))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_broken_openvino_network_is_refused(exports, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(exports["openvino"], folder)
+    next(folder.glob("*.xml")).write_text("<net/>")
+    with pytest.raises(InputError, match="not a readable OpenVINO"):
+        Segmenter(folder)
+    with pytest.raises(InputError, match="does not run on CUDA"):
+        Segmenter(folder, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "onnx", "--output", "{}/a.pt"], "must end in .onnx"),
+        (["--format", "openvino", "--output", "{}/a.xml"], "must name a folder"),
+        (["--format", "openvino", "--output", "{}"], "other files in it"),
+        (["--format", "onnx", "--output", "{}/a.onnx", "--half"], "--half"),
+        (["--format", "onnx", "--output", "{}/a.onnx", "--imgsz", "100"], "multiple of 32"),
+        (["--format", "onnx", "--output", "{}/a.onnx", "--segmenter", "{}/made.onnx"], "an export already"),
+        pytest.param(
+            ["--format", "engine", "--output", "{}/a.engine"],
+            "CUDA device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there"),
+        ),
+    ],
+)
+def test_export_model_refuses(tmp_path, capsys, arguments, message):
+    fixed_onnx(tmp_path / "made.onnx", (320, 320))
+    assert main(["export-model", *(argument.format(tmp_path) for argument in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
