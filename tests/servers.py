@@ -55,6 +55,8 @@ def s3_server(folder: Path):
     # Its gRPC ports are the given ones plus 10,000: give them too.
     s3, master, volume, filer, *grpc = free_ports(8)
     command = [program, "server", f"-dir={folder}", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    # Its catalogues would listen on fixed ports, and two servers on one machine collide there.
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
     command += [f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
     command += [
         f"-{name}.port.grpc={port}" for name, port in zip(("s3", "master", "volume", "filer"), grpc, strict=True)

@@ -35,7 +35,7 @@ def commit_unit(corpus_uri: str, info: CorpusInfo, unit: UnitResult) -> dict[str
         ("masks", unit.masks, masks_file(unit.unit_id)),
         ("images", unit.images, images_file(unit.unit_id)),
     ):
-        data = _parquet(with_footer(table, name, info.fingerprint, info.models))
+        data = parquet_bytes(with_footer(table, name, info.fingerprint, info.models))
         write_atomic(fs, join(root, path), data)
         files[name] = {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     kinds = collections.Counter(kind for kind in unit.images["error_kind"].to_pylist() if kind)
@@ -60,7 +60,8 @@ def commit_unit(corpus_uri: str, info: CorpusInfo, unit: UnitResult) -> dict[str
     return receipt
 
 
-def _parquet(table: pa.Table) -> bytes:
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as the Parquet file that a corpus holds."""
     buffer = io.BytesIO()
     # Dictionaries only where values repeat: on embeddings and runs they would cost and save nothing.
     repeating = [name for name in ("image_id", "unit_id", "status", "error_kind") if name in table.column_names]

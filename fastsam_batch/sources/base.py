@@ -7,6 +7,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+# Encoded bytes that a unit holds at most where sizes are known when it is planned, but never fewer than one image.
+UNIT_BYTES = 256 * 1024**2
+
 
 @dataclass(frozen=True)
 class ImageRef:

@@ -108,7 +108,7 @@ class DemoSource(MembersSource):
         for photograph in PHOTOGRAPHS:
             find(photograph)
         new = (
-            ImageRef(photograph.name, SCHEME + photograph.name)
+            (ImageRef(photograph.name, SCHEME + photograph.name), None)
             for photograph in PHOTOGRAPHS
             if photograph.name not in planned.members
         )

@@ -25,8 +25,8 @@ class FolderSource(MembersSource):
 
     def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
         """Files that no plan holds yet, in the order of their keys."""
-        keys = (storable(entry.key) for entry in self._listing.take() if is_image(entry.key))
-        new = (ImageRef(key, self._listing.uri_of(key)) for key in keys if key not in planned.members)
+        found = ((storable(entry.key), entry.size) for entry in self._listing.take() if is_image(entry.key))
+        new = ((ImageRef(key, self._listing.uri_of(key)), size) for key, size in found if key not in planned.members)
         yield from plan_members(
             islice(new, limit), prefix="files", shard="", first=len(planned.members), unit_size=unit_size
         )

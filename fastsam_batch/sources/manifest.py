@@ -66,7 +66,8 @@ class ManifestSource(MembersSource):
         first, left = len(planned.members), limit
         for key, refs in new:
             refs = list(islice(refs, left))
-            yield from plan_members(refs, prefix=unit_prefix(key), shard=key, first=first, unit_size=unit_size)
+            unsized = ((ref, None) for ref in refs)
+            yield from plan_members(unsized, prefix=unit_prefix(key), shard=key, first=first, unit_size=unit_size)
             first += len(refs)
             left = None if left is None else left - len(refs)
 

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
 
-from fastsam_batch.sources.base import EncodedImage, ImageRef, PlanRow, Source, UnitBytes
+from fastsam_batch.sources.base import UNIT_BYTES, EncodedImage, ImageRef, PlanRow, Source, UnitBytes
 from fastsam_batch.sources.fetch import fetch_images
 from fastsam_batch.sources.names import unit_name
 
 
-def plan_members(refs: Iterable[ImageRef], *, prefix: str, shard: str, first: int, unit_size: int) -> Iterator[PlanRow]:
-    """One row a unit of up to `unit_size` images; `first` counts the members planned before."""
-    remaining = iter(refs)
-    start = first
-    while members := tuple(islice(remaining, unit_size)):
+def plan_members(
+    refs: Iterable[tuple[ImageRef, int | None]], *, prefix: str, shard: str, first: int, unit_size: int
+) -> Iterator[PlanRow]:
+    """One row a unit of up to `unit_size` images and UNIT_BYTES, where `refs` come with their sizes in bytes.
+
+    `first` counts the members planned before.
+    """
+    start, held, members = first, 0, list[ImageRef]()
+
+    def row() -> PlanRow:
         stop = start + len(members)
-        yield PlanRow(unit_name(prefix, start), shard, "members", start, stop, unit_size, members=members)
-        start = stop
+        return PlanRow(unit_name(prefix, start), shard, "members", start, stop, unit_size, members=tuple(members))
+
+    for ref, size in refs:
+        if members and (len(members) == unit_size or held + (size or 0) > UNIT_BYTES):
+            yield row()
+            start, held, members = start + len(members), 0, []
+        members.append(ref)
+        held += size or 0
+    if members:
+        yield row()
 
 
 class MembersSource(Source):

@@ -9,7 +9,7 @@ from itertools import islice
 
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import explain, retry
-from fastsam_batch.sources.base import EncodedImage, ImageRef, Planned, PlanRow, Source, UnitBytes
+from fastsam_batch.sources.base import UNIT_BYTES, EncodedImage, ImageRef, Planned, PlanRow, Source, UnitBytes
 from fastsam_batch.sources.fetch import THREADS, fetch_images, stored_uri
 from fastsam_batch.sources.listing import Entry, Listing
 from fastsam_batch.sources.named import UnknownSchemeError, resolve
@@ -37,9 +37,10 @@ class ParquetSource(Source):
         self._record_unreachable = record_unreachable
 
     def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
-        """One row a unit, from the footers; where there is anything new, all files' ids are read and compared.
+        """One row a unit of up to `unit_size` rows and about UNIT_BYTES, from the footers.
 
-        Raises InputError besides for an id given twice.
+        Where there is anything new, all files' ids are read and compared. Raises InputError besides for an id
+        given twice.
         """
         with_ids: list[str] = []
         new = list(self._new(planned, unit_size, limit, with_ids))
@@ -49,7 +50,7 @@ class ParquetSource(Source):
 
     def _new(self, planned: Planned, unit_size: int, limit: int | None, with_ids: list[str]) -> Iterator[PlanRow]:
         left, empty = limit, True
-        for entry, (rows, has_ids) in self._footers():
+        for entry, (rows, has_ids, row_bytes) in self._footers():
             empty = empty and not rows
             if has_ids:
                 with_ids.append(self._listing.uri_of(entry.key))
@@ -57,8 +58,9 @@ class ParquetSource(Source):
             refuse_changed(self._listing, entry, planned)
             start = planned.stops.get(key, 0) or 0
             end = rows if left is None else min(rows, start + left)
-            for first in range(start, end, unit_size):
-                stop = min(first + unit_size, end)
+            step = min(unit_size, max(UNIT_BYTES // max(row_bytes, 1), 1))
+            for first in range(start, end, step):
+                stop = min(first + step, end)
                 unit_id = unit_name(unit_prefix(key), first)
                 yield PlanRow(unit_id, key, "rows", first, stop, unit_size, entry.size)
             if left is not None:

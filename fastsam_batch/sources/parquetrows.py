@@ -40,10 +40,14 @@ class ParquetRow(NamedTuple):
 
 
 class Footer(NamedTuple):
-    """What a file's footer tells: how many rows, and whether they have ids."""
+    """What a file's footer tells: how many rows, whether they have ids, and the bytes of an image in them.
+
+    `row_bytes` is the mean of that row group whose images are the largest, 0 where they are named by URI.
+    """
 
     rows: int
     has_ids: bool
+    row_bytes: int
 
 
 def read_footer(uri: str, columns: ColumnNames) -> Footer:
@@ -52,7 +56,7 @@ def read_footer(uri: str, columns: ColumnNames) -> Footer:
     def read() -> Footer:
         with _opened(uri) as file:
             chosen = _choose(file.schema_arrow, columns, uri)
-            return Footer(int(file.metadata.num_rows), bool(chosen.id))
+            return Footer(int(file.metadata.num_rows), bool(chosen.id), _row_bytes(file.metadata, chosen.bytes))
 
     return _readable(uri, read)
 
@@ -66,6 +70,16 @@ def read_ids(uri: str, columns: ColumnNames) -> list[str]:
             return [_text(value) for value in column.to_pylist() if value is not None]
 
     return _readable(uri, read)
+
+
+def _row_bytes(footer: pq.FileMetaData, column: str) -> int:
+    largest = 0
+    for number in range(footer.num_row_groups if column else 0):
+        group = footer.row_group(number)
+        chunks = [group.column(index) for index in range(group.num_columns)]
+        held = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.partition(".")[0] == column)
+        largest = max(largest, held // max(group.num_rows, 1))
+    return largest
 
 
 def _readable(uri: str, read: Callable[[], T]) -> T:

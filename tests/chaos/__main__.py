@@ -16,22 +16,24 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of many seeds")
     parser.add_argument("--schedules", type=int, default=200, help="how many")
     parser.add_argument("--seconds", type=float, help="begin no schedule after so long")
+    parser.add_argument("--hung-after", type=float, default=300, help="seconds; more on a machine that is shared")
     parser.add_argument("--table", type=Path, help="append a row of a Markdown table for each to this file")
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1]))  # servers.py
     from .harness import Harness
+    from .schedule import make
 
     one = arguments.seed is not None
     seeds = [arguments.seed] if one else range(arguments.first, arguments.first + arguments.schedules)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"logs of what goes wrong stay in {folder}", flush=True)
-    harness = Harness(folder)
+    harness = Harness(folder, arguments.hung_after)
     began, bad = time.monotonic(), 0
     try:
         for seed in seeds:
             if arguments.seconds and time.monotonic() - began > arguments.seconds:
                 break
-            outcome = harness.play(seed)
+            outcome = harness.play(make(seed))
             bad += bool(outcome.wrong)
             line = row(outcome)
             print(line, flush=True)

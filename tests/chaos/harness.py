@@ -26,16 +26,18 @@ from servers import KEYS, s3_server
 from fastsam_batch.corpus.layout import LEASE_FILE
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.verify import verify_corpus
+from fastsam_batch.outage import is_storage_error
 from fastsam_batch.storage import filesystem
 
 from .driver import Drivers
 from .nodes import Nodes
 from .proxy import Proxy
-from .schedule import Run, Schedule, Strike, make
+from .schedule import Run, Schedule, Strike
 
 IMAGES, UNIT_SIZE = 24, 3
+SHARDS = 64  # of one image each, in the input `shards`
 DISK_BYTES = 4 * 2**20
-RUN_S = 240.0  # after which a run counts as hung
+RUN_S = 300.0  # after which a run counts as hung
 RERUNS = 6
 HUNG = 99  # in place of an exit status
 BUCKET = "chaos"
@@ -56,8 +58,9 @@ class Outcome:
 class Harness:
     """A store behind a proxy, a cluster, the inputs, and the corpora of undisturbed runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run_s: float = RUN_S) -> None:
         self._folder = folder
+        self._run_s = run_s
         self._stack = contextlib.ExitStack()
         (folder / "weed").mkdir(parents=True)
         server = self._stack.enter_context(s3_server(folder / "weed"))
@@ -95,12 +98,12 @@ class Harness:
         assert verify_corpus(uri).ok
         self.requests[source, output] = self._proxy.requests
         found = rows(uri)
-        assert found[0].num_rows == IMAGES and found[1].num_rows > 0
+        assert found[0].num_rows == (SHARDS if source == "shards" else IMAGES) and found[1].num_rows > 0
         assert self._expected.setdefault(source, found)[1].equals(found[1])
 
-    def play(self, seed: int) -> Outcome:
+    def play(self, schedule: Schedule) -> Outcome:
         """One schedule, and reruns until the job says that all is done."""
-        schedule = make(seed)
+        seed = schedule.seed
         self.undisturbed(schedule.input, schedule.output)
         began = time.monotonic()
         uri = self._output(schedule.output, f"seed-{seed}")
@@ -145,7 +148,7 @@ class Harness:
         arguments = ["--input", f"s3://{BUCKET}/{source}/", "--output", uri, "--unit-size", str(UNIT_SIZE)]
         arguments += ["--imgsz", "64", "--embedder", "none", "--actors", "1"]
         process = self._drivers.start(arguments, {"RAY_ADDRESS": self._nodes.address}, self._folder / name)
-        deadline = time.monotonic() + RUN_S
+        deadline = time.monotonic() + self._run_s
         while process.is_alive() and time.monotonic() < deadline:
             with lock:
                 lock.wait(0.1)
@@ -234,9 +237,10 @@ class Harness:
             try:
                 fs.mkdir(BUCKET)
                 break
-            except OSError:  # the port answers before the store is ready
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+            except Exception as error:
+                if not is_storage_error(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)  # the port answers before the store is ready
         images = {f"{number:02d}.png": tiny_image(number) for number in range(IMAGES)}
         for name, data in images.items():
             fs.pipe_file(f"{BUCKET}/folder/{name}", data)
@@ -244,6 +248,8 @@ class Harness:
         for shard in range(3):
             some = names[shard * 8 : shard * 8 + 8]
             fs.pipe_file(f"{BUCKET}/tar/{shard}.tar", tar_of({name: images[name] for name in some}))
+        for shard in range(SHARDS):
+            fs.pipe_file(f"{BUCKET}/shards/{shard:02d}.tar", tar_of({"image.png": tiny_image(shard)}))
         for shard in range(2):
             some = names[shard * 12 : shard * 12 + 12]
             buffer = io.BytesIO()

@@ -9,6 +9,7 @@ import secrets
 import signal
 
 import psutil
+from servers import free_ports
 
 NODES = 2
 HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 5, "health_check_timeout_ms": 5000}
@@ -23,13 +24,11 @@ class Nodes:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_BACKEND_LOG_LEVEL": "fatal",
+            "RAY_raylet_start_wait_time_s": "300",  # a busy machine takes long
         }
         from ray.cluster_utils import Cluster
 
-        self._common = {"object_store_memory": 100 * 2**20, "include_dashboard": False, "num_gpus": 0}
-        self._cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": HEALTH, **self._common}
-        )
+        self._cluster = Cluster(initialize_head=True, head_node_args={"_system_config": HEALTH, **_node(0)})
         self._workers: list[object] = []
         self.complete()
 
@@ -41,7 +40,7 @@ class Nodes:
     def complete(self) -> None:
         """Start nodes in place of those that were killed."""
         missing = NODES - len(self._workers)
-        self._workers += [self._cluster.add_node(num_cpus=2, **self._common) for _ in range(missing)]
+        self._workers += [self._cluster.add_node(**_node(2)) for _ in range(missing)]
         if missing:
             self._cluster.wait_for_nodes(timeout=120)
 
@@ -67,6 +66,13 @@ class Nodes:
     def close(self) -> None:
         """Stop all nodes."""
         self._cluster.shutdown()
+
+
+def _node(cpus: int) -> dict[str, object]:
+    """Arguments of a node. Its agents get their ports: a raylet that asks them for theirs dies on a busy machine."""
+    names = ("metrics_export_port", "metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    return {"num_cpus": cpus, "num_gpus": 0, "object_store_memory": 100 * 2**20, "include_dashboard": False, **ports}
 
 
 def _workers() -> list[tuple[psutil.Process, str]]:

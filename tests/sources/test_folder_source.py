@@ -235,3 +235,13 @@ def test_errors_are_told_without_credentials():
 def test_an_unreachable_store_is_an_input_error():
     with pytest.raises(InputError, match=r"127\.0\.0\.1"):
         open_source("http://127.0.0.1:9/photos/")
+
+
+def test_large_images_make_small_units(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastsam_batch.sources.members.UNIT_BYTES", 100)
+    sizes = {"a.png": 60, "b.png": 40, "c.png": 1, "d.png": 150, "e.png": 99, "f.png": 1, "g.png": 0}
+    write_folder(tmp_path, {name: b"x" * size for name, size in sizes.items()})
+    rows = plan(open_source(str(tmp_path)), unit_size=3)
+    assert [[ref.image_id[0] for ref in row.members] for row in rows] == [["a", "b"], ["c"], ["d"], ["e", "f", "g"]]
+    assert [row.unit_id for row in rows] == [f"files-{start:09d}" for start in (0, 2, 3, 4)]
+    assert len(images(open_source(str(tmp_path)), rows)) == len(sizes)

@@ -186,3 +186,15 @@ def test_an_id_given_twice_is_found_among_files_planned_before(tmp_path):
     write_parquet(tmp_path / "b.parquet", {"bytes": [b"1"], "image_id": ["0007.png"]})
     with pytest.raises(InputError, match=r"'0007\.png' a second time"):
         plan(open_source(str(tmp_path)), before)
+
+
+@pytest.mark.parametrize("column", ["bytes", "image"])
+def test_large_images_make_small_units(tmp_path, monkeypatch, column):
+    monkeypatch.setattr("fastsam_batch.sources.parquet.UNIT_BYTES", 100_000)
+    held = [b"%d" % number + bytes(30_000) for number in range(10)]
+    content = held if column == "bytes" else [{"bytes": data, "path": "x"} for data in held]
+    path = write_parquet(tmp_path / "p.parquet", {column: content}, row_group_size=4, use_dictionary=False)
+    source = open_source(str(path))
+    rows = plan(source, unit_size=128)
+    assert [(row.start, row.stop) for row in rows] == [(0, 3), (3, 6), (6, 9), (9, 10)]
+    assert [image.data for image in images(source, rows)] == held
