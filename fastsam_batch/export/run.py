@@ -87,6 +87,11 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
             "--tolerance, --min-piece, --max-loss and --loss-report are about polygons, and "
             f"--format {export.format} writes RLE, which loses nothing; leave them out{remedy}"
         )
+    for name, value in (("--tolerance", export.tolerance), ("--min-piece", export.min_piece)):
+        if value is not None and value < 0:
+            raise InputError(f"{name} is {value:g}; give 0 pixels or more")
+    if export.max_loss is not None and not 0 <= export.max_loss <= 1:
+        raise InputError(f"--max-loss is {export.max_loss:g}; give a share from 0 to 1, such as 0.1")
     polygons = None
     if shape == POLYGON:
         tolerance = format_.tolerance if export.tolerance is None else export.tolerance

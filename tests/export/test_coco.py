@@ -129,6 +129,8 @@ def test_masks_that_lose_too_much_stay_rle(hard: MadeCorpus, tmp_path: Path, cap
     [
         (["--tolerance", "1"], "--format coco writes RLE"),
         (["--max-loss", "0.1", "--shape", "rle"], "ask for --shape polygon"),
+        (["--tolerance", "-1", "--shape", "polygon"], "--tolerance is -1"),
+        (["--max-loss", "5", "--shape", "polygon"], "--max-loss is 5"),
         (["--top-n", "0"], "--top-n is 0"),
         (["--nested", "1.5"], "--nested is 1.5"),
         (["--where", "nonsense > 1"], "nonsense"),
