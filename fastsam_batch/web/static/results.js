@@ -75,7 +75,7 @@ function card(hit, place, state) {
       h("span", { class: "title", title: hit.image_id }, hit.image_id),
       h("span", { class: "score", title: "Cosine between text and mask" }, hit.similarity.toFixed(3)),
       h("span", { class: "detail" }, `${hit.area.toLocaleString("en")} px`,
-        h("span", { class: "extra" }, hit.calibrated === null ? ` · score ${hit.score.toFixed(2)}` : ` · certainty ${hit.calibrated.toFixed(2)}`))),
+        h("span", { class: "extra" }, hit.calibrated === null ? ` · score ${hit.score.toFixed(2)}` : ` · sure ${hit.calibrated.toFixed(2)}`))),
     h("div", { class: "actions" },
       h("button", { type: "button", class: "more", onclick: more, title: "More like this (M)" },
         "More like this", h("span", { class: "hidden" }, ` ${name}`)),
