@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | format | bench | clean
+# make setup | demo | test | chaos | lint | format | bench | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,9 @@ STAMP := $(VENV)/.installed
 DEMO := out/demo
 QUERIES := --text "a motorcycle" --text "a cup" --text "a spoon" --text "a building" --text "a person" --text "a tree"
 
-.PHONY: setup demo test lint format bench clean
+CHROMIUM := /usr/bin/chromium
+
+.PHONY: setup demo test chromium chaos lint format bench clean
 
 setup: $(STAMP)
 
@@ -28,8 +30,19 @@ demo: setup
 	@echo "Look at   $(DEMO)/gallery.html (in a browser) or $(DEMO)/contact-sheet.png"
 	@echo "Ask more  $(BIN)/python jobs/search_masks.py --corpus $(DEMO)/corpus --text 'a helmet' --gallery $(DEMO)/helmet.html"
 
-test: setup
-	$(BIN)/python -m pytest
+# Two at a time, then those that measure time or bring a machine down to see what is left.
+test: setup chromium
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone"
+	$(BIN)/python -m pytest -m alone
+
+# 200 seeded fault schedules on a cluster of several nodes: hours. One of them again: python -m tests.chaos --seed N
+chaos: setup
+	$(BIN)/python -m tests.chaos --schedules 200
+
+# The page's tests drive Debian's Chromium; where it cannot be installed they skip and say so.
+chromium:
+	@test -x $(CHROMIUM) || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } || true
 
 lint: setup
 	$(BIN)/ruff check .

@@ -18,16 +18,13 @@ import uuid
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastsam_batch.corpus.info import unwritable
 from fastsam_batch.corpus.layout import LEASE_FILE
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import answering
 from fastsam_batch.storage import create_new, filesystem, is_local, join, read_whole, redact, write_atomic
-
-if TYPE_CHECKING:
-    pass
 
 BEAT_S = 4.0
 SILENT_S = 20.0

@@ -29,6 +29,7 @@ def harness(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_what_fails_loses_doubles_and_changes_nothing(harness):
     began = time.monotonic()

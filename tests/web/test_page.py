@@ -277,7 +277,8 @@ def test_fingers_tap_points_and_draw_boxes(open_page, made_once: MadeCorpus) -> 
     assert all(abs(a - b) <= 2 for a, b in zip(corners, (80, 80, 300, 310), strict=True))
 
 
-def test_the_first_results_are_there_within_a_second(open_page) -> None:
+@pytest.mark.alone
+def test_the_first_results_are_there_soon(open_page) -> None:
     page = open_page("/")
     page.locator(".photographs .open").first.wait_for()
     took = page.evaluate(
@@ -289,7 +290,7 @@ def test_the_first_results_are_there_within_a_second(open_page) -> None:
           return performance.now() - began;
         }"""
     )
-    assert took < 3000  # 1 s on a quiet machine; the tests share theirs
+    assert took < 2000  # milliseconds: the bar of 1 s is for a machine of its own
 
 
 def test_a_refusal_is_shown_where_it_belongs(open_page, browser, served) -> None:

@@ -133,6 +133,7 @@ def thousand(folder: Path) -> str:
     return uri
 
 
+@pytest.mark.alone
 def test_a_thousand_thumbnails_do_not_stall_the_page(tmp_path: Path, serve_app, open_page) -> None:
     from fastsam_batch.web.app import make_app
 
