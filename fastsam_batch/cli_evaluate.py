@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from fastsam_batch.cli_evaluate_edges import (
+    edges,
+    edges_options,
+    load_segmenter,
+    output_option,
+    say_written,
+    segmenter_options,
+)
 from fastsam_batch.evaluate.report import write_report
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from matplotlib.figure import Figure
 
     from fastsam_batch.export.images import ExportImage
-    from fastsam_batch.models.segmenter import Segmenter
 
 Summary = dict[str, Any]
 
@@ -35,99 +41,6 @@ def evaluate(arguments: dict[str, Any]) -> tuple[Summary, int]:
     return {**summary, "seconds": round(time.perf_counter() - began, 3)}, 0
 
 
-def _edges_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--edge-maps", metavar="DIR", help="maps to score: .png, .npy or ucm2 .mat, named as the images")
-    add("--ground-truth", metavar="DIR", required=True, help="human segmentations, BSDS500's groundTruth .mat files")
-    add("--max-distance", type=float, default=0.0075, help="largest distance of a pair, as a share of the diagonal")
-    add("--workers", type=int, help="processes; default: this machine's cores")
-    _segmenter_options(parser, "score the edges of this model's masks: builtin, FastSAM-s, FastSAM-x, or a path or URI")
-    add("--images", metavar="DIR", help="the photographs, with --segmenter")
-    add("--maps", metavar="DIR", help="keep the model's edge maps here, as .png")
-    _output_option(parser)
-
-
-def _edges(arguments: dict[str, Any]) -> Summary:
-    import tempfile
-    from pathlib import Path
-
-    from fastsam_batch.errors import InputError
-    from fastsam_batch.evaluate.edge_files import truth_files
-    from fastsam_batch.storage import redact
-
-    if (arguments["edge_maps"] is None) == (arguments["segmenter"] is None):
-        raise InputError("there is not one thing to measure; name either --edge-maps or --segmenter")
-    truth = Path(arguments["ground_truth"])
-    if arguments["edge_maps"]:
-        maps = Path(arguments["edge_maps"])
-        return _score_edges(arguments, maps, truth, maps.resolve().name)
-    if arguments["images"] is None:
-        raise InputError("--segmenter needs photographs; name their folder with --images")
-    from fastsam_batch.evaluate.edge_model import images_of, write_edge_maps
-
-    images = images_of(Path(arguments["images"]), sorted(truth_files(truth)))
-    segmenter = _load_segmenter(arguments)
-    with tempfile.TemporaryDirectory() as temporary:
-        maps = Path(arguments["maps"] or temporary)
-        write_edge_maps(segmenter, images, maps, _progress_line("edge maps"))
-        summary = _score_edges(arguments, maps, truth, redact(arguments["segmenter"]))
-    return {"segmenter": redact(arguments["segmenter"]), **_thresholds_of(segmenter), **summary}
-
-
-def _score_edges(arguments: dict[str, Any], maps: Path, truth: Path, name: str) -> Summary:
-    from fastsam_batch.evaluate.edge_files import pair_edge_files
-    from fastsam_batch.evaluate.edge_report import edge_plot, edge_table
-    from fastsam_batch.evaluate.edge_scores import summarise_edges
-    from fastsam_batch.evaluate.edges import count_folder
-
-    counts = count_folder(
-        pair_edge_files(maps, truth),
-        max_distance=arguments["max_distance"],
-        workers=arguments["workers"],
-        progress=_progress_line("images scored"),
-    )
-    summary = summarise_edges(counts)
-    table = edge_table(summary, name)
-    print(table)
-    if arguments["output"]:
-        _say_written(write_report(arguments["output"], "edges", summary, table, edge_plot(summary, name)))
-    return {key: value for key, value in summary.items() if key != "curve"}
-
-
-def _segmenter_options(parser: argparse.ArgumentParser, help_text: str) -> None:
-    parser.add_argument("--segmenter", help=help_text)
-    add = parser.add_argument_group("the model (with --segmenter; default: the weights' own)").add_argument
-    add("--imgsz", type=int, help="long side of the network's input")
-    add("--conf", type=float, help="confidence threshold")
-    add("--iou", type=float, help="NMS threshold")
-    add("--max-masks", type=int, default=300, help="masks an image at most")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs")
-
-
-def _load_segmenter(arguments: dict[str, Any]) -> Segmenter:
-    from fastsam_batch.config import segment_options
-    from fastsam_batch.models.pair import load_models
-
-    given = {key: arguments[key] for key in ("imgsz", "conf", "iou", "max_masks", "device", "segmenter")}
-    options = segment_options({"input": "-", "output": "-", **given})
-    import torch
-
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = {"path": options.segmenter, **{key: given[key] for key in ("imgsz", "conf", "iou", "max_masks")}}
-    return load_models(model, None, device, None)[0]
-
-
-def _thresholds_of(segmenter: Segmenter) -> Summary:
-    return {
-        "imgsz": segmenter.imgsz,
-        "conf": segmenter.conf,
-        "iou": segmenter.iou,
-        "max_masks": segmenter.max_masks,
-    }
-
-
 def _proposals_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--corpus", metavar="URI", help="what segment_corpus made: its masks are the proposals")
@@ -141,7 +54,7 @@ def _proposals_options(parser: argparse.ArgumentParser) -> None:
         help="what puts a corpus's masks in order; several are compared",
     )
     add("--max-det", type=int, default=1000, help="proposals an image at most")
-    _output_option(parser)
+    output_option(parser)
 
 
 def _proposals(arguments: dict[str, Any]) -> Summary:
@@ -169,10 +82,103 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
             kinds = ["box"]
     summary = proposal_figures(pairs, kinds, arguments["max_det"])
     name = redact(arguments["corpus"] or arguments["results"])
-    table = proposal_table(summary, name)
+    return _reported(arguments, "proposals", summary, proposal_table(summary, name), proposal_plot(summary, name))
+
+
+def _instances_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--corpus", metavar="URI", required=True, help="what segment_corpus made: its masks are chosen from")
+    add("--detections", metavar="FILE", required=True, help="boxes with classes and scores, as COCO results")
+    add("--ground-truth", metavar="FILE", required=True, help="instances.json of COCO or LVIS")
+    add("--max-det", type=int, default=100, help="objects of a category and image at most")
+    output_option(parser)
+
+
+def _instances(arguments: dict[str, Any]) -> Summary:
+    from fastsam_batch.evaluate.coco_files import read_category_names, read_results, read_truth_images
+    from fastsam_batch.evaluate.instances import RANKING, instance_figures, prompted_objects
+    from fastsam_batch.evaluate.proposals import pair_images
+    from fastsam_batch.evaluate.region_report import instance_plot, instance_table
+    from fastsam_batch.storage import redact
+
+    truths = read_truth_images(arguments["ground_truth"])
+    detections = read_results(arguments["detections"], "--detections")
+    pairs = (
+        (truth, {RANKING: prompted_objects(image, detections.get(truth.id, []))})
+        for truth, image in pair_images(truths, _corpus_images(arguments["corpus"]))
+    )
+    summary = instance_figures(pairs, read_category_names(arguments["ground_truth"]), arguments["max_det"])
+    name = f"{redact(arguments['corpus'])}, boxes of {redact(arguments['detections'])}"
+    return _reported(arguments, "instances", summary, instance_table(summary, name), instance_plot(summary, name))
+
+
+def _regions_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--corpus", metavar="URI", required=True, help="what segment_corpus made: its masks are chosen from")
+    add(
+        "--ground-truth",
+        metavar="DIR",
+        required=True,
+        help="drawn masks named as the photographs: DUTS, ECSSD, Inria, WHU; or an MVTec category's ground_truth",
+    )
+    add(
+        "--prompt",
+        nargs="+",
+        choices=("everything", "point", "box"),
+        default=["everything", "point", "box"],
+        help="what chooses the masks, taken from each drawn region",
+    )
+    add("--smallest", action="store_true", help="a point selects the smallest mask around it only")
+    output_option(parser)
+
+
+def _regions(arguments: dict[str, Any]) -> Summary:
+    from pathlib import Path
+
+    from fastsam_batch.evaluate.region_report import region_plot, region_table
+    from fastsam_batch.evaluate.regions import drawn_masks, pair_regions, region_figures
+    from fastsam_batch.storage import redact
+
+    pairs = pair_regions(_corpus_images(arguments["corpus"]), drawn_masks(Path(arguments["ground_truth"])))
+    prompts = list(dict.fromkeys(arguments["prompt"]))
+    summary = region_figures(pairs, prompts, smallest=arguments["smallest"])
+    name = f"{redact(arguments['corpus'])} against {arguments['ground_truth']}"
+    return _reported(arguments, "regions", summary, region_table(summary, name), region_plot(summary, name))
+
+
+def _speed_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--corpus", metavar="URI", required=True, help="what segment_corpus made: its masks answer the prompts")
+    add("--images", type=int, default=20, help="time at most this many images")
+    segmenter_options(parser, "time this model too, on the corpus's photographs")
+    output_option(parser)
+
+
+def _speed(arguments: dict[str, Any]) -> Summary:
+    import platform
+
+    from fastsam_batch.evaluate.region_report import speed_plot, speed_table
+    from fastsam_batch.evaluate.speed import speed_figures
+    from fastsam_batch.search.pictures import read_pixels
+    from fastsam_batch.storage import redact
+
+    images = _corpus_images(arguments["corpus"])
+    machine: Summary = {"machine": platform.machine()}
+    if arguments["segmenter"]:
+        segmenter = load_segmenter(arguments)
+        machine |= {"segmenter": redact(arguments["segmenter"]), "device": str(segmenter.device)}
+        figures = speed_figures(images, arguments["images"], read_pixels, lambda pixels: segmenter.segment([pixels]))
+    else:
+        figures = speed_figures(images, arguments["images"])
+    summary = {**machine, **figures}
+    name = redact(arguments["corpus"])
+    return _reported(arguments, "speed", summary, speed_table(summary, name), speed_plot(summary, name))
+
+
+def _reported(arguments: dict[str, Any], experiment: str, summary: Summary, table: str, plot: Figure) -> Summary:
     print(table)
     if arguments["output"]:
-        _say_written(write_report(arguments["output"], "proposals", summary, table, proposal_plot(summary, name)))
+        say_written(write_report(arguments["output"], experiment, summary, table, plot))
     return summary
 
 
@@ -185,37 +191,30 @@ def _corpus_images(uri: str) -> Iterator[ExportImage]:
     return labelled_images(Corpus.open(uri), Budget(), None, None, Counts())
 
 
-def _output_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="DIR", help="folder or URI for a table (.md), a plot (.png) and a .json")
-
-
-def _say_written(uris: list[str]) -> None:
-    from fastsam_batch.storage import redact
-
-    for uri in uris:
-        print(f"written  {redact(uri)}")
-
-
-def _progress_line(what: str) -> Callable[[int, int], None] | None:
-    """Images done, on one line that is rewritten; nothing where there is no terminal."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        print(f"\r{done} of {total} {what}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-    return show
-
-
 _EXPERIMENTS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[dict[str, Any]], Summary]]] = {
     "edges": (
         "Score edge maps against human segmentations by the BSDS500 protocol: ODS, OIS, AP, R50.",
-        _edges_options,
-        _edges,
+        edges_options,
+        edges,
     ),
     "proposals": (
         "Score class-agnostic masks against labelled objects: AR@10, @100, @1000 by size, AUC, AP.",
         _proposals_options,
         _proposals,
+    ),
+    "instances": (
+        "Score the masks that a detector's boxes choose: COCO mask AP by category.",
+        _instances_options,
+        _instances,
+    ),
+    "regions": (
+        "Score masks chosen by prompts against drawn regions: IoU, F-beta, MAE, AUROC, AUPRO.",
+        _regions_options,
+        _regions,
+    ),
+    "speed": (
+        "Time an image against the number of prompts, from 1 to 64 x 64 points.",
+        _speed_options,
+        _speed,
     ),
 }

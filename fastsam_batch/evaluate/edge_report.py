@@ -11,7 +11,7 @@ from fastsam_batch.evaluate.report import markdown_table, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# FastSAM (Zhao et al. 2023), table 2; gPb-owt-ucm as Arbelaez et al. 2011 report it. All on the 200 test images.
+# FastSAM (Zhao et al. 2023), with SAM's; gPb-owt-ucm as Arbelaez et al. 2011 report it. All on the 200 test images.
 PUBLISHED: dict[str, dict[str, float]] = {
     "SAM (published)": {"ODS": 0.768, "OIS": 0.786, "AP": 0.794, "R50": 0.928},
     "FastSAM (published)": {"ODS": 0.750, "OIS": 0.790, "AP": 0.793, "R50": 0.903},

@@ -9,10 +9,10 @@ from fastsam_batch.evaluate.report import markdown_table, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# FastSAM (Zhao et al. 2023), table 3: box proposals on COCO 2017 validation, all categories as one.
+# FastSAM (Zhao et al. 2023): object proposals on COCO 2017 validation, all categories as one.
 PUBLISHED: dict[str, dict[str, float]] = {
-    "box, SAM-H E32 on COCO (published)": {"AR@10": 0.185, "AR@100": 0.495, "AR@1000": 0.625, "AUC": 0.337},
-    "box, FastSAM on COCO (published)": {"AR@10": 0.157, "AR@100": 0.473, "AR@1000": 0.637, "AUC": 0.322},
+    "SAM-H E32 on COCO (published)": {"AR@10": 0.185, "AR@100": 0.495, "AR@1000": 0.625, "AUC": 0.337},
+    "FastSAM on COCO (published)": {"AR@10": 0.157, "AR@100": 0.473, "AR@1000": 0.637, "AUC": 0.322},
 }
 _COLUMNS = ("AR@10", "AR@100", "AR@1000", "AUC", "AP", "AP50", "AP75")
 _SIZES = ("small", "medium", "large")

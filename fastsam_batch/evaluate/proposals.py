@@ -42,13 +42,12 @@ def proposal_figures(pairs: Iterable[Pair], kinds: Sequence[str], max_det: int =
     return {"images": images, "truths": truths, "figures": figures}
 
 
-def pair_corpus(
-    truths: Sequence[TruthImage], images: Iterable[ExportImage], rankings: Sequence[RankBy]
-) -> Iterator[tuple[TruthImage, dict[str, Objects]]]:
-    """Each labelled image with its stored masks, matched by the file's own name.
+def pair_images(
+    truths: Sequence[TruthImage], images: Iterable[ExportImage]
+) -> Iterator[tuple[TruthImage, ExportImage | None]]:
+    """Each labelled image with the corpus's image of the same file name, None where the corpus does not hold it.
 
-    An image that the corpus does not hold has no proposals: all of its objects are missed. Raises InputError
-    where no image is common to both, or two images of the corpus have one name.
+    Raises InputError where no image is common to both, two images of the corpus have one name, or the sizes differ.
     """
     left = {truth.file_name: truth for truth in truths}
     found: dict[str, str] = {}
@@ -59,16 +58,30 @@ def pair_corpus(
         if name in left:
             found[name] = image.image_id
             truth = left.pop(name)
-            yield truth, {ranking: stored_objects(image, truth, ranking) for ranking in rankings}
+            if (image.height, image.width) != truth.size_hw:
+                raise InputError(
+                    f"{image.image_id} is {image.width} x {image.height} pixels in the corpus and {truth.size_hw[1]} x "
+                    f"{truth.size_hw[0]} in the ground truth; both must be of the same photograph"
+                )
+            yield truth, image
     if not found:
         raise InputError("the corpus holds no image of the ground truth; both must name the same files")
     for truth in left.values():
-        yield truth, {ranking: stored_objects(None, truth, ranking) for ranking in rankings}
+        yield truth, None
 
 
-def pair_results(
-    truths: Sequence[TruthImage], results: dict[int, list[dict[str, Any]]]
-) -> Iterator[tuple[TruthImage, dict[str, Objects]]]:
+def pair_corpus(
+    truths: Sequence[TruthImage], images: Iterable[ExportImage], rankings: Sequence[RankBy]
+) -> Iterator[Pair]:
+    """Each labelled image with its stored masks under each ranking, as `pair_images`.
+
+    An image that the corpus does not hold has no proposals: all of its objects are missed.
+    """
+    for truth, image in pair_images(truths, images):
+        yield truth, {ranking: stored_objects(image, ranking) for ranking in rankings}
+
+
+def pair_results(truths: Sequence[TruthImage], results: dict[int, list[dict[str, Any]]]) -> Iterator[Pair]:
     """Each labelled image with its rows of a results file, ranked by their score."""
     if not results.keys() & {truth.id for truth in truths}:
         raise InputError("--results holds no image_id of the ground truth; both must count images alike")
@@ -76,14 +89,9 @@ def pair_results(
         yield truth, {"score": result_objects(results.get(truth.id, []), truth.size_hw)}
 
 
-def stored_objects(image: ExportImage | None, truth: TruthImage, ranking: RankBy) -> Objects:
-    """A corpus's masks of one image as objects, scored by `ranking`. Raises InputError for another size."""
+def stored_objects(image: ExportImage | None, ranking: RankBy) -> Objects:
+    """A corpus's masks of one image as objects, scored by `ranking`; none without an image."""
     masks = () if image is None else image.masks
-    if image is not None and (image.height, image.width) != truth.size_hw:
-        raise InputError(
-            f"{image.image_id} is {image.width} x {image.height} pixels in the corpus and {truth.size_hw[1]} x "
-            f"{truth.size_hw[0]} in the ground truth; both must be of the same photograph"
-        )
     scores = np.array([mask.score for mask in masks], np.float64)
     stability = np.array([mask.stability for mask in masks], np.float64)
     by = {"score": scores, "stability": stability, "product": scores * stability}

@@ -1,0 +1,93 @@
+"""How well regions are covered: IoU, F-beta and MAE an image, AUROC and AUPRO over all pixels of a set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+BETA_SQUARED = 0.3  # saliency's weight of precision over recall (Achanta et al. 2009)
+MAX_FALSE_POSITIVES = 0.3  # AUPRO's limit (Bergmann et al. 2020)
+
+
+def overlap_scores(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> dict[str, float]:
+    """IoU, F-beta (beta squared .3) and MAE of two masks bool [h, w]; two empty masks agree fully."""
+    both, either = np.count_nonzero(predicted & truth), np.count_nonzero(predicted | truth)
+    weighted = BETA_SQUARED * np.count_nonzero(truth) + np.count_nonzero(predicted)
+    return {
+        "IoU": both / either if either else 1.0,
+        "F_beta": (1 + BETA_SQUARED) * both / weighted if weighted else 1.0,
+        "MAE": np.count_nonzero(predicted ^ truth) / predicted.size,
+    }
+
+
+def regions_of(truth: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """The connected regions (8 neighbours) of a mask, bool [h, w] each, from the top."""
+    count, labels = cv2.connectedComponents(truth.view(np.uint8), connectivity=8)
+    return [labels == label for label in range(1, count)]
+
+
+@dataclass(frozen=True)
+class PixelScores:
+    """Pixels of one image by their score, from which curves over many images are exact.
+
+    `values` float64 [k] the distinct scores; `inside` and `outside` int64 [k] pixels of them in and out of the
+    truth; `share` float64 [k] the sum over regions of the share of each that has the score; `regions` how many.
+    """
+
+    values: NDArray[np.float64]
+    inside: NDArray[np.int64]
+    outside: NDArray[np.int64]
+    share: NDArray[np.float64]
+    regions: int
+
+
+def pixel_scores(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> PixelScores:
+    """Count one image's scores float64 [h, w] against its truth bool [h, w]."""
+    values, place = np.unique(scores, return_inverse=True)
+    place = place.reshape(truth.shape)
+    regions = regions_of(truth)
+    share = np.zeros(len(values))
+    for region in regions:
+        share += np.bincount(place[region], minlength=len(values)) / np.count_nonzero(region)
+    inside = np.bincount(place[truth], minlength=len(values))
+    return PixelScores(values, inside, np.bincount(place[~truth], minlength=len(values)), share, len(regions))
+
+
+def auroc(images: list[PixelScores]) -> float | None:
+    """Area under the curve of true against false positives over all pixels; None where one kind is missing."""
+    inside, outside, _ = _by_descending_score(images)
+    if not inside.sum() or not outside.sum():
+        return None
+    return _area(np.cumsum(outside) / outside.sum(), np.cumsum(inside) / inside.sum(), 1.0)
+
+
+def aupro(images: list[PixelScores], limit: float = MAX_FALSE_POSITIVES) -> float | None:
+    """Area under the mean overlap with each region against false positives up to `limit`, over `limit`.
+
+    None where there is no region, or no pixel outside of them. Method: Bergmann et al. 2020.
+    """
+    _, outside, share = _by_descending_score(images)
+    regions = sum(image.regions for image in images)
+    if not regions or not outside.sum():
+        return None
+    return _area(np.cumsum(outside) / outside.sum(), np.cumsum(share) / regions, limit) / limit
+
+
+def _by_descending_score(
+    images: list[PixelScores],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    values, place = np.unique(np.concatenate([image.values for image in images]), return_inverse=True)
+    columns = (np.concatenate([getattr(image, name) for image in images]) for name in ("inside", "outside", "share"))
+    inside, outside, share = (np.bincount(place, column, len(values))[::-1].astype(np.float64) for column in columns)
+    return inside, outside, share
+
+
+def _area(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
+    """The area below straight lines from (0, 0) through the points, up to x = limit."""
+    x, y = np.append(0.0, x), np.append(0.0, y)
+    inner = x < limit
+    x, y = np.append(x[inner], limit), np.append(y[inner], np.interp(limit, x, y))
+    return float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum())

@@ -1,0 +1,178 @@
+"""Salient objects, buildings and defects: stored masks chosen by a prompt, against drawn masks in a folder.
+
+Layouts: DUTS and ECSSD, Inria and WHU (a drawn mask has its photograph's name), MVTec AD
+(`ground_truth/KIND/000_mask.png` for `test/KIND/000.png`; photographs in `good` have no defect).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from fastsam_batch.errors import InputError
+from fastsam_batch.evaluate.region_scores import (
+    PixelScores,
+    aupro,
+    auroc,
+    overlap_scores,
+    pixel_scores,
+    regions_of,
+)
+from fastsam_batch.evaluate.stored import stored_masks
+from fastsam_batch.export.images import ExportImage, ExportMask
+from fastsam_batch.images import IMAGE_SUFFIXES
+from fastsam_batch.masks.rle import decode_in_box
+from fastsam_batch.masks.runs import rle_of
+from fastsam_batch.masks.select import ImageMasks, select
+
+PromptKind = Literal["everything", "point", "box"]
+PROMPTS: tuple[PromptKind, ...] = ("everything", "point", "box")
+_NORMAL = "good"  # MVTec's folder of photographs without a defect
+Pair = tuple[ExportImage, Path | None]
+
+
+def drawn_masks(folder: Path) -> dict[str, Path]:
+    """Drawn masks below a folder by their path without ending and `_mask`. Raises InputError where there is none."""
+    if not folder.is_dir():
+        raise InputError(f"--ground-truth {folder}: no such folder")
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+            key = path.relative_to(folder).with_suffix("").as_posix()
+            found[key.removesuffix("_mask")] = path
+    if not found:
+        raise InputError(f"--ground-truth {folder}: holds no picture of a mask")
+    return found
+
+
+def pair_regions(images: Iterable[ExportImage], drawn: dict[str, Path]) -> Iterator[Pair]:
+    """Each photograph that has a drawn mask, by the end of its path, or that lies in a folder `good`.
+
+    Raises InputError where none has, and where a drawn mask fits two photographs.
+    """
+    seen: dict[str, str] = {}
+    for image in images:
+        path = PurePosixPath(image.image_id.replace("#", "/")).with_suffix("")
+        ends = ["/".join(path.parts[first:]) for first in range(len(path.parts))]
+        key = next((end for end in ends if end in drawn), None)
+        if key is None:
+            if _NORMAL in path.parts[:-1]:
+                yield image, None
+            continue
+        if key in seen:
+            raise InputError(f"{drawn[key]} fits both {seen[key]} and {image.image_id}; name a folder further up")
+        seen[key] = image.image_id
+        yield image, drawn[key]
+    if not seen:
+        raise InputError("the corpus holds no photograph that --ground-truth has a mask of; names must be the same")
+
+
+def region_figures(pairs: Iterable[Pair], prompts: Iterable[PromptKind], *, smallest: bool = False) -> dict[str, Any]:
+    """Mean IoU, F-beta and MAE an image, AUROC and AUPRO over all pixels, for each kind of prompt.
+
+    Prompts are taken from the drawn regions (8-connected): `box` gives each one's box, `point` its pixel farthest
+    from its edge, `everything` takes the stored mask with the highest IoU, the best that a choice could do. The
+    masks chosen for an image are one prediction; for the two curves a pixel's score is the highest of their scores.
+    """
+    rows: dict[str, list[dict[str, float]]] = {prompt: [] for prompt in prompts}
+    pixels: dict[str, list[PixelScores]] = {prompt: [] for prompt in rows}
+    images = without = 0
+    for image, path in pairs:
+        truth = np.zeros((image.height, image.width), np.bool_) if path is None else read_drawn(path, image)
+        images += 1
+        without += not truth.any()
+        for prompt in rows:
+            predicted, scores = predict(image, truth, prompt, smallest=smallest)
+            rows[prompt].append(overlap_scores(predicted, truth))
+            pixels[prompt].append(pixel_scores(scores, truth))
+    figures = {}
+    for prompt, of_images in rows.items():
+        means = {name: float(np.mean([row[name] for row in of_images])) for name in ("IoU", "F_beta", "MAE")}
+        figures[prompt] = {**means, "AUROC": auroc(pixels[prompt]), "AUPRO": aupro(pixels[prompt])}
+    return {"images": images, "images_without_region": without, "figures": figures}
+
+
+def read_drawn(path: Path, image: ExportImage) -> NDArray[np.bool_]:
+    """A drawn mask, bool [h, w]: what is brighter than half of its brightest value.
+
+    Raises InputError for a file that cannot be read or has another size than the image.
+    """
+    values = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    if values is None:
+        raise InputError(f"{path}: is not a picture that can be read; save the mask as PNG")
+    if values.shape != (image.height, image.width):
+        raise InputError(
+            f"{path}: is {values.shape[1]} x {values.shape[0]} pixels and {image.image_id} is {image.width} x "
+            f"{image.height}; both must have one size"
+        )
+    return np.asarray(values > values.max() / 2)
+
+
+def predict(
+    image: ExportImage, truth: NDArray[np.bool_], prompt: str, *, smallest: bool = False
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """What a kind of prompt selects among an image's masks, bool [h, w], and each pixel's score, float64 [h, w].
+
+    With `smallest` a point selects the smallest mask around it only.
+    """
+    size = image.height, image.width
+    whole = (0, 0, image.width, image.height)
+    chosen: list[int] = []
+    if image.masks:
+        regions = regions_of(truth)
+        masks = stored_masks(image)
+        chosen = _CHOICES[prompt](image.masks, masks, regions, smallest)
+        union = rle_of(select(masks, chosen=chosen).union, size)
+        predicted = decode_in_box(union, whole)
+    else:
+        predicted = np.zeros(size, np.bool_)
+    scores = np.zeros(size)
+    for index in chosen:
+        np.maximum(scores, image.masks[index].score * decode_in_box(image.masks[index].rle, whole), out=scores)
+    return predicted, scores
+
+
+Choice = Callable[[tuple[ExportMask, ...], ImageMasks, list[NDArray[np.bool_]], bool], list[int]]
+
+
+def _best(
+    stored: tuple[ExportMask, ...], masks: ImageMasks, regions: list[NDArray[np.bool_]], smallest: bool
+) -> list[int]:
+    truths = [coco_mask.encode(np.asfortranarray(region.view(np.uint8))) for region in regions]
+    if not truths:
+        return []
+    ious = coco_mask.iou([mask.rle.to_coco() for mask in stored], truths, [0] * len(truths))
+    return sorted({int(index) for index, iou in zip(ious.argmax(0), ious.max(0), strict=True) if iou > 0})
+
+
+def _by_points(
+    stored: tuple[ExportMask, ...], masks: ImageMasks, regions: list[NDArray[np.bool_]], smallest: bool
+) -> list[int]:
+    points = [_middle(region) for region in regions]
+    return select(masks, foreground=points, smallest=smallest).masks
+
+
+def _by_boxes(
+    stored: tuple[ExportMask, ...], masks: ImageMasks, regions: list[NDArray[np.bool_]], smallest: bool
+) -> list[int]:
+    boxes = []
+    for region in regions:
+        x, y, width, height = cv2.boundingRect(region.view(np.uint8))
+        boxes.append((float(x), float(y), float(x + width), float(y + height)))
+    return select(masks, boxes=boxes).masks
+
+
+_CHOICES: dict[str, Choice] = {"everything": _best, "point": _by_points, "box": _by_boxes}
+
+
+def _middle(region: NDArray[np.bool_]) -> tuple[float, float]:
+    """A region's pixel (x, y) that is farthest from its edge; the image's border is one."""
+    depth = cv2.distanceTransform(np.pad(region.view(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    y, x = np.unravel_index(depth.argmax(), depth.shape)
+    return float(x), float(y)
