@@ -37,7 +37,7 @@ def make_photographs(folder: Path, count: int) -> None:
 
 def bare(folder: Path, unit_size: int, threads: int) -> float:
     """Seconds for read, decode, segment, embed and write in this process, after a warm-up."""
-    segmenter, embedder = load_models({"path": "builtin"}, {"name": "builtin"}, "cpu", threads)
+    segmenter, embedder = load_models({"path": "builtin"}, {"name": "builtin"}, "cpu", 1)
     source = open_source(str(folder))
     rows = list(source.plan(Planned(), unit_size, None))
     models = {"segmenter": {"name": "builtin", "sha256": {}, "licence": ""}, "embedder": None}
@@ -47,7 +47,7 @@ def bare(folder: Path, unit_size: int, threads: int) -> float:
             began = time.perf_counter()
             for row in rows[:1] if warm else rows:
                 for unit in source.read(row, ()):
-                    commit_unit(output, info, process_unit(unit, segmenter, embedder, UnitOptions()))
+                    commit_unit(output, info, process_unit(unit, segmenter, embedder, UnitOptions(), workers=threads))
         return time.perf_counter() - began
 
 

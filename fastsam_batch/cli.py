@@ -6,28 +6,25 @@ import argparse
 import json
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fastsam_batch
+from fastsam_batch.cli_embed import embed, embed_options
 from fastsam_batch.cli_evaluate import evaluate, evaluate_options
 from fastsam_batch.cli_export import export, export_options
 from fastsam_batch.cli_export_model import export_model, export_model_options
 from fastsam_batch.cli_index import index, index_options
 from fastsam_batch.cli_label import label, label_options
+from fastsam_batch.cli_progress import ProgressLine, print_summary, print_unfinished
 from fastsam_batch.cli_search import search, search_options
 from fastsam_batch.cli_select import select, select_options
 from fastsam_batch.cli_serve import serve, serve_options
 from fastsam_batch.cli_status import status, status_options
 from fastsam_batch.errors import InputError, OutageError
 
-if TYPE_CHECKING:
-    from fastsam_batch.run import Progress
-
 DONE, FAILED, BAD_INPUT, TOO_MANY_FAILED = 0, 1, 2, 3
-UNFINISHED_SHOWN = 20
 Summary = dict[str, Any]
 
 
@@ -145,59 +142,13 @@ def _segment(arguments: dict[str, Any]) -> tuple[Summary, int]:
     options = segment_options(arguments)
     from fastsam_batch.run import segment_corpus
 
-    summary = segment_corpus(options, _ProgressLine().show)
+    summary = segment_corpus(options, ProgressLine().show)
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    _print_segment_summary(summary, options.output)
-    _print_unfinished(summary)
+    print_summary(summary, options.output)
+    print_unfinished(summary)
     too_many = summary["failed"] > options.max_failed_fraction * summary["images"]
     return summary, TOO_MANY_FAILED if too_many or summary["unfinished_units"] else DONE
-
-
-class _ProgressLine:
-    """One line, rewritten on a terminal; in a log, a line now and then."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._next = 0.0
-
-    def show(self, progress: Progress) -> None:
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + (0.2 if self._terminal else 10)
-        line = (
-            f"{progress.units} units · {progress.images:,} images · {progress.masks:,} masks · "
-            f"{progress.failed:,} failed · {progress.images_per_second:.1f} images/s"
-        )
-        print(f"\r{line}" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr, flush=True)
-
-
-def _print_unfinished(summary: Summary) -> None:
-    if not summary["unfinished_units"]:
-        return
-    for unit in summary["unfinished"][:UNFINISHED_SHOWN]:
-        place = f"unit {unit['unit_id']}" + (f" of {unit['shard']}" if unit["shard"] else "")
-        print(f"unfinished: {place}, {unit['stage']}: {unit['reason']}", file=sys.stderr)
-    print(
-        f"{summary['unfinished_units']} units could not be finished and were left as they were; all others are "
-        "done. Run the same command again to try them again",
-        file=sys.stderr,
-    )
-
-
-def _print_segment_summary(summary: Summary, output: str) -> None:
-    from fastsam_batch.storage import redact
-
-    print(f"corpus   {redact(output)}")
-    print(f"images   {summary['images']:,} ({summary['failed']:,} failed)")
-    for kind, count in summary["failures"].items():
-        print(f"         {count:,} {kind}")
-    print(f"masks    {summary['masks']:,}")
-    print(f"units    {summary['units']:,} ({summary['skipped_units']:,} were there before)")
-    print(f"seconds  {summary['seconds']:.1f} ({summary['images_per_second']:.1f} images/s without start-up)")
-    total = sum(summary["stages"].values())
-    for stage, seconds in sorted(summary["stages"].items(), key=lambda item: -item[1]):
-        print(f"         {seconds:8.2f} {stage} ({seconds / total:.0%})")
 
 
 def _verify_options(parser: argparse.ArgumentParser) -> None:
@@ -236,6 +187,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Calla
         _segment_options,
         _segment,
     ),
+    "embed": ("Embed the masks of a corpus anew, without segmenting anew.", embed_options, embed),
     "export-model": ("Write a segmenter for ONNX Runtime, OpenVINO or TensorRT.", export_model_options, export_model),
     "search": ("Find the masks of a corpus that look like a text, or like a mask.", search_options, search),
     "index": ("Build or renew an index of a corpus's embeddings, for fast searches.", index_options, index),

@@ -11,7 +11,7 @@ import pickle
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
@@ -31,6 +31,10 @@ from fastsam_batch.sources.base import PlanRow, Source, UnitBytes
 from fastsam_batch.storage import filesystem, join
 from fastsam_batch.unit import UnitOptions
 
+if TYPE_CHECKING:
+    from fastsam_batch.models.embedder import Embedder
+    from fastsam_batch.models.segmenter import Segmenter
+
 RETRIES = 3
 TRIES = 2  # of a unit whose processing raises
 
@@ -39,15 +43,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """What every task of a run is told. Holds plain values only. `run` names it among all runs."""
+    """What every task of a run is told. Holds plain values only. `run` names it among all runs.
+
+    `stored` is the URI of the corpus whose masks are embedded anew, where there is no `segmenter` to find them.
+    """
 
     corpus_uri: str
     run: str
     info: CorpusInfo
     source: Source
-    segmenter: dict[str, Any]
+    segmenter: dict[str, Any] | None
     embedder: dict[str, Any] | None
     unit: UnitOptions
+    stored: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,10 +112,17 @@ class SegmentUnits:
     """One actor: both models, one unit at a time."""
 
     def __init__(self, job: Job, device: str, threads: int | None) -> None:
-        from fastsam_batch.models.pair import load_models  # torch loads where it runs
+        from fastsam_batch.models.pair import load_embedder, load_models  # torch loads where it runs
 
         self._job = job
-        self._segmenter, self._embedder = load_models(job.segmenter, job.embedder, device, threads)
+        # With more than one thread each takes an image of its own, so torch itself keeps to one.
+        self._workers = threads or 1
+        torch_threads = None if threads is None else 1
+        if job.segmenter is None:
+            models: tuple[Segmenter | None, Embedder | None] = None, load_embedder(job.embedder, device, torch_threads)
+        else:
+            models = load_models(job.segmenter, job.embedder, device, torch_threads)
+        self._segmenter, self._embedder = models
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         for value in batch["value"]:
@@ -115,6 +130,7 @@ class SegmentUnits:
             yield _row(unit if isinstance(unit, Unfinished) else self._segment(unit))
 
     def _segment(self, unit: UnitBytes) -> UnitResult | Unfinished:
+        from fastsam_batch.stored import StoredUnit
         from fastsam_batch.unit import process_unit
 
         job, tries = self._job, 0
@@ -127,11 +143,12 @@ class SegmentUnits:
                     return Unfinished(unit.unit_id, unit.shard, "segment", reason)
                 result = process_unit(
                     unit,
-                    self._segmenter,
+                    self._segmenter or StoredUnit(str(job.stored), unit.unit_id),
                     self._embedder,
                     job.unit,
                     isolated=attempt.number > 1,
                     end_if_stuck=True,
+                    workers=self._workers,
                 )
                 return replace(result, attempt=attempt.number, attempt_name=attempt.name)
             except OutageError as error:

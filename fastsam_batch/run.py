@@ -63,9 +63,9 @@ def segment_corpus(
         there = admit(options.output, info)
         rows = _plan(options, source, info if there is None else None)
         left, skipped = pending(options.output, rows)
-        tally = _Tally(skipped)
+        tally = Tally(skipped)
         if left:
-            _run(options, there or info, source, segmenter, embedder, left, tally, report, lease)
+            run_units(options, there or info, source, segmenter, embedder, left, tally, report, lease)
     return tally.summary(time.perf_counter() - began)
 
 
@@ -116,17 +116,22 @@ def _plan(options: SegmentOptions, source: Source, info: CorpusInfo | None) -> l
     return rows + new
 
 
-def _run(
+def run_units(
     options: SegmentOptions,
     info: CorpusInfo,
     source: Source,
-    segmenter: dict[str, Any],
+    segmenter: dict[str, Any] | None,
     embedder: dict[str, Any] | None,
     left: list[PendingRow],
-    tally: _Tally,
+    tally: Tally,
     report: Callable[[Progress], None],
     lease: Lease,
+    stored: str | None = None,
 ) -> None:
+    """Process the rows that are left, on the cluster or a Ray of its own, and count what comes of them.
+
+    `stored` names the corpus whose masks are embedded anew where there is no segmenter.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
@@ -147,13 +152,14 @@ def _run(
     try:
         nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
         resources = divide(options, ray.cluster_resources(), max(nodes, default=None))
-        check_device(find_segmenter(segmenter["path"]).main, resources.device)
+        if segmenter is not None:
+            check_device(find_segmenter(segmenter["path"]).main, resources.device)
         job = pipeline.Job(
             corpus_uri=options.output,
             run=lease.run,
             info=info,
             source=source,
-            segmenter={**segmenter, "batch_size": resources.batch_size},
+            segmenter=segmenter and {**segmenter, "batch_size": resources.batch_size},
             embedder=embedder,
             unit=UnitOptions(
                 crop=options.crop,
@@ -162,6 +168,7 @@ def _run(
                 max_pixels=options.max_pixels,
                 decode_seconds=options.decode_seconds,
             ),
+            stored=stored,
         )
         for outcome in pipeline.run(job, left, resources):
             lease.check()
@@ -175,7 +182,7 @@ def _run(
             ray.shutdown()
 
 
-class _Tally:
+class Tally:
     """Sums over the receipts of a run."""
 
     def __init__(self, skipped_units: int) -> None:

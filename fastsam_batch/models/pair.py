@@ -14,13 +14,19 @@ from fastsam_batch.models.weights import find_segmenter
 def load_models(
     segmenter: dict[str, Any], embedder: dict[str, Any] | None, device: str, threads: int | None
 ) -> tuple[Segmenter, Embedder | None]:
-    """Segmenter and embedder on a device; `threads` CPU threads where that is given, an image in each.
+    """Segmenter and embedder on a device, with `threads` CPU threads for torch where that is given.
 
     `segmenter` and `embedder` are the arguments of their classes, with the segmenter's option (a name, path
     or URI) under `path`. Raises InputError as the two do.
     """
-    arguments = {**segmenter, "path": find_segmenter(segmenter["path"]).main}
     if threads is not None:
-        torch.set_num_threads(1)
-        arguments["workers"] = threads
-    return Segmenter(**arguments, device=device), Embedder(**embedder, device=device) if embedder else None
+        torch.set_num_threads(threads)
+    arguments = {**segmenter, "path": find_segmenter(segmenter["path"]).main}
+    return Segmenter(**arguments, device=device), load_embedder(embedder, device, threads)
+
+
+def load_embedder(embedder: dict[str, Any] | None, device: str, threads: int | None) -> Embedder | None:
+    """The embedder alone, as `load_models`."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return Embedder(**embedder, device=device) if embedder else None

@@ -72,14 +72,12 @@ class Segmenter:
         iou: float | None = None,
         max_masks: int = 300,
         batch_size: int = 1,
-        workers: int = 1,
         device: str = "cpu",
     ) -> None:
         """Load weights from `path`; None takes the weights' own default.
 
-        `imgsz` is the long side of the input in pixels, a multiple of 32. `workers` is how many threads should
-        call at once, an image each. Raises InputError as `load_network` does, and for an `imgsz` that an export
-        was not made for.
+        `imgsz` is the long side of the input in pixels, a multiple of 32. Raises InputError as
+        `load_network` does, and for an `imgsz` that an export was not made for.
         """
         self.device = torch.device(device)
         network = load_network(path, self.device)
@@ -89,7 +87,6 @@ class Segmenter:
         self.iou = network.defaults["iou"] if iou is None else iou
         self.max_masks = max_masks
         self.batch_size = min(batch_size, network.max_batch or batch_size)
-        self.workers = workers
         self._stride = network.stride
         self._network = network.forward
 

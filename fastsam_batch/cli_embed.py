@@ -1,0 +1,48 @@
+"""The embed command: other embeddings for masks that are stored."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+
+def embed_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `fastsam-batch embed`."""
+    add = parser.add_argument
+    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    add("--output", required=True, metavar="URI", help="the new corpus; run again to go on")
+    add(
+        "--embedder",
+        required=True,
+        help="builtin, ARCH:TAG of open_clip, hf-hub:ORG/REPO, a folder, or ARCH:FILE",
+    )
+    add = parser.add_argument_group("results (default: as the corpus has them)").add_argument
+    add("--crop", choices=("masked", "context", "both"), help="what CLIP sees")
+    add("--min-area", type=int, help="smaller masks (pixels) get no embedding")
+    add("--embedding-mode", choices=("crop", "pool"), help="pool: one CLIP pass an image, averaged under each mask")
+    add = parser.add_argument_group("running").add_argument
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs")
+    add("--actors", metavar="N|MIN:MAX", help="size of the actor pool; default: what the cluster holds")
+    add("--gpus-per-actor", type=float, default=1.0, help="share of a GPU an actor takes")
+    add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more images failed")
+    add("--verbose", action="store_true", help="show Ray's own log")
+    add = parser.add_argument_group("columns of Parquet and manifest inputs").add_argument
+    add("--bytes-column", default="bytes", help="encoded image")
+    add("--uri-column", default="uri", help="where the image is")
+    add("--id-column", default="image_id", help="image_id, optional")
+
+
+def embed(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Run `fastsam-batch embed`: its summary, and the exit code."""
+    from fastsam_batch.cli_progress import ProgressLine, print_summary, print_unfinished
+    from fastsam_batch.reembed import embed_corpus
+
+    corpus = arguments.pop("corpus")
+    summary = embed_corpus(corpus, arguments, ProgressLine().show)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    print_summary(summary, arguments["output"])
+    print_unfinished(summary)
+    too_many = summary["failed"] > arguments["max_failed_fraction"] * summary["images"]
+    return summary, 3 if too_many or summary["unfinished_units"] else 0

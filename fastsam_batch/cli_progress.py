@@ -1,0 +1,61 @@
+"""How a run shows itself on a terminal: its progress, its summary, and what it left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastsam_batch.run import Progress
+
+UNFINISHED_SHOWN = 20
+
+
+class ProgressLine:
+    """One line, rewritten on a terminal; in a log, a line now and then."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._next = 0.0
+
+    def show(self, progress: Progress) -> None:
+        """Print where the run is, if it is time to."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + (0.2 if self._terminal else 10)
+        line = (
+            f"{progress.units} units · {progress.images:,} images · {progress.masks:,} masks · "
+            f"{progress.failed:,} failed · {progress.images_per_second:.1f} images/s"
+        )
+        print(f"\r{line}" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr, flush=True)
+
+
+def print_unfinished(summary: dict[str, Any]) -> None:
+    """Which units were left, and what to do, on standard error."""
+    if not summary["unfinished_units"]:
+        return
+    for unit in summary["unfinished"][:UNFINISHED_SHOWN]:
+        place = f"unit {unit['unit_id']}" + (f" of {unit['shard']}" if unit["shard"] else "")
+        print(f"unfinished: {place}, {unit['stage']}: {unit['reason']}", file=sys.stderr)
+    print(
+        f"{summary['unfinished_units']} units could not be finished and were left as they were; all others are "
+        "done. Run the same command again to try them again",
+        file=sys.stderr,
+    )
+
+
+def print_summary(summary: dict[str, Any], output: str) -> None:
+    """What a run did, as lines."""
+    from fastsam_batch.storage import redact
+
+    print(f"corpus   {redact(output)}")
+    print(f"images   {summary['images']:,} ({summary['failed']:,} failed)")
+    for kind, count in summary["failures"].items():
+        print(f"         {count:,} {kind}")
+    print(f"masks    {summary['masks']:,}")
+    print(f"units    {summary['units']:,} ({summary['skipped_units']:,} were there before)")
+    print(f"seconds  {summary['seconds']:.1f} ({summary['images_per_second']:.1f} images/s without start-up)")
+    total = sum(summary["stages"].values())
+    for stage, seconds in sorted(summary["stages"].items(), key=lambda item: -item[1]):
+        print(f"         {seconds:8.2f} {stage} ({seconds / total:.0%})")

@@ -1,0 +1,140 @@
+"""The second half of a unit: masks of many images to vectors, pooled or by crops in full batches."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsam_batch.corpus.rows import ImageResult, MaskColumns
+from fastsam_batch.isolate import SECONDS_AN_IMAGE
+from fastsam_batch.models.embedder import CROP_KINDS, Embedder, merge_crops
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class UnitOptions:
+    """How a unit is processed. `min_area` in pixels: smaller masks get no embedding.
+
+    `embedding_mode` is `crop` or `pool`; a pooled unit's small masks are cropped as `crop` says.
+    `decode_seconds`: an image that takes longer to decode is given up, where that can be told.
+    """
+
+    crop: str = "both"
+    embedding_mode: str = "crop"
+    min_area: int = 100
+    max_pixels: int = 100_000_000
+    decode_seconds: float = SECONDS_AN_IMAGE
+
+
+class Stages:
+    """Seconds by stage, summed over threads."""
+
+    def __init__(self) -> None:
+        self.seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - began
+            with self._lock:
+                self.seconds[name] += seconds
+
+    def each(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """The items of an iterator, the time each one took counted under `name`."""
+        while True:
+            with self(name):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+
+class EmbedQueue:
+    """Masks of many images on their way to vectors: pooled at once, or cropped and embedded in full batches.
+
+    With workers the batches are embedded in them, while the caller goes on.
+    """
+
+    def __init__(self, embedder: Embedder | None, stages: Stages, workers: ThreadPoolExecutor | None) -> None:
+        self._embedder = embedder
+        self._stages = stages
+        self._workers = workers
+        self._waiting: list[NDArray[np.uint8]] = []
+        self._batches: list[Future[NDArray[np.float32]]] = []
+        self._cropped: list[NDArray[np.bool_]] = []
+        self._per_mask = 1
+
+    def add(self, pixels: NDArray[np.uint8], found: MaskColumns, options: UnitOptions) -> MaskColumns:
+        """An image's masks with room for their embeddings; those of masks that are cropped follow in `finish`."""
+        embedder = self._embedder
+        if embedder is None:
+            return found
+        self._per_mask = len(CROP_KINDS[options.crop])
+        chosen = found.areas >= options.min_area
+        vectors = np.zeros((len(chosen), embedder.dim), np.float32)
+        cropped = chosen.copy()
+        if options.embedding_mode == "pool":
+            with self._stages("embed"):
+                pooled, done = embedder.pool_masks(
+                    pixels, found.rles, found.bboxes_xywh, np.where(chosen, found.areas, 0), self._per_mask
+                )
+            vectors[done] = pooled[done]
+            cropped &= ~done
+        self._cropped.append(cropped)
+        rles = [rle for rle, wanted in zip(found.rles, cropped.tolist(), strict=True) if wanted]
+        of_masks = embedder.crops_of(pixels, rles, found.bboxes_xywh[cropped], options.crop)
+        for crops in self._stages.each("crops", of_masks):
+            self._waiting.extend(crops)
+            if len(self._waiting) >= embedder.batch_size:
+                self._embed(embedder.batch_size)
+        return replace(found, embedded=chosen, embeddings=vectors)
+
+    def finish(self, results: list[ImageResult]) -> list[ImageResult]:
+        """The results with all of their embeddings."""
+        embedder = self._embedder
+        if embedder is None:
+            return results
+        self._embed(len(self._waiting))
+        batches = [batch.result() for batch in self._batches]
+        vectors = np.concatenate([*batches, np.zeros((0, embedder.dim), np.float32)])
+        merged = merge_crops(vectors, self._per_mask)
+        places = iter(self._cropped)
+        first = 0
+        for result in results:
+            if result.masks is not None:
+                cropped = next(places)
+                end = first + int(cropped.sum())
+                result.masks.embeddings[cropped] = merged[first:end]
+                first = end
+        return results
+
+    def _embed(self, count: int) -> None:
+        if not count or self._embedder is None:
+            return
+        crops = np.stack(self._waiting[:count])
+        del self._waiting[:count]
+        if self._workers is not None:
+            self._batches.append(self._workers.submit(self._timed_embed, crops))
+            return
+        batch: Future[NDArray[np.float32]] = Future()
+        batch.set_result(self._timed_embed(crops))
+        self._batches.append(batch)
+
+    def _timed_embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert self._embedder is not None
+        with self._stages("embed"):
+            return self._embedder.embed_crops(crops)

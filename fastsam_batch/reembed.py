@@ -1,0 +1,95 @@
+"""A corpus with other embeddings: its stored masks and its photographs through another embedder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastsam_batch.config import LATER_OPTIONS, SegmentOptions, segment_options
+from fastsam_batch.corpus.info import admit, describe, read_info, write_info
+from fastsam_batch.corpus.lease import hold
+from fastsam_batch.corpus.plan import PendingRow, pending, read_plans, write_plan
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.errors import InputError
+from fastsam_batch.models.embedder import Embedder
+from fastsam_batch.run import Progress, Tally, run_units
+from fastsam_batch.sources import open_source
+from fastsam_batch.storage import redact
+
+# What an embedder does with a mask; everything else stays as the corpus was made.
+_EMBEDDING_OPTIONS = ("crop", "min_area", "embedding_mode")
+
+
+def embed_corpus(
+    corpus_uri: str, values: dict[str, Any], report: Callable[[Progress], None] = lambda progress: None
+) -> dict[str, Any]:
+    """Write a corpus's units again with embeddings of another embedder, what is missing of them; the summary.
+
+    `values` are options of `SegmentOptions`: `output`, `embedder`, and any of `crop`, `min_area`,
+    `embedding_mode` (None: as the corpus has it), the machine's and the columns'. Units keep their names, images
+    and masks; an image that is gone or whose bytes changed becomes a failed row. Raises InputError for a corpus,
+    an output or weights that cannot be used.
+    """
+    began = time.perf_counter()
+    corpus = Corpus.open(corpus_uri)
+    there = read_info(corpus_uri)
+    if there is None:  # Corpus.open has just read it
+        raise InputError(f"{redact(corpus_uri)} is not a corpus any more")
+    options = _options(there.input, there.options, values)
+    if redact(options.output).rstrip("/") == redact(corpus_uri).rstrip("/"):
+        raise InputError(f"--output {redact(options.output)}: is the corpus itself; name another place")
+    if options.embedder == "none":
+        raise InputError("--embedder none: there is nothing to embed with; name an embedder")
+    embedder = Embedder(options.embedder, mode=options.embedding_mode)
+    models = {
+        "segmenter": there.models["segmenter"],
+        "embedder": {
+            "name": embedder.name,
+            "sha256": embedder.files.sha256(),
+            "licence": embedder.licence,
+            "text_encoder": embedder.name,
+        },
+    }
+    info = describe(there.input, _results(there.options, options), models, embedder.dim)
+    source = open_source(
+        there.input,
+        bytes_column=options.bytes_column,
+        uri_column=options.uri_column,
+        id_column=options.id_column,
+    )
+    admit(options.output, info)
+    with hold(options.output) as lease:
+        made = admit(options.output, info)
+        rows, _ = read_plans(corpus_uri)
+        if made is None:
+            write_info(options.output, info)
+        planned, files = read_plans(options.output)
+        if rows[len(planned) :]:
+            write_plan(options.output, files + 1, rows[len(planned) :])
+        left, skipped = pending(options.output, rows)
+        left = _committed(left, set(corpus.receipts()))
+        tally = Tally(skipped)
+        if left:
+            arguments = {"name": options.embedder, "mode": options.embedding_mode}
+            run_units(options, made or info, source, None, arguments, left, tally, report, lease, stored=corpus_uri)
+    return tally.summary(time.perf_counter() - began)
+
+
+def _options(input_uri: str, stored: dict[str, Any], values: dict[str, Any]) -> SegmentOptions:
+    names = (*_EMBEDDING_OPTIONS, "max_pixels")
+    as_made = {name: stored.get(name, LATER_OPTIONS.get(name)) for name in names}
+    given = {name: value for name, value in values.items() if value is not None}
+    # What neither names is as segment_corpus does it by default.
+    return segment_options({"input": input_uri, **{k: v for k, v in as_made.items() if v is not None}, **given})
+
+
+def _results(stored: dict[str, Any], options: SegmentOptions) -> dict[str, Any]:
+    values = {name: getattr(options, name) for name in _EMBEDDING_OPTIONS}
+    kept = {name: value for name, value in stored.items() if name not in _EMBEDDING_OPTIONS}
+    return kept | {name: value for name, value in values.items() if value != LATER_OPTIONS.get(name, ...)}
+
+
+def _committed(left: list[PendingRow], units: set[str]) -> list[PendingRow]:
+    """Rows with a unit that the corpus has; those that it has not yet are for a later run."""
+    return [row for row in left if row.row.kind == "stream" or row.row.unit_id in units]

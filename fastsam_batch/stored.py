@@ -1,0 +1,65 @@
+"""One unit of a corpus as it is stored: masks that are embedded anew instead of being found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fastsam_batch.corpus.layout import images_file, masks_file
+from fastsam_batch.corpus.rows import ImageResult, MaskColumns
+from fastsam_batch.masks.rle import Rle
+from fastsam_batch.sources.base import EncodedImage
+from fastsam_batch.storage import filesystem, join
+
+
+class StoredUnit:
+    """A unit's images and masks, read from a corpus."""
+
+    def __init__(self, corpus_uri: str, unit_id: str) -> None:
+        """Read a committed unit, without its embeddings. Raises OSError where its files cannot be read."""
+        fs, root = filesystem(corpus_uri)
+        with fs.open(join(root, images_file(unit_id)), "rb") as file:
+            rows = pq.read_table(file).to_pylist()
+        self._images: dict[str, dict[str, Any]] = {row["image_id"]: row for row in rows}
+        with fs.open(join(root, masks_file(unit_id)), "rb") as file:
+            columns = ["image_id", "mask_index", "bbox", "area", "score", "stability", "rle"]
+            self._masks = pq.read_table(file, columns=columns)
+
+    def to_decode(self, images: Sequence[EncodedImage]) -> list[EncodedImage]:
+        """The images, without the bytes of those that failed before: they stay as they were."""
+        failed = {name for name, row in self._images.items() if row["status"] == "failed"}
+        return [replace(image, data=None) if image.image_id in failed else image for image in images]
+
+    def checked(self, result: ImageResult) -> ImageResult:
+        """The image as it is now, or as failed: where it had failed before, or is not the one that was segmented."""
+        row = self._images.get(result.image_id)
+        if row is None:
+            return replace(result, error_kind="changed", error_message="the corpus holds no such image in this unit")
+        if row["status"] == "failed":
+            hw = (row["height"], row["width"]) if row["height"] else None
+            failure = {"error_kind": row["error_kind"], "error_message": row["error_message"]}
+            return ImageResult(result.image_id, result.uri, row["sha256"], hw, None, **failure)
+        if result.error_kind is None and row["sha256"] != result.sha256:
+            return replace(result, error_kind="changed", error_message="its bytes are not those that were segmented")
+        return result
+
+    def masks(self, image_id: str) -> MaskColumns:
+        """An image's masks by their index, without embeddings."""
+        rows: pa.Table = self._masks.filter(pc.field("image_id") == image_id).sort_by("mask_index")
+        rles = [Rle((rle["size"][0], rle["size"][1]), rle["counts"]) for rle in rows["rle"].to_pylist()]
+        boxes = rows["bbox"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return MaskColumns(
+            scores=rows["score"].to_numpy().astype(np.float32),
+            stability=rows["stability"].to_numpy().astype(np.float32),
+            areas=rows["area"].to_numpy().astype(np.int64),
+            bboxes_xywh=boxes.astype(np.float32).reshape(-1, 4),
+            rles=rles,
+            embeddings=np.zeros((len(rles), 0), np.float32),
+            embedded=np.zeros(len(rles), np.bool_),
+        )

@@ -1,0 +1,98 @@
+"""Embedding a corpus anew: the same masks, other vectors, through the real graph."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from photographs import write_photographs
+from PIL import Image
+
+from fastsam_batch.cli import main
+from fastsam_batch.config import segment_options
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.corpus.verify import verify_corpus
+from fastsam_batch.run import segment_corpus
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory, local_ray):
+    """A corpus of four photographs and a broken one, embedded by masked crops."""
+    folder = tmp_path_factory.mktemp("segmented")
+    write_photographs(folder / "photos", ["coffee", "rocket", "chelsea", "china"])
+    (folder / "photos" / "broken.png").write_bytes(b"no image")
+    values = {"input": str(folder / "photos"), "output": str(folder / "corpus"), "unit_size": 2, "crop": "masked"}
+    segment_corpus(segment_options(values))
+    return folder
+
+
+def embed(capsys, *arguments):
+    """Exit code, summary and error of the command."""
+    code = main(["embed", *map(str, arguments)])
+    printed = capsys.readouterr()
+    return code, json.loads(printed.out.splitlines()[-1]) if code in (0, 3) else None, printed.err
+
+
+def vectors(corpus):
+    return [row and np.float32(row) for row in corpus.masks(["embedding"])["embedding"].to_pylist()]
+
+
+def same(a, b):
+    return [(x is None and y is None) or float(x @ y) > 0.999 for x, y in zip(a, b, strict=True)]
+
+
+def test_the_same_masks_with_other_vectors(segmented, tmp_path, capsys):
+    corpus, there = str(tmp_path / "anew"), Corpus.open(str(segmented / "corpus"))
+    code, summary, _ = embed(
+        capsys, "--corpus", there.uri, "--embedder", "builtin", "--crop", "both", "--output", corpus
+    )
+    assert (code, summary["images"], summary["failed"], summary["units"]) == (0, 5, 1, 3)
+    made = Corpus.open(corpus)
+    stored = ["image_id", "mask_index", "bbox", "area", "score", "stability", "rle"]
+    assert made.masks(stored).equals(there.masks(stored)) and made.images().equals(there.images())
+    assert sorted(made.receipts()) == sorted(there.receipts())
+    assert not any(same(vectors(made), vectors(there)))
+    assert made.info["options"] == {**there.info["options"], "crop": "both"}
+    assert made.info["fingerprint"] != there.info["fingerprint"] and verify_corpus(corpus).ok
+
+    code, summary, _ = embed(
+        capsys, "--corpus", there.uri, "--embedder", "builtin", "--crop", "both", "--output", corpus
+    )
+    assert (code, summary["units"], summary["skipped_units"]) == (0, 0, 3)
+    code, _, error = embed(capsys, "--corpus", there.uri, "--embedder", "builtin", "--output", corpus)
+    assert code == 2 and "--crop was both, is masked" in error
+
+
+def test_as_the_corpus_was_made_gives_its_vectors_and_a_changed_image_fails(segmented, tmp_path, capsys):
+    there, corpus = Corpus.open(str(segmented / "corpus")), str(tmp_path / "again")
+    photograph = segmented / "photos" / "rocket.png"
+    before = photograph.read_bytes()
+    Image.new("RGB", (64, 48)).save(photograph)
+    try:
+        code, summary, _ = embed(
+            capsys, "--corpus", there.uri, "--embedder", "builtin", "--output", corpus, "--max-failed-fraction", "0.3"
+        )
+    finally:
+        photograph.write_bytes(before)
+    assert (code, summary["failures"]) == (3, {"changed": 1, "not_an_image": 1})
+    made, kept = Corpus.open(corpus), "image_id != 'rocket.png'"
+    assert made.masks(["image_id"], "image_id = 'rocket.png'").num_rows == 0
+    ours, theirs = (c.masks(["embedding"], kept)["embedding"].to_pylist() for c in (made, there))
+    assert all(same([v and np.float32(v) for v in ours], [v and np.float32(v) for v in theirs]))
+    assert made.info["fingerprint"] == there.info["fingerprint"] and verify_corpus(corpus).ok
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--embedder", "none", "--output", "{}/a"], "nothing to embed with"),
+        (["--embedder", "builtin", "--output", "{corpus}"], "is the corpus itself"),
+        (["--embedder", "builtin", "--output", "{}/a", "--min-area", "-1"], "--min-area -1"),
+    ],
+)
+def test_refusals(segmented, tmp_path, capsys, arguments, message):
+    corpus = segmented / "corpus"
+    values = [argument.replace("{corpus}", str(corpus)).replace("{}", str(tmp_path)) for argument in arguments]
+    code, _, error = embed(capsys, "--corpus", corpus, *values)
+    assert code == 2 and message in error and error.count("\n") == 1
