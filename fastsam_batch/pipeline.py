@@ -25,6 +25,7 @@ from fastsam_batch.corpus.receipts import read_receipt
 from fastsam_batch.corpus.rows import UnitResult
 from fastsam_batch.corpus.write import commit_unit
 from fastsam_batch.errors import OutageError
+from fastsam_batch.metrics import JobMetrics
 from fastsam_batch.outage import explain
 from fastsam_batch.resources import Resources
 from fastsam_batch.sources.base import PlanRow, Source, UnitBytes
@@ -115,6 +116,7 @@ class SegmentUnits:
         from fastsam_batch.models.pair import load_embedder, load_models  # torch loads where it runs
 
         self._job = job
+        self._metrics = JobMetrics()
         # With more than one thread each takes an image of its own, so torch itself keeps to one.
         self._workers = threads or 1
         torch_threads = None if threads is None else 1
@@ -150,6 +152,8 @@ class SegmentUnits:
                     end_if_stuck=True,
                     workers=self._workers,
                 )
+                models = {"segmenter": self._segmenter, "embedder": self._embedder}
+                self._metrics.processed(unit, result, {name: m.oom_retries for name, m in models.items() if m})
                 return replace(result, attempt=attempt.number, attempt_name=attempt.name)
             except OutageError as error:
                 return _unfinished(unit, "segment", error)
@@ -174,6 +178,7 @@ def _commit(unit: UnitResult, job: Job) -> dict[str, Any] | Unfinished:
     try:
         if is_newest(job.corpus_uri, unit.unit_id, unit.attempt_name):
             receipt = commit_unit(job.corpus_uri, job.info, unit)
+            JobMetrics().committed(receipt)
         else:
             # Committed already, by this task before its worker died or by another attempt: that stands.
             fs, root = filesystem(job.corpus_uri)

@@ -74,6 +74,7 @@ def s3_server(folder: Path):
 def ray_head(folder: Path, environment: dict[str, str]):
     """A Ray head with a dashboard for job submission; yields the environment of its clients."""
     gcs, dashboard, agent_grpc, agent_http, metrics = free_ports(5)
+    environment = {**environment, "RAY_metrics_report_interval_ms": "300"}
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     ray = str(Path(sys.executable).parent / "ray")
     command = [
@@ -94,6 +95,11 @@ def ray_head(folder: Path, environment: dict[str, str]):
         )
     try:
         wait_for_port(dashboard, process, 120)
-        yield {**environment, **token, "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+        yield {
+            **environment,
+            **token,
+            "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
+            "TEST_METRICS": f"http://127.0.0.1:{metrics}/metrics",
+        }
     finally:
         stop_group(process)

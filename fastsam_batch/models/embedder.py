@@ -112,6 +112,7 @@ class Embedder:
         self.files, model_name = find_embedder(name)
         self.name = self.files.name
         self.batch_size = batch_size
+        self.oom_retries = 0
         self.device = torch.device(device)
         pretrained = None if model_name.startswith("local-dir:") else str(self.files.main)
         try:
@@ -146,6 +147,7 @@ class Embedder:
         except torch.cuda.OutOfMemoryError:
             if len(crops) == 1:
                 raise
+            self.oom_retries += 1
             torch.cuda.empty_cache()
             half = len(crops) // 2
             return np.concatenate([self._forward(crops[:half]), self._forward(crops[half:])])

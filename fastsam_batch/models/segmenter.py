@@ -87,6 +87,7 @@ class Segmenter:
         self.iou = network.defaults["iou"] if iou is None else iou
         self.max_masks = max_masks
         self.batch_size = min(batch_size, network.max_batch or batch_size)
+        self.oom_retries = 0
         self._stride = network.stride
         self._network = network.forward
 
@@ -136,6 +137,7 @@ class Segmenter:
         except torch.cuda.OutOfMemoryError:
             if len(inputs) == 1:
                 raise
+            self.oom_retries += 1
             torch.cuda.empty_cache()
             half = len(inputs) // 2
             return self._forward(inputs[:half]) + self._forward(inputs[half:])
