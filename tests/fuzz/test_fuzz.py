@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
-from fuzz.__main__ import generator_of, run_slice
 from fuzz.mutate import OPERATIONS, Damage, damaged
+from fuzz.runner import generator_of, run_slice
 from fuzz.targets import IMAGE_SEEDS, TARGETS, WORDS, check_image, check_rle, check_where
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -62,10 +68,20 @@ def test_what_raises_or_ends_its_process_is_named_and_the_run_goes_on_behind_it(
 
 
 def test_what_hangs_is_named(monkeypatch):
-    monkeypatch.setattr("fuzz.__main__.HANG_S", 8)
+    monkeypatch.setattr("fuzz.runner.HANG_S", 8)
     assert run_slice("fuzz.deadly:hangs", 1, 5, 1.0, hang=1) == (6, [(5, "hung for 1 s")])
 
 
 def test_a_slice_ends_at_its_time():
     following, found = run_slice("fuzz.deadly:quiet", 1, 0, 1.0)
     assert following > 10 and found == []
+
+
+def test_the_command_names_its_findings_and_exits_1(tmp_path):
+    tests = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "fuzz", "--target", "fuzz.deadly:deadly", "--minutes", "0.1", "--seed", "3"]
+    environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"}
+    done = subprocess.run(command, cwd=tests, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])["findings"]["fuzz.deadly:deadly"]
+    assert found and f"fuzz.deadly:deadly --seed 3 --case {found[0]}: " in done.stderr
