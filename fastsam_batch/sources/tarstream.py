@@ -9,7 +9,7 @@ import struct
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from fastsam_batch.sources.folder import is_image
@@ -24,6 +24,7 @@ _GZIP_MARK = b"\x1f\x8b"
 # Headers that carry a name or attributes for the next one: tarfile holds them whole.
 _EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
 _MAX_EXTENSION_BYTES = 1024**2
+_EMPTY_READS = 8
 
 
 class BrokenTarError(Exception):
@@ -123,21 +124,30 @@ class _Forward(io.RawIOBase):
         return head or self._file.read(count)
 
 
-class _Unzipped:
-    """A gzip file of one or many pieces (as pigz, bgzip and `cat` make them); tarfile reads only the first."""
+class _Ending:
+    """What tarfile reads from: raises EOFError where it goes on to read behind the end.
 
-    def __init__(self, file: _Forward) -> None:
-        self._gzip = gzip.GzipFile(fileobj=file, mode="rb")
+    tarfile passes over a member by reading as much as its header says: for ever, where that is a lie.
+    """
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._empty = 0
 
     def read(self, count: int) -> bytes:
-        piece: bytes = self._gzip.read1(count)  # what is there: all that comes before a break is used
+        piece = self._read(count)
+        self._empty = 0 if piece else self._empty + 1
+        if self._empty > _EMPTY_READS:
+            raise EOFError("the archive ends within a member")
         return piece
 
 
 def _unzipped(file: IO[bytes] | io.RawIOBase) -> Any:
-    head = file.read(len(_GZIP_MARK))
+    """The archive's own bytes; a gzip file may be of many pieces (pigz, bgzip, `cat`): tarfile reads only the first."""
+    head = file.read(len(_GZIP_MARK)) or b""
     forward = _Forward(head, file)
-    return _Unzipped(forward) if head == _GZIP_MARK else forward
+    # read1: what is there, so that all that comes before a break is used.
+    return _Ending(gzip.GzipFile(fileobj=forward, mode="rb").read1 if head == _GZIP_MARK else forward.read)
 
 
 def clean_name(name: str) -> str:
