@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import traceback
@@ -129,7 +130,7 @@ def _segment_options(parser: argparse.ArgumentParser) -> None:
         help="images named by URI whose server does not answer fail, instead of leaving their unit to a rerun",
     )
     add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more images failed")
-    add("--verbose", action="store_true", help="show Ray's own log")
+    add("--verbose", action="store_true", help="show Ray's own log, and its statistics of the stages at the end")
     add = parser.add_argument_group("columns of Parquet and manifest inputs").add_argument
     add("--bytes-column", default="bytes", help="encoded image")
     add("--uri-column", default="uri", help="where the image is")
@@ -142,6 +143,9 @@ def _segment(arguments: dict[str, Any]) -> tuple[Summary, int]:
     options = segment_options(arguments)
     from fastsam_batch.run import segment_corpus
 
+    if options.verbose:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("fastsam_batch").setLevel(logging.INFO)
     summary = segment_corpus(options, ProgressLine().show)
     if sys.stderr.isatty():
         print(file=sys.stderr)

@@ -96,6 +96,8 @@ def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[
         for value in batch["value"].to_pylist():
             outcome = json.loads(value)
             yield outcome["receipt"] if "receipt" in outcome else Unfinished(**outcome["unfinished"])
+    if logger.isEnabledFor(logging.INFO):
+        logger.info("Ray's statistics of the stages:\n%s", receipts.stats())
 
 
 def fetch(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
