@@ -31,18 +31,23 @@ def status(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
 def _lines(found: CorpusStatus) -> list[str]:
     left = "an unknown number of" if found.images_left is None else f"{found.images_left:,}"
     about = "about " if found.estimated and found.images_left is not None else ""
-    parts = [f"{found.units_left:,} units"] if found.units_left or not found.shards_left else []
-    parts += [f"{found.shards_left:,} shards"] if found.shards_left else []
+    parts = [_many(found.units_left, "unit")] if found.units_left or not found.shards_left else []
+    parts += [_many(found.shards_left, "shard")] if found.shards_left else []
+    units = _many(found.units, "unit")
     lines = [
-        f"done     {found.images:,} images in {found.units:,} units, {found.masks:,} masks, {found.bytes:,} bytes",
+        f"done     {found.images:,} images in {units}, {found.masks:,} masks, {found.bytes:,} bytes",
         f"failed   {found.failed:,} images",
         *(f"         {count:,} {kind}" for kind, count in found.failures.items()),
         "left     nothing" if found.finished else f"left     {about}{left} images in {' and '.join(parts)}",
     ]
     if found.retried_units:
-        lines.append(f"retried  {found.retried_units:,} units took more than one attempt")
+        lines.append(f"retried  {_many(found.retried_units, 'unit')} took more than one attempt")
     if found.images_per_hour is not None and found.last_commit is not None:
         lines.append(f"rate     {found.images_per_hour:,.0f} images an hour, the last unit at {found.last_commit}")
     if found.hours_left and not found.finished:
         lines.append(f"time     {about}{found.hours_left:,.1f} hours left at this rate")
     return lines
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
