@@ -89,8 +89,11 @@ def _readable(uri: str, read: Callable[[], T]) -> T:
         return retry(read)
     except OutageError as error:
         raise OutageError(f"cannot read {stored_uri(uri)}: {explain(error)}") from error
+    except InputError:
+        raise
     except Exception as error:
-        if isinstance(error, pa.ArrowException) or is_storage_error(error):
+        # ValueError: names of columns that are no text, which Arrow reads without a check.
+        if isinstance(error, (pa.ArrowException, ValueError)) or is_storage_error(error):
             raise InputError(
                 f"{stored_uri(uri)} is not a readable Parquet file ({explain(error)}): repair or remove it"
             ) from error
