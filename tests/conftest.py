@@ -10,6 +10,7 @@ import pytest
 from corpus.made_corpus import MadeCorpus, make_corpus
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # else tests wait for minutes on a busy machine
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
