@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastsam_batch.errors import InputError
 
 MAP_SUFFIXES = (".png", ".npy", ".mat")
+_ROUNDING = 1e-6  # by which a map divided by its largest value may pass 1
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def read_edge_map(path: Path) -> NDArray[np.float64]:
         values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if values is None:
             raise InputError(f"{path}: is not a picture that can be read; write the edge map again")
+        if values.ndim == 3 and values.shape[2] == 3 and (values == values[..., :1]).all():
+            values = values[..., 0]  # a grey map that a program saved in colour
     else:
         try:
             values = np.load(path, allow_pickle=False)
@@ -118,6 +121,6 @@ def _unit_range(values: NDArray[Any], path: Path) -> NDArray[np.float64]:
         return np.asarray(values / np.iinfo(values.dtype).max, np.float64)
     if values.dtype.kind == "b":
         return values.astype(np.float64)
-    if values.dtype.kind != "f" or not ((values >= 0) & (values <= 1)).all():
+    if values.dtype.kind != "f" or not ((values >= -_ROUNDING) & (values <= 1 + _ROUNDING)).all():
         raise InputError(f"{path}: its values must be floats from 0 to 1, or unsigned integers over their whole range")
-    return values.astype(np.float64)
+    return np.clip(values.astype(np.float64), 0, 1)

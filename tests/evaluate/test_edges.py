@@ -146,12 +146,17 @@ def test_bad_input_is_a_sentence(folders, capsys, break_it, reason):
     assert reason in said.err
 
 
-def test_eight_bits_and_flags_are_maps_too(tmp_path):
+def test_other_ways_to_store_a_map(tmp_path):
     edges = soft_edges("coins")
     np.save(tmp_path / "a.npy", np.rint(edges * 255).astype(np.uint8))
     np.save(tmp_path / "b.npy", edges > 0.5)
     np.testing.assert_allclose(read_edge_map(tmp_path / "a.npy"), edges, atol=0.002)
     np.testing.assert_array_equal(read_edge_map(tmp_path / "b.npy"), edges > 0.5)
+    grey = np.rint(edges * 255).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "c.png"), np.dstack([grey] * 3))
+    np.testing.assert_array_equal(read_edge_map(tmp_path / "c.png"), grey / 255)
+    np.save(tmp_path / "d.npy", (edges * (1 + 1e-7)).astype(np.float32))
+    assert read_edge_map(tmp_path / "d.npy").max() == 1
 
 
 @pytest.mark.skipif("BSDS500" not in os.environ, reason="BSDS500 names no folder with groundTruth/ and reference/")
