@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
 import struct
 from collections.abc import Iterator, Sequence
@@ -127,6 +128,7 @@ class SegmentUnits:
         else:
             models = load_models(job.segmenter, job.embedder, device, torch_threads)
         self._segmenter, self._embedder = models
+        self._worked = False  # has this process finished a unit?
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         for value in batch["value"]:
@@ -156,6 +158,7 @@ class SegmentUnits:
                 )
                 models = {"segmenter": self._segmenter, "embedder": self._embedder}
                 self._metrics.processed(unit, result, {name: m.oom_retries for name, m in models.items() if m})
+                self._worked = True
                 return replace(result, attempt=attempt.number, attempt_name=attempt.name)
             except OutageError as error:
                 return _unfinished(unit, "segment", error)
@@ -163,6 +166,10 @@ class SegmentUnits:
                 if tries == TRIES:
                     return _unfinished(unit, "segment", error)
                 logger.warning("unit %s is tried again after %s", unit.unit_id, _reason(error))
+                if self._worked:
+                    # The fault may lie in the process (after some CUDA errors every call fails), which would then
+                    # fail all units to come: Ray puts a fresh one in its place, and the unit is tried there.
+                    os._exit(1)
 
 
 def commit(batch: pa.Table, job: Job) -> pa.Table:
@@ -182,11 +189,10 @@ def _commit(unit: UnitResult, job: Job) -> dict[str, Any] | Unfinished:
             receipt = commit_unit(job.corpus_uri, job.info, unit)
             JobMetrics().committed(receipt)
         else:
-            # Committed already, by this task before its worker died or by another attempt: that stands.
-            fs, root = filesystem(job.corpus_uri)
-            receipt = read_receipt(fs, join(root, receipt_file(unit.unit_id)))
-    except FileNotFoundError:
-        return Unfinished(unit.unit_id, unit.shard, "commit", "another attempt at this unit has begun since")
+            committed = _committed(job, unit.unit_id)
+            if committed is None:
+                return Unfinished(unit.unit_id, unit.shard, "commit", "another attempt at this unit has begun since")
+            receipt = committed
     except Exception as error:  # noqa: BLE001 - whatever the store raises for one unit must not end the others
         return _unfinished(unit, "commit", error)
     try:
@@ -194,6 +200,15 @@ def _commit(unit: UnitResult, job: Job) -> dict[str, Any] | Unfinished:
     except OSError as error:
         logger.warning("unit %s: its attempts remain noted: %s", unit.unit_id, _reason(error))
     return {**receipt, "started_at": unit.started_at}
+
+
+def _committed(job: Job, unit_id: str) -> dict[str, Any] | None:
+    """The receipt of a unit that was committed by this task before its worker died, or by another attempt."""
+    fs, root = filesystem(job.corpus_uri)
+    try:
+        return read_receipt(fs, join(root, receipt_file(unit_id)))
+    except FileNotFoundError:
+        return None
 
 
 def _unfinished(what: PlanRow | UnitBytes | UnitResult, stage: str, error: Exception) -> Unfinished:

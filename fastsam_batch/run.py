@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -132,26 +133,11 @@ def run_units(
 
     `stored` names the corpus whose masks are embedded anew where there is no segmenter.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
     from fastsam_batch import pipeline
     from fastsam_batch.resources import divide
 
-    own = not ray.is_initialized()
-    if own:
-        level = logging.INFO if options.verbose else logging.ERROR
-        if not options.verbose:
-            # Ray's core reports, as an error, that Ray Data's own actors take arguments (ray#53727).
-            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        logging.getLogger("ray.data").setLevel(level)
-        # A cluster is joined when RAY_ADDRESS names it, as in a submitted job. Left to itself, Ray would try the
-        # last cluster this machine ever ran, for minutes if it is gone.
-        address = os.environ.get("RAY_ADDRESS", "local")
-        ray.init(address, logging_level=level, log_to_driver=options.verbose)
-    try:
-        nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-        resources = divide(options, ray.cluster_resources(), max(nodes, default=None))
+    with joined_ray(options.verbose) as (total, node_cpus):
+        resources = divide(options, total, node_cpus)
         if segmenter is not None:
             check_device(find_segmenter(segmenter["path"]).main, resources.device)
         job = pipeline.Job(
@@ -177,6 +163,28 @@ def run_units(
             else:
                 tally.add(outcome)
             report(tally.progress())
+
+
+@contextlib.contextmanager
+def joined_ray(verbose: bool) -> Iterator[tuple[dict[str, float], float | None]]:
+    """The Ray that is there, or one of its own until the end: its resources, and the CPUs of its largest node."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    own = not ray.is_initialized()
+    if own:
+        level = logging.INFO if verbose else logging.ERROR
+        if not verbose:
+            # Ray's core reports, as an error, that Ray Data's own actors take arguments (ray#53727).
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        logging.getLogger("ray.data").setLevel(level)
+        # A cluster is joined when RAY_ADDRESS names it, as in a submitted job. Left to itself, Ray would try the
+        # last cluster this machine ever ran, for minutes if it is gone.
+        address = os.environ.get("RAY_ADDRESS", "local")
+        ray.init(address, logging_level=level, log_to_driver=verbose)
+    try:
+        nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+        yield ray.cluster_resources(), max(nodes, default=None)
     finally:
         if own:
             ray.shutdown()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import WholeFile, answering, explain, retry
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def read_whole(fs: AbstractFileSystem, path: str) -> bytes:
         with open_whole(fs, path) as file:
             return file.read()
 
-    return retry(read)
+    with _told_of(path):
+        return retry(read)
 
 
 def list_names(fs: AbstractFileSystem, folder: str) -> list[str]:
@@ -98,7 +99,8 @@ def list_names(fs: AbstractFileSystem, folder: str) -> list[str]:
             except FileNotFoundError:
                 return []
 
-    return [name for name in retry(names) if not name.startswith(".")]
+    with _told_of(folder):
+        return [name for name in retry(names) if not name.startswith(".")]
 
 
 def write_atomic(fs: AbstractFileSystem, path: str, data: bytes) -> None:
@@ -116,7 +118,17 @@ def write_atomic(fs: AbstractFileSystem, path: str, data: bytes) -> None:
             with _renamed_when_whole(path) as file:
                 file.write(data)
 
-    retry(write)
+    with _told_of(path):
+        retry(write)
+
+
+@contextmanager
+def _told_of(path: str) -> Iterator[None]:
+    """Outages name what could not be reached."""
+    try:
+        yield
+    except OutageError as error:
+        raise OutageError(f"{path}: {error}") from error
 
 
 def create_new(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
@@ -138,7 +150,7 @@ def create_new(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
                 raise
 
     # That something is there may be the work of our own request, its answer lost: its content tells.
-    with suppress(FileExistsError):
+    with suppress(FileExistsError), _told_of(path):
         retry(create)
     try:
         return read_whole(fs, path) == data

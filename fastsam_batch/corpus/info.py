@@ -79,7 +79,10 @@ def write_info(corpus_uri: str, info: CorpusInfo) -> None:
 
 def unwritable(corpus_uri: str, error: Exception) -> InputError:
     """The sentence for an output that cannot be written."""
-    return InputError(f"--output {redact(corpus_uri)}: cannot be written ({explain(error)}); name another place")
+    return InputError(
+        f"--output {redact(corpus_uri)}: cannot be written ({explain(error)}); name another place or, "
+        "if its store only fails for now, run the same command again"
+    )
 
 
 def admit(corpus_uri: str, info: CorpusInfo) -> CorpusInfo | None:

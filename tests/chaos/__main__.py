@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of many seeds")
     parser.add_argument("--schedules", type=int, default=200, help="how many")
     parser.add_argument("--seconds", type=float, help="begin no schedule after so long")
+    parser.add_argument("--without-ray", action="store_true", help="the same stages in one process, for speed")
     parser.add_argument("--hung-after", type=float, default=300, help="seconds; more on a machine that is shared")
     parser.add_argument("--table", type=Path, help="append a row of a Markdown table for each to this file")
     arguments = parser.parse_args()
@@ -27,7 +28,7 @@ def main() -> int:
     seeds = [arguments.seed] if one else range(arguments.first, arguments.first + arguments.schedules)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"logs of what goes wrong stay in {folder}", flush=True)
-    harness = Harness(folder, arguments.hung_after)
+    harness = Harness(folder, arguments.hung_after, not arguments.without_ray)
     began, bad = time.monotonic(), 0
     try:
         for seed in seeds:

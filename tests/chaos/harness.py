@@ -32,7 +32,7 @@ from fastsam_batch.storage import filesystem
 from .driver import Drivers
 from .nodes import Nodes
 from .proxy import Proxy
-from .schedule import Run, Schedule, Strike
+from .schedule import KILLED, Run, Schedule, Strike
 
 IMAGES, UNIT_SIZE = 24, 3
 SHARDS = 64  # of one image each, in the input `shards`
@@ -58,7 +58,8 @@ class Outcome:
 class Harness:
     """A store behind a proxy, a cluster, the inputs, and the corpora of undisturbed runs."""
 
-    def __init__(self, folder: Path, run_s: float = RUN_S) -> None:
+    def __init__(self, folder: Path, run_s: float = RUN_S, ray: bool = True) -> None:
+        """`ray` False leaves Ray out: the job's stages run in the driver, which makes schedules cheap."""
         self._folder = folder
         self._run_s = run_s
         self._stack = contextlib.ExitStack()
@@ -76,8 +77,9 @@ class Harness:
         }
         (folder / "tmp").mkdir()
         self._disk = self._stack.enter_context(_small_disk(folder / "disk"))
-        self._nodes = Nodes()
-        self._stack.callback(self._nodes.close)
+        self._nodes = Nodes() if ray else None
+        if self._nodes:
+            self._stack.callback(self._nodes.close)
         self._drivers = Drivers()
         self._make_inputs()
         self.requests: dict[tuple[str, str], int] = {}
@@ -147,7 +149,8 @@ class Harness:
         self._proxy.begin(seed, tuple(storm.trouble(requests) for storm in run.storms), watch)
         arguments = ["--input", f"s3://{BUCKET}/{source}/", "--output", uri, "--unit-size", str(UNIT_SIZE)]
         arguments += ["--imgsz", "64", "--embedder", "none", "--actors", "1"]
-        process = self._drivers.start(arguments, {"RAY_ADDRESS": self._nodes.address}, self._folder / name)
+        environment = {"RAY_ADDRESS": self._nodes.address} if self._nodes else {}
+        process = self._drivers.start(arguments, environment, self._folder / name)
         deadline = time.monotonic() + self._run_s
         while process.is_alive() and time.monotonic() < deadline:
             with lock:
@@ -168,7 +171,7 @@ class Harness:
         return code if code is not None else HUNG, struck
 
     def _strike(self, strike: Strike, process: Any, uri: str, rng: random.Random) -> bool:
-        if strike.target == "driver":
+        if strike.target == "driver" or (self._nodes is None and strike.target in KILLED):
             process.kill()
             return True
         if strike.target == "disk":
@@ -179,11 +182,12 @@ class Harness:
                 if path.is_file():
                     path.unlink(missing_ok=True)
             return True
-        return self._nodes.kill(strike.target, rng)
+        return self._nodes is not None and self._nodes.kill(strike.target, rng)
 
     def _restore(self) -> None:
         (self._disk / "ballast").unlink(missing_ok=True)
-        self._nodes.complete()
+        if self._nodes:
+            self._nodes.complete()
 
     def _fill_disk(self) -> None:
         with contextlib.suppress(OSError), (self._disk / "ballast").open("wb") as file:

@@ -7,12 +7,17 @@ import os
 import random
 import secrets
 import signal
+from collections.abc import Callable
+from typing import TypeVar
 
 import psutil
 from servers import free_ports
 
 NODES = 2
+STARTS = 6
 HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 5, "health_check_timeout_ms": 5000}
+
+T = TypeVar("T")
 
 
 class Nodes:
@@ -24,11 +29,13 @@ class Nodes:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_BACKEND_LOG_LEVEL": "fatal",
-            "RAY_raylet_start_wait_time_s": "300",  # a busy machine takes long
+            "RAY_raylet_start_wait_time_s": "60",  # a busy machine takes long
         }
         from ray.cluster_utils import Cluster
 
-        self._cluster = Cluster(initialize_head=True, head_node_args={"_system_config": HEALTH, **_node(0)})
+        self._cluster = _patiently(
+            lambda: Cluster(initialize_head=True, head_node_args={"_system_config": HEALTH, **_node(0)})
+        )
         self._workers: list[object] = []
         self.complete()
 
@@ -40,7 +47,7 @@ class Nodes:
     def complete(self) -> None:
         """Start nodes in place of those that were killed."""
         missing = NODES - len(self._workers)
-        self._workers += [self._cluster.add_node(**_node(2)) for _ in range(missing)]
+        self._workers += [_patiently(lambda: self._cluster.add_node(**_node(2))) for _ in range(missing)]
         if missing:
             self._cluster.wait_for_nodes(timeout=120)
 
@@ -66,6 +73,17 @@ class Nodes:
     def close(self) -> None:
         """Stop all nodes."""
         self._cluster.shutdown()
+
+
+def _patiently(start: Callable[[], T]) -> T:
+    """Start a node. On a busy machine its raylet may give up on its agents, and Ray then raises a plain Exception."""
+    for _ in range(STARTS - 1):
+        try:
+            return start()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+    return start()
 
 
 def _node(cpus: int) -> dict[str, object]:
