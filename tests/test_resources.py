@@ -1,0 +1,33 @@
+"""How the job divides a cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastsam_batch.config import segment_options
+from fastsam_batch.errors import InputError
+from fastsam_batch.resources import divide
+
+
+def options(**values):
+    return segment_options({"input": "x", "output": "y", **values})
+
+
+@pytest.mark.parametrize("nodes", [[1], [2], [4], [16], [2, 2], [1, 1, 1], [2, 8], [4] * 16, [64] * 4])
+@pytest.mark.parametrize("actors", [None, "1", "3", "1:5"])
+def test_an_actor_fits_on_a_node_beside_a_task(nodes, actors):
+    found = divide(options(actors=actors), {"CPU": sum(nodes)}, max(nodes))
+    assert 0 < found.actor_cpus <= max(nodes)
+    if max(nodes) > 1:
+        assert found.actor_cpus + found.fetch_cpus <= max(nodes)
+    assert 1 <= (found.threads or 0) <= max(nodes)
+
+
+def test_gpus_make_the_actors():
+    found = divide(options(), {"CPU": 64, "GPU": 8}, 16)
+    assert (found.device, found.actors, found.actor_gpus) == ("cuda", (8, 8), 1.0)
+
+
+def test_cuda_without_a_gpu_is_refused():
+    with pytest.raises(InputError, match="no GPU"):
+        divide(options(device="cuda"), {"CPU": 4}, 4)
