@@ -78,7 +78,7 @@ def _run(rng: random.Random, faults: tuple[str, ...]) -> Run:
             storms.append(Storm(begin, round(begin + length, 2), rng.choice((0.1, 0.3, 1.0)), kinds))
         else:
             target = "disk" if kind == "disk" else rng.choice((*KILLED, *KILLED, "temporary"))
-            strikes.append(Strike(target, begin, round(rng.uniform(0, 0.4), 2)))
+            strikes.append(Strike(target, begin, round(rng.uniform(0, 0.1), 3)))
     return Run(tuple(sorted(strikes, key=lambda strike: strike.at)), tuple(storms))
 
 
