@@ -53,7 +53,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     composer = compose(photographs, pictures_in(options.sprites), pictures_in(options.backgrounds), options.seed)
     log.info("%d photographs, %d cut-outs", len(composer.labelled), len(composer.cutouts))
     model = build(options.form, options.start).to(device)
-    plan = Plan(seconds=options.seconds, steps=options.steps, batch=options.batch, lr=options.lr, sizes=options.sizes)
+    plan = Plan(
+        seconds=options.seconds,
+        steps=options.steps,
+        batch=options.batch,
+        lr=options.lr,
+        sizes=options.sizes,
+        constant=options.constant,
+    )
     published = output / "segmenter.safetensors"
     defaults = {"imgsz": options.imgsz, "conf": options.conf, "iou": options.iou}
 
@@ -142,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", type=_sizes, default="256,320:0.5,416:0.8", help="scenes' sides and when they begin")
     parser.add_argument("--batch", type=int, default=8, help="scenes a step at the first size")
     parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--constant", type=float, default=0.3, help="share of the run until which the rate stays")
     parser.add_argument("--second", type=int, default=40, help="photographs of coco-masks-more kept apart")
     parser.add_argument("--imgsz", type=int, default=416, help="at which it is evaluated, and its default")
     parser.add_argument("--conf", type=float, default=0.15, help="its default")
