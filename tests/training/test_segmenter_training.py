@@ -14,7 +14,7 @@ from fastsam_batch.models.weights import find_segmenter
 from training.segmenter.__main__ import main
 from training.segmenter.evaluate import recalls
 from training.segmenter.loss import Batch, Loss
-from training.segmenter.network import build, export
+from training.segmenter.network import blended, build, export
 from training.segmenter.picture import main as draw_picture
 
 SMALL = ["--sizes", "64,96:0.9", "--imgsz", "64", "--threads", "1", "--batch", "6", "--lr", "3e-3"]
@@ -56,6 +56,15 @@ def test_the_export_loads_with_the_same_outputs(tmp_path):
     one, other = ours.detect([image])[0], theirs.detect([image])[0]
     np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
     np.testing.assert_array_equal(one.prototypes, other.prototypes)
+
+
+def test_a_blend_lies_between():
+    model = build("n", "none")
+    start = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    mixed = blended(model, start, 0.25).state_dict()
+    for name, tensor in model.state_dict().items():
+        expected = 0.75 * tensor if tensor.is_floating_point() else tensor
+        torch.testing.assert_close(mixed[name], expected)
 
 
 def test_a_missing_start_is_refused(data_folder, tmp_path, capsys):

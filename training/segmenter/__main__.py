@@ -19,7 +19,7 @@ from fastsam_batch.errors import InputError
 from training.photographs import Data, Photograph, held_out_names, read_data
 from training.segmenter.compose import Composer
 from training.segmenter.evaluate import evaluate
-from training.segmenter.network import build, export
+from training.segmenter.network import blended, build, export
 from training.segmenter.pictures import all_cutouts, pictures_in, read_labelled
 from training.segmenter.train import Plan, train
 
@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     composer = compose(photographs, pictures_in(options.sprites), pictures_in(options.backgrounds), options.seed)
     log.info("%d photographs, %d cut-outs", len(composer.labelled), len(composer.cutouts))
     model = build(options.form, options.start).to(device)
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     plan = Plan(
         seconds=options.seconds,
         steps=options.steps,
@@ -65,7 +66,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     defaults = {"imgsz": options.imgsz, "conf": options.conf, "iou": options.iou}
 
     def figures(average: torch.nn.Module) -> dict[str, dict[str, float]]:
-        export(average, published, options.form, defaults)
+        mixed = blended(average, start, options.blend) if options.blend else average
+        export(mixed, published, options.form, defaults)
         return {
             name: evaluate(published, of_name, options.imgsz, options.iou, device=device)
             for name, of_name in held_out.items()
@@ -145,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     length.add_argument("--seconds", type=float, help="train for so long, by the clock")
     length.add_argument("--steps", type=int, help="train for so many steps")
     parser.add_argument("--start", default="none", help="weights to start from: none, builtin or a file")
+    parser.add_argument("--blend", type=float, default=0.0, help="share of the start's weights in the published ones")
     parser.add_argument("--form", default="n", choices=list("nsmlx"), help="of YOLOv8-seg")
     parser.add_argument("--sizes", type=_sizes, default="256,320:0.5,416:0.8", help="scenes' sides and when they begin")
     parser.add_argument("--batch", type=int, default=8, help="scenes a step at the first size")

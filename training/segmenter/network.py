@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ def build(form: str, start: str) -> Any:
     if start != "none":
         model.load_state_dict(load_file(find_segmenter(start).main))
     return model.requires_grad_(True).train()
+
+
+def blended(model: torch.nn.Module, start: dict[str, torch.Tensor], share: float) -> torch.nn.Module:
+    """A copy whose weights are `share` of `start`'s and the rest of the model's.
+
+    Method: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models": weights near those they began from
+    can be averaged with them.
+    """
+    mixed = deepcopy(model)
+    with torch.no_grad():
+        for name, tensor in mixed.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.lerp_(start[name].to(tensor), share)
+    return mixed
 
 
 def export(model: torch.nn.Module, path: Path, form: str, defaults: dict[str, float]) -> None:
