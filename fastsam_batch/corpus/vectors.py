@@ -56,7 +56,7 @@ def _row_group(
     if chunk is not None and not chunk.has_dictionary_page:
         start = chunk.data_page_offset
         try:
-            data = fs.cat_file(path, start, start + chunk.total_compressed_size)
+            data = fs.cat_file(path, start=start, end=start + chunk.total_compressed_size)
             return half_lists(data, meta.num_rows, dim, chunk.compression)
         except UnknownPages:  # laid out by another writer: Arrow reads them all
             pass
