@@ -200,7 +200,7 @@ def test_killing_the_driver_loses_and_doubles_nothing(local_ray, photos, tmp_pat
     corpus = tmp_path / "corpus"
     arguments = ["--input", folder, "--output", corpus, "--unit-size", 2]
     driver = job(*arguments, start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(list(corpus.glob("receipts/*.json"))) < 2:
         assert time.monotonic() < deadline and driver.poll() is None, driver.communicate()
         time.sleep(0.02)
