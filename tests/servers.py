@@ -74,8 +74,9 @@ def s3_server(folder: Path):
 def ray_head(folder: Path, environment: dict[str, str]):
     """A Ray head with a dashboard for job submission; yields the environment of its clients."""
     gcs, dashboard, agent_grpc, agent_http, metrics = free_ports(5)
-    # Ray's workers are nice to others by default: on a busy machine tests would wait for minutes.
-    environment = {**environment, "RAY_metrics_report_interval_ms": "300", "RAY_worker_niceness": "0"}
+    # For busy machines: workers at the tests' own priority, and patience with the agent that takes jobs.
+    settings = {"RAY_metrics_report_interval_ms": "300", "RAY_worker_niceness": "0"}
+    environment = {**environment, **settings, "RAY_agent_register_timeout_ms": "120000"}
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     ray = str(Path(sys.executable).parent / "ray")
     command = [
