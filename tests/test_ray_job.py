@@ -256,6 +256,21 @@ def test_a_job_that_is_stopped_goes_on_when_submitted_again(cluster, shards, fin
     }
 
 
+def test_status_reads_many_receipts_of_an_object_store_at_once(cluster, shards):
+    one = {"shard": "", "last": False, "images": 10, "failed": 0, "masks": 7, "failures": {}, "attempt": 1}
+    one |= {"files": {}, "created_at": "2026-01-02T03:04:05+00:00"}
+    for unit_id in (f"u-{number:09d}" for number in range(80)):
+        shards.pipe_file(f"photographs/seen/receipts/{unit_id}.json", json.dumps(one | {"unit_id": unit_id}).encode())
+    shards.pipe_file("photographs/seen/corpus.json", b'{"schema_version": 1}')
+    code = (
+        "import logging, sys; logging.basicConfig(level='INFO'); "
+        "from fastsam_batch.corpus.status import corpus_status; print(corpus_status(sys.argv[1]).images)"
+    )
+    done = local(cluster, "-c", code, "s3://photographs/seen")
+    assert done.stdout.strip() == "800", done.stderr
+    assert "Arrow cannot read" not in done.stderr
+
+
 @pytest.mark.timeout(300)
 def test_too_many_failures_fail_the_job_with_its_exit_code(cluster, shards):
     shards.pipe_file("photographs/bad/a.jpg", b"this is no photograph")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import json
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from fastsam_batch.corpus.layout import RECEIPTS_FOLDER
 from fastsam_batch.corpus.plan import none_is_missing, read_plans, stream_units
 from fastsam_batch.corpus.read import Corpus, list_files
 from fastsam_batch.errors import InputError
+from fastsam_batch.outage import explain
 from fastsam_batch.sources.base import PlanRow
 from fastsam_batch.storage import filesystem, join
 
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 RECENT = 200  # receipts that the rate is taken from
 _PAUSE = timedelta(minutes=30)  # longer without a commit, and the job was not running
 _CHUNK = 512
-_READERS = 8
+_MANY = 64
+_READERS = 32
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,17 +98,40 @@ def corpus_status(corpus_uri: str, recent: int = RECENT) -> CorpusStatus:
 
 def read_receipts(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Receipts in the order of the paths, many requests at a time. Raises InputError for a damaged one."""
-    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    with ThreadPoolExecutor(_READERS) as pool:
-        for contents in pool.map(lambda chunk: fs.cat(list(chunk)), chunks):
-            for path, content in contents.items():
-                try:
-                    yield json.loads(content)
-                except ValueError as error:
-                    name = path.rpartition("/")[2]
-                    raise InputError(
-                        f"receipts/{name} is damaged ({error}): delete it and run the job again"
-                    ) from error
+    for path, content in zip(paths, _read_many(fs, paths), strict=True):
+        try:
+            yield json.loads(content)
+        except ValueError as error:
+            name = f"{RECEIPTS_FOLDER}/{path.rpartition('/')[2]}"
+            raise InputError(f"{name} is damaged ({error}): delete it and run the job again") from error
+
+
+def _read_many(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[bytes]:
+    """All bytes of many small files. On S3 through Arrow's client, which takes a fifth of the time of s3fs.
+
+    Arrow finds keys and endpoint in the environment as s3fs does; where it cannot, s3fs reads.
+    """
+    import pyarrow.fs as pafs
+
+    if "s3" in fs.protocol and len(paths) >= _MANY:
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        try:
+            client = pafs.S3FileSystem(endpoint_override=endpoint)
+
+            def read(path: str) -> bytes:
+                with client.open_input_stream(path) as file:
+                    content: bytes = file.read()
+                    return content
+
+            with ThreadPoolExecutor(_READERS) as pool:
+                yield from list(pool.map(read, paths))
+            return
+        except OSError as error:
+            logger.info("Arrow cannot read these receipts, s3fs does: %s", explain(error))
+    for start in range(0, len(paths), _CHUNK):
+        chunk = list(paths[start : start + _CHUNK])
+        contents = fs.cat(chunk)
+        yield from (contents[path] for path in chunk)
 
 
 def images_per_hour(receipts: Sequence[dict[str, Any]], recent: int = RECENT) -> float | None:
