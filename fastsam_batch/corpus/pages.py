@@ -44,7 +44,8 @@ def half_lists(
         if position > len(chunk):
             raise UnknownPages("a page is longer than its chunk")
         body = memoryview(chunk)[start:position]
-        page = memoryview(codec.decompress(body, header.bytes) if codec else body)
+        # Arrow's buffers count their bytes from -128 on.
+        page = memoryview(codec.decompress(body, header.bytes) if codec else body).cast("B")
         _, page = _level_bytes(page)  # repetition levels
         levels, page = _level_bytes(page)
         count = len(page) // 2

@@ -66,6 +66,12 @@ def test_as_arrow_reads_them(rows, dim, seed, block_rows, compression, page_size
     assert read(table, block_rows, use_dictionary=["image_id"], **options) == expected(table)
 
 
+def test_a_null_list_before_many_values() -> None:
+    """The length of their run of levels takes two bytes, in a compressed page."""
+    table = table_of([False, True, True, True, True, True, False], 16, 0)
+    assert read(table, 1, use_dictionary=["image_id"], compression="zstd", data_page_size=16) == expected(table)
+
+
 @pytest.mark.parametrize(
     "options",
     [
