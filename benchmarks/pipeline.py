@@ -9,7 +9,6 @@ out are compared too. Photographs are those that ship in installed packages, as 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import platform
@@ -22,32 +21,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from made_checkpoint import fastsam_checkpoint
-from PIL import Image
+from made_models import fastsam_checkpoint
+from photographs import make_photographs
 from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import BUILTIN_FOLDER
-from fastsam_batch.sources import open_source
-from fastsam_batch.sources.base import Planned
 
 HERE = Path(__file__).parent
-
-
-def make_photographs(folder: Path, count: int, long_side: int | None) -> None:
-    """JPEG files of the demo photographs, repeated under new names, enlarged where that is asked for."""
-    folder.mkdir()
-    demo = open_source("demo:")
-    (unit,) = demo.read(next(iter(demo.plan(Planned(), 100, None))), ())
-    for number in range(count):
-        with Image.open(io.BytesIO(unit.images[number % len(unit.images)].data or b"")) as photograph:
-            rgb = photograph.convert("RGB")
-        if long_side:
-            scale = long_side / max(rgb.size)
-            rgb = rgb.resize((round(rgb.width * scale), round(rgb.height * scale)), Image.Resampling.BICUBIC)
-        rgb.save(folder / f"{number:05d}.jpg", quality=92)
 
 
 def run(script: str, *arguments: str) -> dict:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import cv2
 import torch
-from made_checkpoint import fastsam_checkpoint
+from made_models import fastsam_checkpoint
+from photographs import make_photographs
 from PIL import Image
-from pipeline import make_photographs
 from reference_loop import Reference
 
 from fastsam_batch.models.pair import load_models

@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from photographs import make_photographs
+
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.info import describe
 from fastsam_batch.corpus.write import commit_unit
@@ -23,16 +25,6 @@ from fastsam_batch.run import segment_corpus
 from fastsam_batch.sources import open_source
 from fastsam_batch.sources.base import Planned
 from fastsam_batch.unit import UnitOptions, process_unit
-
-
-def make_photographs(folder: Path, count: int) -> None:
-    """JPEG copies of the demo photographs under new names."""
-    demo = open_source("demo:")
-    row = next(iter(demo.plan(Planned(), 100, None)))
-    (unit,) = demo.read(row, ())
-    for number in range(count):
-        image = unit.images[number % len(unit.images)]
-        (folder / f"{number:05d}-{image.image_id}").write_bytes(image.data or b"")
 
 
 def bare(folder: Path, unit_size: int, threads: int) -> float:
@@ -60,7 +52,6 @@ def main() -> None:
     threads = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "photos"
-        folder.mkdir()
         make_photographs(folder, options.images)
         before = bare(folder, options.unit_size, threads)
         values = {"input": str(folder), "output": f"{temporary}/corpus", "unit_size": options.unit_size}

@@ -88,8 +88,7 @@ class Segmenter:
         self.max_masks = max_masks
         self.batch_size = min(batch_size, network.max_batch or batch_size)
         self.oom_retries = 0
-        self._stride = network.stride
-        self._network = network.forward
+        self.network = network
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
         """Masks of each image, uint8 RGB [height, width, 3] of any sizes, in their order."""
@@ -97,7 +96,7 @@ class Segmenter:
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Boxes and mask coefficients of each image; images of one letterbox shape share batches."""
-        letterboxes = [letterbox_of(image.shape[:2], self.imgsz, self._stride) for image in images]
+        letterboxes = [letterbox_of(image.shape[:2], self.imgsz, self.network.stride) for image in images]
         by_shape: dict[tuple[int, int], list[int]] = {}
         for index, letterbox in enumerate(letterboxes):
             by_shape.setdefault(letterbox.input_hw, []).append(index)
@@ -129,9 +128,12 @@ class Segmenter:
         try:
             pixels = torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2)
             with torch.inference_mode():
-                predictions, prototypes = self._network(pixels.float().div_(255))
+                predictions, prototypes = self.network.forward(pixels.float().div_(255))
                 return [
-                    (self._keep(prediction).cpu().numpy(), planes.float().cpu().numpy())
+                    (
+                        keep_best(prediction, self.conf, self.iou, self.max_masks).cpu().numpy(),
+                        planes.float().cpu().numpy(),
+                    )
                     for prediction, planes in zip(predictions, prototypes, strict=True)
                 ]
         except torch.cuda.OutOfMemoryError:
@@ -142,19 +144,23 @@ class Segmenter:
             half = len(inputs) // 2
             return self._forward(inputs[:half]) + self._forward(inputs[half:])
 
-    def _keep(self, prediction: torch.Tensor) -> torch.Tensor:
-        """Confidence threshold and class-agnostic NMS over one image's [4 + classes + 32, anchors]."""
-        boxes_cxcywh, classes, coefficients = prediction[:4], prediction[4:-_COEFFICIENTS], prediction[-_COEFFICIENTS:]
-        scores = classes.amax(0)
-        candidates = (scores > self.conf).nonzero().squeeze(1)
-        if len(candidates) > NMS_CANDIDATES:
-            candidates = candidates[scores[candidates].argsort(descending=True)[:NMS_CANDIDATES]]
-        of_boxes = boxes_cxcywh[:, candidates].T.float()
-        centre, half = of_boxes[:, :2], of_boxes[:, 2:] / 2
-        boxes = torch.cat([centre - half, centre + half], dim=1)
-        scores = scores[candidates].float()
-        kept = nms(boxes, scores, self.iou)[: self.max_masks]
-        return torch.cat([boxes[kept], scores[kept, None], coefficients[:, candidates[kept]].T.float()], dim=1)
+
+def keep_best(prediction: torch.Tensor, conf: float, iou: float, max_masks: int) -> torch.Tensor:
+    """Confidence threshold and class-agnostic NMS over one image's [4 + classes + 32, anchors].
+
+    float32 [n, 5 + 32] by descending score: box xyxy in input pixels, score, coefficients.
+    """
+    boxes_cxcywh, classes, coefficients = prediction[:4], prediction[4:-_COEFFICIENTS], prediction[-_COEFFICIENTS:]
+    scores = classes.amax(0)
+    candidates = (scores > conf).nonzero().squeeze(1)
+    if len(candidates) > NMS_CANDIDATES:
+        candidates = candidates[scores[candidates].argsort(descending=True)[:NMS_CANDIDATES]]
+    of_boxes = boxes_cxcywh[:, candidates].T.float()
+    centre, half = of_boxes[:, :2], of_boxes[:, 2:] / 2
+    boxes = torch.cat([centre - half, centre + half], dim=1)
+    scores = scores[candidates].float()
+    kept = nms(boxes, scores, iou)[:max_masks]
+    return torch.cat([boxes[kept], scores[kept, None], coefficients[:, candidates[kept]].T.float()], dim=1)
 
 
 def letterboxed(image: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.uint8]:

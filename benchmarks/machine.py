@@ -1,0 +1,51 @@
+"""What a benchmark ran on, and how fast that is: the machine's name, matrix rate and memory bandwidth."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def name() -> str:
+    """The processor with its cores, and the GPU where there is one."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        processor = models[0] if models else processor
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{processor}, {os.cpu_count()} cores, {platform.machine()}{gpu}"
+
+
+def short_name() -> str:
+    """For file names: as in x86_64-2cpu."""
+    return f"{platform.machine()}-{os.cpu_count()}cpu"
+
+
+def matrix_rate(side: int = 1024, tries: int = 8) -> float:
+    """Operations a second of one thread in a float32 matrix product, a multiplication and an addition being two."""
+    a, b, out = (torch.rand(side, side) for _ in range(3))
+    return 2 * side**3 / min(_seconds(lambda: torch.mm(a, b, out=out)) for _ in range(tries))
+
+
+def memory_bandwidth(mebibytes: int = 256, tries: int = 5) -> float:
+    """Bytes a second that one thread moves while copying, read and written ones both counted."""
+    source = np.ones(mebibytes * 2**20, np.uint8)
+    target = np.zeros_like(source)
+    return 2 * source.nbytes / min(_seconds(lambda: np.copyto(target, source)) for _ in range(tries))
+
+
+def _seconds(work) -> float:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        began = time.thread_time()
+        work()
+        return time.thread_time() - began
+    finally:
+        torch.set_num_threads(threads)

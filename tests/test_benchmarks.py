@@ -1,0 +1,48 @@
+"""The benchmarks run and measure what they say, on a photograph or two."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    """Benchmarks import one another as scripts do; the number of torch's threads is put back."""
+    import torch
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_stage_profile_does_the_same_work_on_both_sides(tmp_path):
+    import stages
+
+    options = argparse.Namespace(images=2, large_images=1, long_side=None, crop="both", masks=100, rounds=1)
+    found = stages.profile("builtin", options, (1e10, 1e11))
+    assert found["masks_per_image"] == found["reference_masks_per_image"] > 0
+    for side in ("reference_ms", "our_ms"):
+        assert all(row[side] > 0 for row in found["stages"].values())
+    for stage, row in found["stages"].items():
+        assert (row["floor_ms"] > 0) == (stage != "other")
+    table = stages.text_table(found)
+    assert len(table.splitlines()) == 2 + len(stages.STAGES) + 1
+    stages.plot([found, found], tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_made_outputs_hold_as_many_masks_as_were_asked_for():
+    import made_models
+
+    from fastsam_batch.models.segmenter import keep_best
+
+    predictions, prototypes = made_models.made_output((480, 640), 1024, 100)
+    assert predictions.shape == (1, 37, (96 * 128) + (48 * 64) + (24 * 32)) and prototypes.shape == (1, 32, 192, 256)
+    assert int((predictions[0, 4] > 0.4).sum()) == 100 * made_models.CANDIDATES
+    assert len(keep_best(predictions[0], conf=0.4, iou=0.9, max_masks=300)) == 100
