@@ -98,6 +98,13 @@ def _segment_options(parser: argparse.ArgumentParser) -> None:
     add("--conf", type=float, help="confidence threshold; default: the weights' own, FastSAM 0.4")
     add("--iou", type=float, help="NMS threshold; default: the weights' own, FastSAM 0.9")
     add("--max-masks", type=int, default=300, help="masks an image at most")
+    add(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="segment larger images in tiles of this side too, so that small objects are found; default: no tiles",
+    )
+    add("--overlap", type=int, metavar="PIXELS", help="what neighbouring tiles share; default: a quarter of --tile")
     add("--min-area", type=int, default=100, help="smaller masks (pixels) get no embedding")
     add(
         "--crop",

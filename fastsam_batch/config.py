@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fastsam_batch.errors import InputError
 
 # Options that change rows: they make the fingerprint, together with the weights.
 RESULT_OPTIONS = ("imgsz", "conf", "iou", "max_masks", "min_area", "crop", "max_pixels")
 # Later ones, named in a corpus only where they differ from this, so that older corpora can still be added to.
-LATER_OPTIONS: dict[str, Any] = {"embedding_mode": "crop"}
+LATER_OPTIONS: dict[str, Any] = {"embedding_mode": "crop", "tile": None, "overlap": None}
 
 
 class SegmentOptions(BaseModel):
@@ -28,6 +28,8 @@ class SegmentOptions(BaseModel):
     iou: float | None = Field(None, gt=0, le=1)
     max_masks: int = Field(300, ge=1, le=10_000)
     min_area: int = Field(100, ge=0)
+    tile: int | None = Field(None, ge=64)
+    overlap: int | None = Field(None, ge=0)
     crop: Literal["masked", "context", "both"] = "both"
     embedding_mode: Literal["crop", "pool"] = "crop"
     max_pixels: int = Field(100_000_000, ge=1)
@@ -54,6 +56,20 @@ class SegmentOptions(BaseModel):
                 raise ValueError("MIN:MAX needs MIN <= MAX")
         return value
 
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> SegmentOptions:
+        if self.overlap is not None:
+            if self.tile is None:
+                raise ValueError(f"--overlap {self.overlap}: there are no tiles without --tile")
+            if 2 * self.overlap > self.tile:
+                raise ValueError(f"--overlap {self.overlap}: give at most half of --tile {self.tile}")
+        return self
+
+    def tiling(self) -> dict[str, int | None]:
+        """`tile` and `overlap` in pixels, the overlap a quarter of the tile where it is not given."""
+        overlap = self.tile // 4 if self.tile is not None and self.overlap is None else self.overlap
+        return {"tile": self.tile, "overlap": overlap}
+
     def actor_range(self, default: int) -> tuple[int, int]:
         """Smallest and largest size of the actor pool."""
         low, _, high = (self.actors or str(default)).partition(":")
@@ -67,6 +83,8 @@ def segment_options(values: dict[str, Any]) -> SegmentOptions:
     except ValidationError as error:
         problems = [
             f"--{'.'.join(str(part) for part in problem['loc']).replace('_', '-')} {problem['input']}: {problem['msg']}"
+            if problem["loc"]
+            else problem["msg"].removeprefix("Value error, ")  # of several options together, which it names
             for problem in error.errors()
         ]
         raise InputError("; ".join(problems)) from error

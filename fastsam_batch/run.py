@@ -93,10 +93,13 @@ def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict
         "iou": options.iou or own["iou"],
     }
     results = {name: resolved.get(name, getattr(options, name)) for name in RESULT_OPTIONS}
-    later = {name: getattr(options, name) for name in LATER_OPTIONS}
+    tiling = options.tiling()
+    later = {name: tiling.get(name, getattr(options, name)) for name in LATER_OPTIONS}
     results |= {name: value for name, value in later.items() if value != LATER_OPTIONS[name]}
     info = describe(options.input, results, models, embedder.dim if embedder else None)
     arguments = {"path": options.segmenter, **resolved, "max_masks": options.max_masks}
+    if options.tile is not None:
+        arguments |= tiling
     return info, arguments, {"name": options.embedder, "mode": options.embedding_mode} if embedder else None
 
 

@@ -6,6 +6,7 @@ import collections
 import contextlib
 import faulthandler
 import hashlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,7 @@ from fastsam_batch.stored import StoredUnit
 
 WINDOW_PIXELS = 32_000_000  # decoded pixels held at once, about 100 MB, but never fewer than one image
 DECODE_THREADS = 4
+WINDOW_BATCHES = 2  # batches of images or tiles whose detections are held at once
 
 
 @dataclass
@@ -60,7 +62,8 @@ def process_unit(
         pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers > 1 else None
         images = segmenter.to_decode(unit.images) if isinstance(segmenter, StoredUnit) else unit.images
         decoded = _decode_isolated(images, options) if isolated else _decode_ahead(images, options, end_if_stuck)
-        return _process(unit, decoded, segmenter, embedder, options, pool, 2 * max(workers, _batch_size(segmenter)))
+        window = WINDOW_BATCHES * max(workers, _batch_size(segmenter))
+        return _process(unit, decoded, segmenter, embedder, options, pool, window)
 
 
 def _batch_size(segmenter: Segmenter | StoredUnit) -> int:
@@ -186,20 +189,19 @@ def _segment(
 def _find(
     images: list[NDArray[np.uint8]], segmenter: Segmenter, stages: Stages, workers: ThreadPoolExecutor | None
 ) -> Iterator[Segmentation]:
-    """Masks of each image in order: batches on one device, or an image a worker."""
+    """Masks of each image in order: batches on one device, or an image, or a tile of one, a worker."""
+    views = [view for image in images for view in segmenter.views(image)]
 
-    def one(image: NDArray[np.uint8]) -> Segmentation:
+    def masks(batch: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
         with stages("detect"):
-            (detections,) = segmenter.detect([image])
+            detected = segmenter.detect(batch)
         with stages("masks"):
-            return segmenter.masks(detections)
+            return [segmenter.masks(detections) for detections in detected]
 
-    if workers is not None:
-        return workers.map(one, images)
-    with stages("detect"):
-        detected = segmenter.detect(images)
-    with stages("masks"):
-        return iter([segmenter.masks(detections) for detections in detected])
+    each = 1 if workers is not None else WINDOW_BATCHES * segmenter.batch_size
+    batches = [views[first : first + each] for first in range(0, len(views), each)]
+    found = workers.map(masks, batches) if workers is not None else map(masks, batches)
+    return segmenter.together(images, itertools.chain.from_iterable(found), lambda: stages("merge"))
 
 
 def _columns(found: Segmentation) -> MaskColumns:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +34,42 @@ def duplicates(
     repeated = np.zeros(len(rles), np.bool_)
     for index in range(1, len(rles)):
         earlier = np.flatnonzero(~repeated[:index] & (labels[:index] == labels[index]))
-        both = _box_intersections(boxes_xywh[earlier], boxes_xywh[index])
-        both = np.minimum(both, np.minimum(areas[earlier], areas[index]))
-        possible = earlier[both >= least_iou * (areas[earlier] + areas[index] - both)]
-        for other in possible.tolist():
-            if iou(runs(index), runs(other)) >= least_iou:
-                repeated[index] = True
-                break
+        repeated[index] = _like_one_of(earlier, index, runs, areas, boxes_xywh, lambda found: found >= least_iou)
     return repeated
+
+
+def best_apart(
+    masks: Sequence[Runs], areas: NDArray[np.int64], boxes_xywh: NDArray[np.float64], most_iou: float, most: int
+) -> NDArray[np.int64]:
+    """Non-maximum suppression by masks: the places of the first `most` that are kept, int64 [k], ascending.
+
+    In the order given, best first, a mask is kept unless its IoU with one that is kept is above `most_iou`. Masks are
+    not empty; `areas` int64 [n] pixels, `boxes_xywh` [n, 4] tight boxes.
+    """
+    kept = np.zeros(min(most, len(masks)), np.int64)
+    count = 0
+    for index in range(len(masks)):
+        if count == len(kept):
+            break
+        if not _like_one_of(kept[:count], index, masks.__getitem__, areas, boxes_xywh, lambda found: found > most_iou):
+            kept[count] = index
+            count += 1
+    return kept[:count]
+
+
+def _like_one_of(
+    others: NDArray[np.int64],
+    index: int,
+    runs: Callable[[int], Runs],
+    areas: NDArray[np.int64],
+    boxes_xywh: NDArray[np.float64],
+    like: Callable[[Any], Any],
+) -> bool:
+    """Whether the IoU of a mask with one of the others is `like` so; boxes and areas say where it cannot be."""
+    both = _box_intersections(boxes_xywh[others], boxes_xywh[index])
+    both = np.minimum(both, np.minimum(areas[others], areas[index]))
+    possible = others[like(both / (areas[others] + areas[index] - both))]
+    return any(like(iou(runs(index), runs(other))) for other in possible.tolist())
 
 
 def nested(

@@ -7,8 +7,11 @@ FastSAMPredictor (retina_masks=True).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -20,11 +23,14 @@ from torchvision.ops import nms
 from fastsam_batch.masks.boxes import Letterbox, boxes_to_image, letterbox_of, snap_to_border
 from fastsam_batch.masks.prototypes import encode_masks
 from fastsam_batch.masks.rle import Rle
+from fastsam_batch.masks.runs import rle_of, runs_of
+from fastsam_batch.masks.tiles import Box, Found, merge_tiles, tile_boxes
 from fastsam_batch.models.network import input_size, load_network
 
 PADDING_GREY = 114
 NMS_CANDIDATES = 30_000  # as Ultralytics `utils/nms.py` max_nms
 _COEFFICIENTS = 32
+_CUT_MARGIN = 8  # input pixels from a tile's border within which a mask counts as cut: two prototype pixels
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,9 @@ class Segmentation:
     """The n masks of one image by descending score.
 
     `image_hw` (height, width); `boxes_xyxy` float32 [n, 4] the detections' boxes, snapped to the border as
-    the method does; `scores` float32 [n]; `bboxes_xywh` float32 [n, 4] tight boxes of the masks; `areas`
-    int64 [n]; `stability` float32 [n]; `rles` n masks. All in pixels of the image.
+    the method does (in an image that was cut into tiles: the masks' tight boxes); `scores` float32 [n];
+    `bboxes_xywh` float32 [n, 4] tight boxes of the masks; `areas` int64 [n]; `stability` float32 [n]; `rles` n
+    masks. All in pixels of the image.
     """
 
     image_hw: tuple[int, int]
@@ -73,11 +80,14 @@ class Segmenter:
         max_masks: int = 300,
         batch_size: int = 1,
         device: str = "cpu",
+        tile: int | None = None,
+        overlap: int = 0,
     ) -> None:
         """Load weights from `path`; None takes the weights' own default.
 
-        `imgsz` is the long side of the input in pixels, a multiple of 32. Raises InputError as
-        `load_network` does, and for an `imgsz` that an export was not made for.
+        `imgsz` is the long side of the input in pixels, a multiple of 32. With `tile`, an image with a longer side
+        is segmented as a whole and in tiles of so many pixels, neighbours sharing at least `overlap`. Raises
+        InputError as `load_network` does, and for an `imgsz` that an export was not made for.
         """
         self.device = torch.device(device)
         network = load_network(path, self.device)
@@ -87,12 +97,64 @@ class Segmenter:
         self.iou = network.defaults["iou"] if iou is None else iou
         self.max_masks = max_masks
         self.batch_size = min(batch_size, network.max_batch or batch_size)
+        self.tile = tile
+        self.overlap = overlap
         self.oom_retries = 0
         self.network = network
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
         """Masks of each image, uint8 RGB [height, width, 3] of any sizes, in their order."""
-        return [self.masks(detections) for detections in self.detect(images)]
+        views = [view for image in images for view in self.views(image)]
+
+        def found() -> Iterator[Segmentation]:
+            for first in range(0, len(views), self.batch_size):  # prototypes of a batch are held, masks of all
+                yield from map(self.masks, self.detect(views[first : first + self.batch_size]))
+
+        return list(self.together(images, found()))
+
+    def views(self, image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """What of an image the network looks at: all of it, then its tiles if it has any. No copies."""
+        return [image, *(image[top:bottom, left:right] for left, top, right, bottom in self._tiles(image))]
+
+    def together(
+        self,
+        images: Iterable[NDArray[np.uint8]],
+        found: Iterator[Segmentation],
+        timed: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Iterator[Segmentation]:
+        """Masks of each image from those of its views in their order: at most `max_masks`, merged as `merge_tiles`.
+
+        `timed` is entered around the merging.
+        """
+        for image in images:
+            whole = next(found)
+            boxes = self._tiles(image)
+            tiles = list(islice(found, len(boxes)))
+            if not tiles:
+                yield whole
+                continue
+            with timed():
+                merged = self._merged(whole, list(zip(boxes, tiles, strict=True)))
+            yield merged
+
+    def _tiles(self, image: NDArray[np.uint8]) -> list[Box]:
+        return tile_boxes(image.shape[:2], self.tile, self.overlap) if self.tile else []
+
+    def _merged(self, whole: Segmentation, tiles: list[tuple[Box, Segmentation]]) -> Segmentation:
+        margin = math.ceil(_CUT_MARGIN * max(tiles[0][1].image_hw) / self.imgsz)
+        parts = [(box, _as_found(found)) for box, found in tiles]
+        merged = merge_tiles(_as_found(whole), parts, whole.image_hw, margin, self.max_masks)
+        boxes = merged.bboxes_xywh.copy()
+        boxes[:, 2:] += boxes[:, :2]
+        return Segmentation(
+            image_hw=whole.image_hw,
+            boxes_xyxy=boxes,
+            scores=merged.scores,
+            bboxes_xywh=merged.bboxes_xywh,
+            areas=merged.areas,
+            stability=merged.stability,
+            rles=[rle_of(runs, whole.image_hw) for runs in merged.runs],
+        )
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Boxes and mask coefficients of each image; images of one letterbox shape share batches."""
@@ -161,6 +223,10 @@ def keep_best(prediction: torch.Tensor, conf: float, iou: float, max_masks: int)
     scores = scores[candidates].float()
     kept = nms(boxes, scores, iou)[:max_masks]
     return torch.cat([boxes[kept], scores[kept, None], coefficients[:, candidates[kept]].T.float()], dim=1)
+
+
+def _as_found(segmentation: Segmentation) -> Found:
+    return Found([runs_of(rle) for rle in segmentation.rles], segmentation.scores, segmentation.stability)
 
 
 def letterboxed(image: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.uint8]:

@@ -53,6 +53,9 @@ def test_agrees_with_torch(exports, form):
         same(a, b)
     large = Segmenter(exports[form], imgsz=640).segment(images[:1])[0]
     same(Segmenter(find_segmenter("builtin").main, imgsz=640).segment(images[:1])[0], large)
+    tiles = {"tile": 400, "overlap": 100}
+    in_tiles = Segmenter(exports[form], batch_size=2, **tiles).segment(images[1:2])[0]
+    same(Segmenter(find_segmenter("builtin").main, **tiles).segment(images[1:2])[0], in_tiles)
 
 
 @pytest.mark.parametrize("form", OUTPUTS)
