@@ -1,9 +1,11 @@
-"""Proposals of a segmenter on the forty held-out photographs, under each ranking, as `evaluate proposals` has them.
+"""Proposals of a segmenter with tiles off and on and under each ranking, as `evaluate proposals` has them.
 
-Once with the weights' own confidence threshold and once with `--low-conf`, which lets weak masks through as a
-benchmark of proposals should. No Ray, no embeddings. Writes both tables with the machine's name:
+On the photographs of coco-masks-more that no built-in segmenter was trained on (`training.segmenter` keeps them
+apart), at their stored size. Each run once with the weights' own confidence threshold and once with `--low-conf`,
+which lets weak masks through as a benchmark of proposals should. No Ray, no embeddings. Writes every figure with the
+machine's name and prints a table in Markdown, the figures as JSON in its last line:
 
-    python benchmarks/proposals.py --data /work/shared/data --output benchmarks/results
+    python -m benchmarks.proposals --data /work/shared/data --output benchmarks/results
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,10 @@ from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.images import decode_image
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.models.segmenter import Segmenter
-from training.photographs import held_out_names
+from training.photographs import read_data
+from training.segmenter.__main__ import split
+
+COLUMNS = ("AR@10", "AR@100", "AR@1000", "AR@100_small", "AR@100_medium", "AR@100_large", "AP", "AUC")
 
 
 def segmented(segmenter: Segmenter, folder: Path, truths: list[TruthImage]) -> Iterator[ExportImage]:
@@ -45,34 +51,66 @@ def segmented(segmenter: Segmenter, folder: Path, truths: list[TruthImage]) -> I
         yield ExportImage(truth.file_name, str(path), found.image_hw[1], found.image_hw[0], masks)
 
 
+def measured(options: argparse.Namespace, truths: list[TruthImage], **changes: Any) -> dict[str, Any]:
+    """Figures of one setting of the segmenter, by ranking and kind."""
+    model = {"path": options.segmenter, "max_masks": options.max_masks, **changes}
+    segmenter, _ = load_models(model, None, "cpu", None)
+    began = time.process_time()
+    images = list(segmented(segmenter, options.data / "coco-masks-more" / "images", truths))
+    seconds = time.process_time() - began
+    found = proposal_figures(pair_corpus(truths, images, RANKS), ("mask", "box"), options.max_masks)
+    for kinds in found["figures"].values():
+        for figures in kinds.values():
+            del figures["curve"], figures["recall_by_iou"]
+    return {
+        **{name: getattr(segmenter, name) for name in ("imgsz", "conf", "iou", "max_masks", "tile", "overlap")},
+        "masks_per_image": sum(len(image.masks) for image in images) / len(images),
+        "cpu_seconds_per_image": seconds / len(images),
+        **found,
+    }
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Mask figures of every run and ranking, as Markdown."""
+    lines = ["| input | conf | tiles | masks | ranked by | " + " | ".join(COLUMNS) + " |"]
+    lines.append("|---" * (5 + len(COLUMNS)) + "|")
+    for run in runs:
+        tiles = f"{run['tile']}, {run['overlap']}" if run["tile"] else "none"
+        what = f"| {run['imgsz']} | {run['conf']:g} | {tiles} | {run['masks_per_image']:.0f} |"
+        for ranking in RANKS:
+            figures = run["figures"][ranking]["mask"]
+            values = ("-" if figures.get(name) is None else f"{figures[name]:.3f}" for name in COLUMNS)
+            lines.append(f"{what} {ranking} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds coco-masks")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds coco-masks and coco-masks-more")
     parser.add_argument("--segmenter", default="builtin")
     parser.add_argument("--low-conf", type=float, default=0.01)
     parser.add_argument("--max-masks", type=int, default=1000)
+    parser.add_argument("--tiles", type=int, nargs="*", default=[320], help="sides of tiles, a run each beside none")
+    parser.add_argument("--imgsz", type=int, nargs="*", default=[], help="input sizes, a run each without tiles")
+    parser.add_argument("--photographs", type=int, default=40)
     parser.add_argument("--output", type=Path, help="folder for proposals-MACHINE.json")
     options = parser.parse_args()
-    folder = options.data / "coco-masks"
-    truths = read_truth_images(str(folder / "instances.json"))
-    names = held_out_names([truth.file_name for truth in truths])
+    apart, _ = split(read_data(options.data).train, options.photographs)
+    names = {photograph.path.name for photograph in apart}
+    truths = read_truth_images(str(options.data / "coco-masks-more" / "instances.json"))
     truths = [truth for truth in truths if truth.file_name in names]
     machine = f"{platform.machine()}-{os.cpu_count()}cpu"
-    summary: dict[str, Any] = {"machine": machine, "segmenter": options.segmenter, "runs": []}
-    for conf in (None, options.low_conf):
-        model = {"path": options.segmenter, "conf": conf, "max_masks": options.max_masks}
-        segmenter, _ = load_models(model, None, "cpu", None)
-        images = list(segmented(segmenter, folder / "images", truths))
-        found = proposal_figures(pair_corpus(truths, images, RANKS), ("mask", "box"), options.max_masks)
-        for kinds in found["figures"].values():
-            for figures in kinds.values():
-                del figures["curve"], figures["recall_by_iou"]
-        run = {"imgsz": segmenter.imgsz, "conf": segmenter.conf, "iou": segmenter.iou, "max_masks": options.max_masks}
-        masks = sum(len(image.masks) for image in images) / len(images)
-        summary["runs"].append({**run, "masks_per_image": masks, **found})
+    settings: list[dict[str, Any]] = [{}]
+    settings += [{"imgsz": imgsz} for imgsz in options.imgsz]
+    settings += [{"tile": tile, "overlap": tile // 4} for tile in options.tiles]
+    runs = [
+        measured(options, truths, conf=conf, **setting) for conf in (None, options.low_conf) for setting in settings
+    ]
+    summary = {"machine": machine, "segmenter": options.segmenter, "photographs": sorted(names), "runs": runs}
     if options.output:
         path = options.output / f"proposals-{machine}.json"
         path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    print(table(runs))
     print(json.dumps(summary))
 
 

@@ -139,7 +139,7 @@ def test_tiles_lie_in_the_photograph_as_it_is_seen():
     models = load_models({"path": "builtin", "tile": 420, "overlap": 105}, None, "cpu", None)
     turned = process_unit(unit(np.ascontiguousarray(np.rot90(upright)), exif=exif), *models, UnitOptions())
     plain = process_unit(unit(upright), *models, UnitOptions())
-    assert turned.masks.num_rows > 10
+    assert turned.masks.num_rows >= 5
     assert turned.masks.equals(plain.masks)
 
 
