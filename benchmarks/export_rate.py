@@ -3,7 +3,10 @@
 Images have `--image-hw` pixels and `--per-image` masks: wobbly blobs whose radii are drawn log-uniformly from 10
 pixels to a third of the image's short side, one in five with a hole, one in ten in two parts. They are taken from
 a pool of `--pool` different ones. Each format runs in a process of its own, start-up included, class-agnostic and
-without photographs, as a user's command would.
+without photographs, as a user's command would. With `--corpus` the corpus is made once and kept, so that formats can
+be measured one at a time, and `--output` adds them to what a file holds already:
+
+    python benchmarks/export_rate.py --corpus /tmp/corpus --formats yolo --output benchmarks/results
 """
 
 from __future__ import annotations
@@ -129,21 +132,29 @@ def main() -> None:
     parser.add_argument("--image-hw", type=int, nargs=2, default=(1500, 2250))
     parser.add_argument("--pool", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument("--formats", nargs="*", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument("--corpus", type=Path, help="folder that holds the corpus, made where there is none")
+    parser.add_argument("--output", type=Path, help="folder for export_rate-MACHINE.json")
     options = parser.parse_args()
+    machine = f"{platform.machine()}-{os.cpu_count()}cpu"
+    image_hw = tuple(options.image_hw)
     with tempfile.TemporaryDirectory() as folder:
-        corpus = f"{folder}/corpus"
-        image_hw = tuple(options.image_hw)
-        characters = make_corpus(corpus, options.masks, options.per_image, image_hw, options.pool, options.seed)
-        formats = {name: export(corpus, name, folder) for name in options.formats}
-    result = {
-        "masks": options.masks,
-        "image_hw": image_hw,
-        "rle_characters_a_mask": round(characters / options.masks),
-        "formats": formats,
-        "machine": f"{platform.machine()} {platform.processor()}".strip(),
-        "cpus": os.cpu_count(),
-    }
+        corpus = options.corpus or Path(folder) / "corpus"
+        about = corpus.with_suffix(".json")
+        if not about.exists():
+            characters = make_corpus(
+                str(corpus), options.masks, options.per_image, image_hw, options.pool, options.seed
+            )
+            made = {"masks": options.masks, "per_image": options.per_image, "image_hw": image_hw}
+            about.write_text(json.dumps({**made, "rle_characters_a_mask": round(characters / options.masks)}))
+        result = {**json.loads(about.read_text()), "machine": machine, "formats": {}}
+        path = options.output and options.output / f"export_rate-{machine}.json"
+        if path and path.exists():
+            result["formats"] = json.loads(path.read_text())["formats"]
+        for name in options.formats:
+            result["formats"][name] = export(str(corpus), name, folder)
+            if path:
+                path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result))
 
 

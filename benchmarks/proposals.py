@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from fastsam_batch.evaluate.coco_files import TruthImage, read_truth_images
-from fastsam_batch.evaluate.proposals import RANKS, pair_corpus, proposal_figures
-from fastsam_batch.export.images import ExportImage, ExportMask
+from fastsam_batch.evaluate.proposals import pair_corpus, proposal_figures
+from fastsam_batch.export.images import RANKS, ExportImage, ExportMask
 from fastsam_batch.images import decode_image
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.models.segmenter import Segmenter

@@ -50,8 +50,7 @@ def _proposals_options(parser: argparse.ArgumentParser) -> None:
         "--rank-by",
         nargs="+",
         choices=("score", "stability", "product"),
-        default=["score"],
-        help="what puts a corpus's masks in order; several are compared",
+        help="what puts a corpus's masks in order, product unless told; several are compared",
     )
     add("--max-det", type=int, default=1000, help="proposals an image at most")
     output_option(parser)
@@ -62,12 +61,13 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
     from fastsam_batch.evaluate.coco_files import read_results, read_truth_images
     from fastsam_batch.evaluate.proposal_report import proposal_plot, proposal_table
     from fastsam_batch.evaluate.proposals import pair_corpus, pair_results, proposal_figures
+    from fastsam_batch.export.images import BEST_RANK
     from fastsam_batch.storage import redact
 
-    rankings = list(dict.fromkeys(arguments["rank_by"]))
+    rankings = list(dict.fromkeys(arguments["rank_by"] or [BEST_RANK]))
     if (arguments["corpus"] is None) == (arguments["results"] is None):
         raise InputError("there is not one thing to measure; name either --corpus or --results")
-    if arguments["results"] and rankings != ["score"]:
+    if arguments["results"] and arguments["rank_by"] not in (None, ["score"]):
         raise InputError(f"--rank-by {' '.join(rankings)}: results are ranked by their score only; leave it out")
     if arguments["max_det"] < 1:
         raise InputError(f"--max-det {arguments['max_det']}: take at least 1 proposal an image")

@@ -34,7 +34,7 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         "--duplicates",
         type=float,
         metavar="IOU",
-        help="by descending score, leave out masks whose IoU with one before, of the same label, reaches this",
+        help="from the highest rank down, leave out masks whose IoU with one before, of the same label, reaches this",
     )
     add(
         "--nested",
@@ -42,7 +42,13 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="leave out masks with at least this share of their pixels in one larger mask of the same label",
     )
-    add("--top-n", type=int, metavar="N", help="of what is left, the N highest scores of each image")
+    add("--top-n", type=int, metavar="N", help="of what is left, the N masks of each image that rank highest")
+    add(
+        "--rank-by",
+        choices=("score", "stability", "product"),
+        default="product",
+        help="what ranks masks, and the score of coco-results: the box's confidence, the mask's stability, or both",
+    )
     add = parser.add_argument_group("polygons").add_argument
     add("--shape", choices=("rle", "polygon"), help="default: polygon for yolo and label-studio, else rle")
     add(
@@ -94,6 +100,7 @@ def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         duplicate_iou=arguments["duplicates"],
         nested_share=arguments["nested"],
         top_n=arguments["top_n"],
+        rank_by=arguments["rank_by"],
     )
     corpus = Corpus.open(arguments["corpus"])
     labels: dict[str, Any] = {}

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.evaluate.coco_files import Objects, TruthImage, result_objects
 from fastsam_batch.evaluate.recall import IOU_THRESHOLDS, SIZES, Tally, area_under_recall
-from fastsam_batch.export.images import ExportImage
+from fastsam_batch.export.images import ExportImage, RankBy
 
-RankBy = Literal["score", "stability", "product"]
-RANKS: tuple[RankBy, ...] = ("score", "stability", "product")
 BUDGETS = (10, 100, 1000)
 Pair = tuple[TruthImage, dict[str, Objects]]
 
@@ -92,16 +90,13 @@ def pair_results(truths: Sequence[TruthImage], results: dict[int, list[dict[str,
 def stored_objects(image: ExportImage | None, ranking: RankBy) -> Objects:
     """A corpus's masks of one image as objects, scored by `ranking`; none without an image."""
     masks = () if image is None else image.masks
-    scores = np.array([mask.score for mask in masks], np.float64)
-    stability = np.array([mask.stability for mask in masks], np.float64)
-    by = {"score": scores, "stability": stability, "product": scores * stability}
     return Objects(
         rles=[mask.rle.to_coco() for mask in masks],
         boxes_xywh=np.array([mask.bbox_xywh for mask in masks], np.float64).reshape(-1, 4),
         areas=np.array([mask.area for mask in masks], np.float64),
         crowd=np.zeros(len(masks), np.bool_),
         categories=np.ones(len(masks), np.int64),
-        scores=by[ranking],
+        scores=np.array([mask.worth(ranking) for mask in masks], np.float64),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastsam_batch.errors import InputError
-from fastsam_batch.export.images import ExportMask
+from fastsam_batch.export.images import BEST_RANK, ExportMask, RankBy
 from fastsam_batch.masks.overlap import duplicates, nested
 
 
@@ -16,9 +16,10 @@ from fastsam_batch.masks.overlap import duplicates, nested
 class Budget:
     """Rules by which masks of one image are left out, in this order.
 
-    `min_score`: lower scores. `min_area`: fewer pixels. `duplicate_iou`: by descending score, masks whose IoU
+    `min_score`: lower scores. `min_area`: fewer pixels. `duplicate_iou`: from the highest rank down, masks whose IoU
     with one before of the same label reaches it. `nested_share`: masks with at least this share of their pixels
-    in a larger one of the same label. `top_n`: all but the highest scores. None: the rule is off.
+    in a larger one of the same label. `top_n`: all but the highest ranks. None: the rule is off. `rank_by` says
+    what ranks masks.
     """
 
     min_score: float | None = None
@@ -26,6 +27,7 @@ class Budget:
     duplicate_iou: float | None = None
     nested_share: float | None = None
     top_n: int | None = None
+    rank_by: RankBy = BEST_RANK
 
     def __post_init__(self) -> None:
         for name, value in (("--duplicates", self.duplicate_iou), ("--nested", self.nested_share)):
@@ -38,7 +40,7 @@ class Budget:
 def within(budget: Budget, masks: Sequence[ExportMask]) -> tuple[list[ExportMask], dict[str, int]]:
     """The masks of one image that the budget keeps, by mask_index, and how many each rule left out."""
     left_out: dict[str, int] = {}
-    ranked = sorted(masks, key=lambda mask: (-mask.score, mask.mask_index))
+    ranked = sorted(masks, key=lambda mask: (-mask.worth(budget.rank_by), mask.mask_index))
 
     def keep(rule: str, kept: list[ExportMask]) -> list[ExportMask]:
         left_out[rule] = len(ranked) - len(kept)

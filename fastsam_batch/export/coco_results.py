@@ -13,7 +13,7 @@ from typing import Any
 from fastsam_batch import storage
 from fastsam_batch.errors import InputError
 from fastsam_batch.export.ids import image_number
-from fastsam_batch.export.images import ExportImage
+from fastsam_batch.export.images import BEST_RANK, ExportImage, RankBy
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,15 @@ def read_ground_truth(uri: str) -> GroundTruth:
 
 
 def write_coco_results(
-    uri: str, images: Iterable[ExportImage], categories: Sequence[str], ground_truth: GroundTruth | None = None
+    uri: str,
+    images: Iterable[ExportImage],
+    categories: Sequence[str],
+    ground_truth: GroundTruth | None = None,
+    rank_by: RankBy = BEST_RANK,
 ) -> dict[str, int]:
     """Write COCO results to `uri`, as a stream; how many images the ground truth does not have.
 
+    `score` is what `rank_by` says, since it is there to rank masks by.
     Without a `ground_truth` ids are those of the coco format. With one, categories take its ids by name; a
     single category that it lacks, as class-agnostic masks have, is 1. Raises InputError where it lacks one of
     several, or has none of the images.
@@ -72,7 +77,7 @@ def write_coco_results(
                     "image_id": number,
                     "category_id": numbers[mask.label],
                     "segmentation": mask.rle.to_coco(),
-                    "score": round(mask.score, 6),
+                    "score": round(mask.worth(rank_by), 6),
                 }
                 file.write(between + json.dumps(result).encode())
                 between = b",\n"

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from fastsam_batch.masks.rle import Rle
+
+RankBy = Literal["score", "stability", "product"]
+RANKS: tuple[RankBy, ...] = ("score", "stability", "product")
+# What finds most labelled objects with the first 10 and 100 masks: docs/model-card-segmenter.md has the figures.
+BEST_RANK: RankBy = "product"
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,10 @@ class ExportMask:
     rle: Rle
     label: int = 0
     similarity: float | None = None
+
+    def worth(self, rank_by: RankBy = BEST_RANK) -> float:
+        """What puts masks in order: the confidence of the box, the mask's stability, or their product."""
+        return {"score": self.score, "stability": self.stability, "product": self.score * self.stability}[rank_by]
 
 
 @dataclass(frozen=True)

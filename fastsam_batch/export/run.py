@@ -155,7 +155,7 @@ def _coco_results(
     export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None
 ) -> dict[str, Any]:
     ground_truth = read_ground_truth(export.ground_truth) if export.ground_truth else None
-    return write_coco_results(export.output, images, export.categories, ground_truth)
+    return write_coco_results(export.output, images, export.categories, ground_truth, export.budget.rank_by)
 
 
 def _cvat(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.loss import LossReport
 from fastsam_batch.masks.outline import Part, area_of, outline
 from fastsam_batch.masks.polygons import Ring, edge_rings, fill_edges, fill_pixels, iou_of, joined, pixel_rings
-from fastsam_batch.masks.rle import decode_in_box
+from fastsam_batch.masks.rle import fill_box
 from fastsam_batch.masks.runs import runs_of
 
 
@@ -45,12 +45,13 @@ class Polygons:
         The loss is that of Ultralytics' filling at the image's own size: where nothing is simplified or left out,
         the lines that join parts.
         """
-        found = outline(runs_of(mask.rle), image.height)
+        runs = runs_of(mask.rle)
+        found = outline(runs, image.height)
         pieces = [pixel_rings(part, self.tolerance) for part in self._kept(found)]
         ring = _one_ring(pieces)
-        expected = decode_in_box(mask.rle, mask.bbox_xywh)
+        expected = fill_box(np.concatenate([runs.starts, runs.ends]), image.height, mask.bbox_xywh)
         filled = fill_pixels(ring, mask.bbox_xywh)
-        iou = float((expected & filled).sum() / (expected | filled).sum())
+        iou = float(np.count_nonzero(expected & filled) / np.count_nonzero(expected | filled))
         return ring if self._accepted(image, mask, iou, found, pieces, "refused", len(pieces) - 1) else None
 
     def _kept(self, parts: Sequence[Part]) -> list[Part]:

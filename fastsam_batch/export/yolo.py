@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -62,9 +63,16 @@ def _line(image: ExportImage, mask: ExportMask, polygons: Polygons) -> str | Non
 
 
 def _shares(ring: Ring, width: int, height: int) -> str:
-    # Five digits place a vertex within a twentieth of a pixel of 10,000, and it starts in the middle of one.
-    values = (ring / np.array([width, height])).reshape(-1).tolist()
-    return ("%.5f " * len(values) % tuple(values))[:-1]
+    # A vertex lies in the middle of a pixel, so that a photograph has few different numbers.
+    columns, rows = (ring - 0.5).astype(np.int64).T.tolist()
+    x, y = _middles(width), _middles(height)
+    return " ".join([f"{x[column]} {y[row]}" for column, row in zip(columns, rows, strict=True)])
+
+
+@lru_cache(maxsize=64)
+def _middles(side: int) -> list[str]:
+    """The middle of each pixel of a side as its share: five digits place it within a twentieth of one of 10,000."""
+    return [f"{(place + 0.5) / side:.5f}" for place in range(side)]
 
 
 def _data_yaml(categories: Sequence[str], val: str) -> str:

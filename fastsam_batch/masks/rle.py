@@ -113,10 +113,16 @@ def decode_in_box(rle: Rle, box_xywh: tuple[int, int, int, int], step: int = 1) 
     With `step` above 1, every step-th row and column from the middle of the first step. Holds what it
     returns and the runs, never the image's pixels. Raises ValueError as `foreground_runs`.
     """
+    return fill_box(np.concatenate(foreground_runs(rle)), rle.size[0], box_xywh, step)
+
+
+def fill_box(
+    edges: NDArray[np.int64], image_height: int, box_xywh: tuple[int, int, int, int], step: int = 1
+) -> NDArray[np.bool_]:
+    """As `decode_in_box`, of the starts and ends of a mask's runs in any order."""
     x, y, width, height = box_xywh
     rows, columns = -(-height // step), -(-width // step)
-    edges = np.concatenate(foreground_runs(rle))
-    column, row = np.divmod(edges, rle.size[0])
+    column, row = np.divmod(edges, image_height)
     # Sampled columns and rows lie at first + step * i; the last may be held inside the box.
     first_x, first_y = x + min(step // 2, (width - 1) % step), y + min(step // 2, (height - 1) % step)
     place, beyond = np.divmod(column - first_x, step)
@@ -126,6 +132,6 @@ def decode_in_box(rle: Rle, box_xywh: tuple[int, int, int, int], step: int = 1) 
         (place >= 0) & (place < columns), np.clip(sampled_row, 0, rows), 0
     )
     # Each edge turns the mask from the first sample at or behind it on.
-    turns = np.bincount(sample, minlength=columns * rows + 1)[:-1]
-    inside = np.bitwise_and(np.cumsum(turns, dtype=np.uint8), 1).view(np.bool_)
+    lengths = np.diff(np.sort(sample), prepend=0, append=columns * rows)
+    inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     return np.ascontiguousarray(inside.reshape(columns, rows).T)

@@ -156,7 +156,7 @@ def test_files_of_a_report(made_once, tmp_path, capsys):
 def test_an_image_that_the_corpus_lacks_is_missed(made_once, tmp_path, capsys):
     truth = corpus_truth(made_once, tmp_path)
     document = json.loads(truth.read_text())
-    before = run(capsys, "--corpus", made_once.uri, "--ground-truth", truth)["figures"]["score"]["mask"]
+    before = run(capsys, "--corpus", made_once.uri, "--ground-truth", truth)["figures"]["product"]["mask"]
     count = len(document["annotations"])
     size = {"height": 50, "width": 50}
     document["images"].append({"id": 999, "coco_url": "memory://lvis/other.jpg", **size})  # as LVIS names it
@@ -164,7 +164,9 @@ def test_an_image_that_the_corpus_lacks_is_missed(made_once, tmp_path, capsys):
         {"id": 9999, "image_id": 999, "category_id": 1, "bbox": [0, 0, 40, 40], "area": 1600}
         | {"segmentation": [[0, 0, 40, 0, 40, 40, 0, 40]]}
     )
-    after = run(capsys, "--corpus", made_once.uri, "--ground-truth", write(truth, document))["figures"]["score"]["mask"]
+    after = run(capsys, "--corpus", made_once.uri, "--ground-truth", write(truth, document))["figures"]["product"][
+        "mask"
+    ]
     assert before["AR@1000"] == 1.0 and after["AR@1000"] == pytest.approx(count / (count + 1))
 
 
