@@ -3,7 +3,7 @@
 On the photographs of coco-masks-more that no built-in segmenter was trained on (`training.segmenter` keeps them
 apart), at their stored size. Each run once with the weights' own confidence threshold and once with `--low-conf`,
 which lets weak masks through as a benchmark of proposals should. No Ray, no embeddings. Writes every figure with the
-machine's name and prints a table in Markdown, the figures as JSON in its last line:
+machine's name and prints the tables of docs/model-card-segmenter.md, the figures as JSON in its last line:
 
     python -m benchmarks.proposals --data /work/shared/data --output benchmarks/results
 """
@@ -28,7 +28,8 @@ from fastsam_batch.models.segmenter import Segmenter
 from training.photographs import read_data
 from training.segmenter.__main__ import split
 
-COLUMNS = ("AR@10", "AR@100", "AR@1000", "AR@100_small", "AR@100_medium", "AR@100_large", "AP", "AUC")
+COLUMNS = ("AR@10", "AR@100", "AR@1000", "AR@100_small", "AR@100_medium", "AR@100_large")
+HEADS = ("input", "confidence", "tiles", "masks an image", *COLUMNS[:4], "medium", "large", "CPU s an image")
 
 
 def segmented(segmenter: Segmenter, folder: Path, truths: list[TruthImage]) -> Iterator[ExportImage]:
@@ -70,18 +71,24 @@ def measured(options: argparse.Namespace, truths: list[TruthImage], **changes: A
     }
 
 
-def table(runs: list[dict[str, Any]]) -> str:
-    """Mask figures of every run and ranking, as Markdown."""
-    lines = ["| input | conf | tiles | masks | ranked by | " + " | ".join(COLUMNS) + " |"]
-    lines.append("|---" * (5 + len(COLUMNS)) + "|")
+def tables(runs: list[dict[str, Any]]) -> str:
+    """Mask figures of every run by the product, and of every ranking for the last run without tiles, as Markdown."""
+    lines = [f"| {' | '.join(HEADS).replace('AR@100_', 'AR@100 ')} |", "|---" * len(HEADS) + "|"]
     for run in runs:
-        tiles = f"{run['tile']}, {run['overlap']}" if run["tile"] else "none"
-        what = f"| {run['imgsz']} | {run['conf']:g} | {tiles} | {run['masks_per_image']:.0f} |"
-        for ranking in RANKS:
-            figures = run["figures"][ranking]["mask"]
-            values = ("-" if figures.get(name) is None else f"{figures[name]:.3f}" for name in COLUMNS)
-            lines.append(f"{what} {ranking} | " + " | ".join(values) + " |")
+        tiles = f"{run['tile']}, overlap {run['overlap']}" if run["tile"] else "none"
+        values = [_three(run["figures"]["product"]["mask"][name]) for name in COLUMNS]
+        cells = [run["imgsz"], f"{run['conf']:g}", tiles, round(run["masks_per_image"]), *values]
+        lines.append(f"| {' | '.join(map(str, cells))} | {run['cpu_seconds_per_image']:.2f} |")
+    weak = next(run for run in reversed(runs) if not run["tile"] and run["imgsz"] == runs[0]["imgsz"])
+    lines += ["", f"| confidence {weak['conf']:g}, no tiles, ranked by | AR@10 | AR@100 | AP |", "|---|---|---|---|"]
+    for ranking in RANKS:
+        figures = weak["figures"][ranking]["mask"]
+        lines.append(f"| {ranking} | {' | '.join(_three(figures[name]) for name in ('AR@10', 'AR@100', 'AP'))} |")
     return "\n".join(lines)
+
+
+def _three(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}".lstrip("0")
 
 
 def main() -> None:
@@ -91,7 +98,7 @@ def main() -> None:
     parser.add_argument("--low-conf", type=float, default=0.01)
     parser.add_argument("--max-masks", type=int, default=1000)
     parser.add_argument("--tiles", type=int, nargs="*", default=[320], help="sides of tiles, a run each beside none")
-    parser.add_argument("--imgsz", type=int, nargs="*", default=[], help="input sizes, a run each without tiles")
+    parser.add_argument("--imgsz", type=int, nargs="*", default=[640], help="input sizes, a run each without tiles")
     parser.add_argument("--photographs", type=int, default=40)
     parser.add_argument("--output", type=Path, help="folder for proposals-MACHINE.json")
     options = parser.parse_args()
@@ -110,7 +117,7 @@ def main() -> None:
     if options.output:
         path = options.output / f"proposals-{machine}.json"
         path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    print(table(runs))
+    print(tables(runs))
     print(json.dumps(summary))
 
 

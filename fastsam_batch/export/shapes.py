@@ -10,8 +10,18 @@ import numpy as np
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.loss import LossReport
 from fastsam_batch.masks.outline import Part, area_of, outline
-from fastsam_batch.masks.polygons import Ring, edge_rings, fill_edges, fill_pixels, iou_of, joined, pixel_rings
-from fastsam_batch.masks.rle import fill_box
+from fastsam_batch.masks.polygons import (
+    PixelPart,
+    Ring,
+    edge_rings,
+    fill_edges,
+    fill_pixels,
+    iou_of,
+    joined,
+    pixel_parts,
+    pixel_rings,
+)
+from fastsam_batch.masks.rle import decode_in_box
 from fastsam_batch.masks.runs import runs_of
 
 
@@ -34,7 +44,12 @@ class Polygons:
         The loss is pycocotools': where nothing is simplified or left out there is none.
         """
         found = outline(runs_of(mask.rle), image.height)
-        pieces = [edge_rings(part, self.tolerance) for part in self._kept(found)]
+        sizes = [area_of(part.outer) for part in found]
+        kept = self._kept(sizes, [[-area_of(hole) for hole in part.holes] for part in found])
+        pieces = [
+            edge_rings(Part(found[part].outer, tuple(found[part].holes[hole] for hole in holes)), self.tolerance)
+            for part, holes in kept
+        ]
         rings = [joined(outer, holes) for outer, holes in pieces]
         iou = iou_of(mask.rle, fill_edges(rings, mask.rle.size))
         return rings if self._accepted(image, mask, iou, found, pieces, "fallback") else None
@@ -45,24 +60,24 @@ class Polygons:
         The loss is that of Ultralytics' filling at the image's own size: where nothing is simplified or left out,
         the lines that join parts.
         """
-        runs = runs_of(mask.rle)
-        found = outline(runs, image.height)
-        pieces = [pixel_rings(part, self.tolerance) for part in self._kept(found)]
+        expected = decode_in_box(mask.rle, mask.bbox_xywh)
+        found = pixel_parts(expected, mask.bbox_xywh[:2])
+        kept = self._kept([part.pixels for part in found], [part.hole_pixels for part in found])
+        pieces = [
+            pixel_rings(found[part].outer, [found[part].holes[hole] for hole in holes], self.tolerance)
+            for part, holes in kept
+        ]
         ring = _one_ring(pieces)
-        expected = fill_box(np.concatenate([runs.starts, runs.ends]), image.height, mask.bbox_xywh)
         filled = fill_pixels(ring, mask.bbox_xywh)
         iou = float(np.count_nonzero(expected & filled) / np.count_nonzero(expected | filled))
         return ring if self._accepted(image, mask, iou, found, pieces, "refused", len(pieces) - 1) else None
 
-    def _kept(self, parts: Sequence[Part]) -> list[Part]:
-        """The parts and holes that are large enough, and the largest part in any case."""
-        if not self.min_piece:
-            return list(parts)
-        sizes = [area_of(part.outer) for part in parts]
+    def _kept(self, sizes: Sequence[float], hole_sizes: Sequence[Sequence[float]]) -> list[tuple[int, list[int]]]:
+        """The parts, by number, that are large enough, each with its holes that are; the largest part in any case."""
         largest = int(np.argmax(sizes))
         return [
-            Part(part.outer, tuple(hole for hole in part.holes if -area_of(hole) >= self.min_piece))
-            for number, (part, size) in enumerate(zip(parts, sizes, strict=True))
+            (number, [hole for hole, pixels in enumerate(holes) if pixels >= self.min_piece])
+            for number, (size, holes) in enumerate(zip(sizes, hole_sizes, strict=True))
             if size >= self.min_piece or number == largest
         ]
 
@@ -71,7 +86,7 @@ class Polygons:
         image: ExportImage,
         mask: ExportMask,
         iou: float,
-        found: Sequence[Part],
+        found: Sequence[Part] | Sequence[PixelPart],
         written: Sequence[tuple[Ring, list[Ring]]],
         otherwise: str,
         parts_joined: int = 0,

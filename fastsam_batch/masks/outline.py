@@ -59,30 +59,6 @@ def area_of(loop: NDArray[np.int64] | NDArray[np.float64]) -> float:
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2
 
 
-def through_pixels(loop: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A loop of pixel corners as a path through the pixels of the mask along it, int64 [m, 2] as (column, row).
-
-    Straight along edges and diagonal around concave corners, on the mask's own pixels only. This is the frame
-    in which OpenCV finds and fills contours.
-    """
-    walls = loop.reshape(-1, 2, 2)  # vertical edges: (x, from), (x, to)
-    floors = np.stack([walls[:, 1], np.roll(walls[:, 0], -1, axis=0)], 1)  # the horizontal edge behind each
-    down = walls[:, 1, 1] > walls[:, 0, 1]
-    right = floors[:, 1, 0] > floors[:, 0, 0]
-    # An edge of corners a to b has the pixels a to b - 1 along it, or a - 1 to b where it runs backwards.
-    along_walls, along_floors = walls.copy(), floors.copy()
-    along_walls[:, :, 0] -= down[:, None]
-    along_walls[:, 1, 1] -= down
-    along_walls[:, 0, 1] -= ~down
-    along_floors[:, :, 1] -= ~right[:, None]
-    along_floors[:, 1, 0] -= right
-    along_floors[:, 0, 0] -= ~right
-    path = np.concatenate([along_walls, along_floors], 1).reshape(-1, 2)
-    moves = (path != np.roll(path, 1, axis=0)).any(axis=1)
-    moves[0] |= not moves.any()  # a mask of one pixel
-    return np.asarray(path[moves], np.int64)
-
-
 def _by_column(mask: Runs, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Runs cut at the columns' ends: column, first row, end row, int64 [n] each, in order."""
     first, last = mask.starts // height, (mask.ends - 1) // height

@@ -8,13 +8,14 @@ pixels and fills the ring's own pixels too: there a ring runs through the mask's
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from fastsam_batch.masks.outline import Part, through_pixels
+from fastsam_batch.masks.outline import Part
 from fastsam_batch.masks.rle import Rle
 
 Ring = NDArray[np.float64]
@@ -36,15 +37,57 @@ def edge_rings(part: Part, tolerance: float = 0.0) -> tuple[Ring, list[Ring]]:
     )
 
 
-def pixel_rings(part: Part, tolerance: float = 0.0) -> tuple[Ring, list[Ring]]:
-    """As `edge_rings`, through the centres of the part's outermost pixels, which are at c + 0.5.
+@dataclass(frozen=True)
+class PixelPart:
+    """A connected piece of a mask (8-neighbourhood) as rings through the centres of its outermost pixels.
 
-    The outer ring of a part one pixel wide has no area and may have fewer than three vertices.
+    `outer` and `holes` float64 [k, 2] as (x, y), pixel c at c + 0.5, without vertices on straight lines; the outer
+    ring of a part one pixel wide has no area and may have fewer than three. `pixels` inside the outer ring, those of
+    holes too, and `hole_pixels` in each hole.
     """
-    outer, *holes = [
-        simplify(through_pixels(loop).astype(np.float64) + 0.5, tolerance) for loop in (part.outer, *part.holes)
+
+    outer: Ring
+    holes: tuple[Ring, ...]
+    pixels: int
+    hole_pixels: tuple[int, ...]
+
+
+def pixel_parts(pixels: NDArray[np.bool_], corner_xy: tuple[int, int] = (0, 0)) -> list[PixelPart]:
+    """The parts of a mask bool [h, w] whose first pixel lies at `corner_xy` of the image (OpenCV `findContours`)."""
+    rings, tree = cv2.findContours(
+        pixels.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(int(corner_xy[0]), int(corner_xy[1]))
+    )
+    holes: dict[int, list[int]] = {}
+    for number, (*_, parent) in enumerate(tree[0].tolist() if rings else []):
+        holes.setdefault(number if parent < 0 else parent, []).extend([] if parent < 0 else [number])
+    return [
+        PixelPart(
+            _middles(rings[outer]),
+            tuple(_middles(rings[hole]) for hole in inner),
+            sum(_lattice(rings[outer])),
+            tuple(_lattice(rings[hole])[0] for hole in inner),
+        )
+        for outer, inner in holes.items()
     ]
-    return outer, [hole for hole in holes if len(hole) > 2]
+
+
+def pixel_rings(outer: Ring, holes: Sequence[Ring], tolerance: float = 0.0) -> tuple[Ring, list[Ring]]:
+    """Rings of a PixelPart with fewer vertices, as `edge_rings`; a hole that this closes is left out."""
+    if tolerance <= 0:
+        return outer, list(holes)
+    return simplify(outer, tolerance), [ring for hole in holes if len(ring := simplify(hole, tolerance)) > 2]
+
+
+def _middles(ring: NDArray[np.int32]) -> Ring:
+    return np.asarray(ring.reshape(-1, 2) + 0.5, np.float64)
+
+
+def _lattice(ring: NDArray[np.int32]) -> tuple[int, int]:
+    """Pixels inside a ring through pixels, and on it, those that it passes twice counted so (Pick's theorem)."""
+    points = ring.reshape(-1, 2)
+    steps = int(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
+    inside = round(abs(cv2.contourArea(ring)) - steps / 2 + 1)
+    return inside, steps
 
 
 def simplify(ring: Ring, tolerance: float) -> Ring:

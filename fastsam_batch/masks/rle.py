@@ -113,16 +113,9 @@ def decode_in_box(rle: Rle, box_xywh: tuple[int, int, int, int], step: int = 1) 
     With `step` above 1, every step-th row and column from the middle of the first step. Holds what it
     returns and the runs, never the image's pixels. Raises ValueError as `foreground_runs`.
     """
-    return fill_box(np.concatenate(foreground_runs(rle)), rle.size[0], box_xywh, step)
-
-
-def fill_box(
-    edges: NDArray[np.int64], image_height: int, box_xywh: tuple[int, int, int, int], step: int = 1
-) -> NDArray[np.bool_]:
-    """As `decode_in_box`, of the starts and ends of a mask's runs in any order."""
     x, y, width, height = box_xywh
     rows, columns = -(-height // step), -(-width // step)
-    column, row = np.divmod(edges, image_height)
+    column, row = np.divmod(np.concatenate(foreground_runs(rle)), rle.size[0])
     # Sampled columns and rows lie at first + step * i; the last may be held inside the box.
     first_x, first_y = x + min(step // 2, (width - 1) % step), y + min(step // 2, (height - 1) % step)
     place, beyond = np.divmod(column - first_x, step)

@@ -11,13 +11,14 @@ from pycocotools import mask as coco
 from reference.polygons import count_holes, count_parts, part_masks
 from skimage.transform import resize
 
-from fastsam_batch.masks.outline import Part, area_of, outline, through_pixels
+from fastsam_batch.masks.outline import Part, area_of, outline
 from fastsam_batch.masks.polygons import (
     edge_rings,
     fill_edges,
     fill_pixels,
     iou_of,
     joined,
+    pixel_parts,
     pixel_rings,
     simplify,
 )
@@ -68,15 +69,23 @@ def test_polygons_with_bridged_holes_fill_back_to_the_pixel(mask: np.ndarray) ->
     assert np.array_equal(coco.decode(fill_edges(rings, mask.shape).to_coco()), mask)
 
 
+def sizes_by_edges(mask: np.ndarray) -> list[tuple[int, list[int]]]:
+    """Pixels in each part's outer loop and in its holes, sorted, by the loops along pixel edges."""
+    parts = [(area_of(part.outer), sorted(-area_of(hole) for hole in part.holes)) for part in parts_of(mask)]
+    return sorted((int(outer), [int(hole) for hole in holes]) for outer, holes in parts)
+
+
 @settings(max_examples=150, deadline=None)
 @given(MASKS)
-def test_paths_through_pixels_stay_on_the_mask(mask: np.ndarray) -> None:
-    for part in parts_of(mask):
-        for loop in (part.outer, *part.holes):
-            path = through_pixels(loop)
-            assert mask[path[:, 1], path[:, 0]].all()
-            steps = np.abs(path - np.roll(path, 1, axis=0))
-            assert ((steps == 0).any(axis=1) | (steps == 1).all(axis=1)).all()
+def test_rings_through_pixels_stay_on_the_mask_and_count_what_they_hold(mask: np.ndarray) -> None:
+    parts = pixel_parts(mask)
+    assert sorted((part.pixels, sorted(part.hole_pixels)) for part in parts) == sizes_by_edges(mask)
+    for part in parts:
+        for ring in (part.outer, *part.holes):
+            column, row = (ring - 0.5).astype(int).T
+            assert mask[row, column].all()
+            steps = np.abs(ring - np.roll(ring, 1, axis=0))
+            assert ((steps == 0).any(axis=1) | (steps[:, 0] == steps[:, 1])).all()
 
 
 @settings(max_examples=150, deadline=None)
@@ -84,10 +93,9 @@ def test_paths_through_pixels_stay_on_the_mask(mask: np.ndarray) -> None:
 def test_rings_through_pixels_fill_back_to_the_pixel_without_holes(mask: np.ndarray) -> None:
     height, width = mask.shape
     filled = np.zeros_like(mask)
-    for part in parts_of(mask):
-        outer, holes = pixel_rings(part)
-        if not holes:
-            filled |= fill_pixels(outer, (0, 0, width, height))
+    for part in pixel_parts(mask, (5, 3)):
+        if not part.holes:
+            filled |= fill_pixels(part.outer, (5, 3, width, height))
     expected = [each for each in part_masks(mask) if not count_holes(each)]
     assert np.array_equal(filled, np.any(expected, axis=0) if expected else np.zeros_like(mask))
 
@@ -96,8 +104,8 @@ def test_rings_through_pixels_fill_back_to_the_pixel_without_holes(mask: np.ndar
 def test_bridges_over_the_mask_cost_nothing_in_whole_pixels(seed: int) -> None:
     mask = np.pad(blob(240, 200, seed), 3)
     filled = np.zeros_like(mask)
-    for part in parts_of(mask):
-        filled |= fill_pixels(joined(*pixel_rings(part)), (0, 0, *mask.shape[::-1]))
+    for part in pixel_parts(mask):
+        filled |= fill_pixels(joined(*pixel_rings(part.outer, part.holes)), (0, 0, *mask.shape[::-1]))
     assert count_holes(mask) > 0
     assert (filled & mask).sum() / (filled | mask).sum() > 0.99
 
