@@ -115,11 +115,13 @@ def export(corpus: str, name: str, folder: str) -> dict[str, float]:
     if status:
         sys.exit(f"{name} failed")
     summary = json.loads(lines[-1])
+    cpu_seconds = usage.ru_utime + usage.ru_stime
     figures = {
         "masks": summary["masks"],
         "seconds": round(seconds, 1),
         "masks_per_minute": round(60 * summary["masks"] / seconds),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
+        "masks_per_cpu_minute": round(60 * summary["masks"] / cpu_seconds),
         "peak_mib": round(usage.ru_maxrss / 1024),
     }
     return figures | ({"mean_iou": summary["loss"]["mean_iou"]} if summary["loss"] else {})

@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+import numpy as np
+
 from fastsam_batch.errors import InputError
 from fastsam_batch.export.brush import brush_bytes
 from fastsam_batch.export.folder import Folder
@@ -134,5 +136,5 @@ def _regions(image: ExportImage, mask: ExportMask, category: str, polygons: Poly
 
 
 def _percent(ring: Ring, image: ExportImage) -> list[list[float]]:
-    width, height = image.width, image.height
-    return [[round(100 * x / width, 6), round(100 * y / height, 6)] for x, y in ring.tolist()]
+    percent: list[list[float]] = np.round(100 * ring / (image.width, image.height), 6).tolist()
+    return percent
