@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,3 +88,22 @@ def test_other_labels_are_other_things(rule: str) -> None:
     masks = [export_mask(0, pixels, 0.9, 0), export_mask(1, pixels, 0.8, 1), export_mask(2, pixels, 0.7, 0)]
     kept, _ = within(Budget(**{rule: 1.0}), masks)
     assert [mask.mask_index for mask in kept] == [0, 1]
+
+
+@pytest.mark.parametrize(("rank_by", "kept"), [("score", [0, 1]), ("stability", [1, 2]), ("product", [1, 2])])
+def test_what_ranks_masks(rank_by, kept) -> None:
+    values = [(0.9, 0.3), (0.8, 0.7), (0.6, 0.9)]
+    masks = [
+        replace(export_mask(index, rectangle(4 * index, 0, 3, 3), score, 0), stability=stability)
+        for index, (score, stability) in enumerate(values)
+    ]
+    found, _ = within(Budget(top_n=2, rank_by=rank_by), masks)
+    assert [mask.mask_index for mask in found] == kept
+    # Of two alike, the one that ranks lower is left out.
+    alike = [replace(mask, rle=masks[0].rle, bbox_xywh=masks[0].bbox_xywh) for mask in masks]
+    (best,), _ = within(Budget(duplicate_iou=0.5, rank_by=rank_by), alike)
+    assert best.mask_index == {"score": 0, "stability": 2, "product": 1}[rank_by]
+
+
+def test_the_product_ranks_unless_told() -> None:
+    assert Budget().rank_by == "product"
