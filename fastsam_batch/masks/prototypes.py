@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_batch.masks.boxes import pixel_range
-from fastsam_batch.masks.rle import pack_counts, tight_box
+from fastsam_batch.masks.rle import pack_counts
 
 PROTOTYPE_STRIDE = 4  # input pixels a prototype pixel covers, in every YOLOv8-seg
 STABILITY_OFFSET = 1.0  # in logits, as segment-anything `utils/amg.py` calculate_stability_score
 _LEVELS = (-STABILITY_OFFSET, 0.0, STABILITY_OFFSET)
+_OUTSIDE = -1e30  # below every level, and finite
 _CHUNK = 32  # masks whose prototype-resolution logits are held at once
 
 
@@ -73,10 +74,8 @@ def encode_masks(
         counts=pack_counts(
             np.concatenate([*runs, np.zeros(0, np.int64)]), np.array([len(run) for run in runs], np.int64)
         ),
-        areas=np.array([_area(mask.edges) for mask in found], np.int64),
-        bboxes_xywh=np.array(
-            [tight_box(mask.edges[0::2], mask.edges[1::2], height) for mask in found], np.float32
-        ).reshape(-1, 4),
+        areas=np.array([mask.area for mask in found], np.int64),
+        bboxes_xywh=np.array([mask.box_xywh for mask in found], np.float32).reshape(-1, 4),
         stability=np.array([mask.inner / mask.outer for mask in found], np.float32),
     )
 
@@ -159,10 +158,14 @@ def _columns(size: int, factor: int, window: tuple[int, int], length: int) -> _C
 
 @dataclass(frozen=True)
 class _Found:
-    """One mask: its edges (column-major indices, entering and leaving alternately) and three areas."""
+    """One mask: its edges (column-major indices, entering and leaving alternately), tight box, and areas at the
+    three levels.
+    """
 
     index: int
     edges: NDArray[np.int64]
+    box_xywh: tuple[int, int, int, int]
+    area: int
     outer: int
     inner: int
 
@@ -178,51 +181,76 @@ def _find_mask(
 ) -> _Found:
     first = max(int(down.positions.searchsorted(rows[0], "right")) - 1, 0)
     last = min(int(down.positions.searchsorted(rows[1] - 1, "left")), len(down.positions) - 1)
-    profile = _profile(plane, across, down, columns, slice(first, last + 1))
-
-    width, count = profile.shape
-    inside = np.zeros((len(_LEVELS), width, count + 2), np.bool_)
-    for level, value in enumerate(_LEVELS):
-        np.greater(profile, value, out=inside[level, :, 1:-1])
-    # A column starts and ends outside: one that is inside at the box's edge turns at that edge.
-    turns = (inside[:, :, 1:] != inside[:, :, :-1]).ravel().nonzero()[0].astype(np.int32)
-    line = turns // np.int32(count + 1)
-    node = turns - line * np.int32(count + 1)
-    second, third = line.searchsorted([width, 2 * width]).tolist()
-    line[second:third] -= width
-    line[third:] -= 2 * width
-
-    before, after = np.maximum(node - 1, 0), np.minimum(node, count - 1)
-    start = line * np.int32(count)
-    flat = profile.ravel()
-    value, following = flat[start + before], flat[start + after]
     positions = down.positions[first : last + 1]
-    place = positions[before]
-    step = positions[after] - place
-    difference = value - following
-    difference[difference == 0] = 1  # at the box's edges, whose row is set below
-    share = value
-    for level, part in enumerate((slice(0, second), slice(second, third), slice(third, None))):
-        share[part] -= _LEVELS[level]
-    leaving = share > 0
-    share /= difference
-    step *= share
-    place += step
-    row = np.floor(place)
-    # The first row past a crossing: at it when leaving (a logit at the level is outside), behind it when entering.
-    row += ~leaving | (row != place)
-    row = row.astype(np.int32).clip(*rows)
-    row[node == 0] = rows[0]
-    row[node == count] = rows[1]
+    # From a node to the next: where it is, and how far the next. From the sentinel into the column, the mask starts
+    # at the box's first row (one past this place); from the last node out of it, it ends at the box's end.
+    place = np.concatenate([[rows[0] - 1], positions[:-1], [rows[1]]])
+    step = np.concatenate([[0], positions[1:] - positions[:-1], [0]])
+    profile = _profile(plane, across, down, columns, slice(first, last + 1))
+    outer, level, inner = (_crossings(profile, value, place, step, rows) for value in _LEVELS)
 
-    edges = (line[second:third] + columns[0]).astype(np.int64) * height + row[second:third]
-    return _Found(index, _without_empty_runs(edges), _area(row[:second]), _area(row[third:]))
+    line = level.line + columns[0]
+    entering, leaving = level.rows[0::2], level.rows[1::2]
+    filled = (entering < leaving).nonzero()[0]  # the others lie between two rows of pixels
+    if not len(filled):
+        return _Found(index, np.zeros(0, np.int64), (0, 0, 0, 0), 0, 0, 0)
+    left, right = int(line[2 * filled[0]]), int(line[2 * filled[-1]]) + 1
+    top, bottom = int(entering[filled].min()), int(leaving[filled].max())
+    return _Found(
+        index=index,
+        edges=_without_empty_runs(line * height + level.rows),
+        box_xywh=(left, top, right - left, bottom - top),
+        area=level.area,
+        outer=outer.area,
+        inner=inner.area,
+    )
+
+
+@dataclass(frozen=True)
+class _Crossings:
+    """Where columns cross a level: column within the box and first row past it, entering and leaving alternately."""
+
+    line: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    @property
+    def area(self) -> int:
+        """Pixels above the level."""
+        return int(self.rows[1::2].sum()) - int(self.rows[0::2].sum())
+
+
+def _crossings(
+    profile: NDArray[np.float32],
+    level: float,
+    place: NDArray[np.float64],
+    step: NDArray[np.float64],
+    rows: tuple[int, int],
+) -> _Crossings:
+    above = profile > np.float32(level)
+    turns = (above[1:] != above[:-1]).nonzero()[0]
+    line = turns // len(place)
+    node = turns - line * len(place)
+    value = profile.take(turns)
+    share = value - profile.take(turns + 1)  # they lie on both sides of the level, so it is never 0
+    value -= np.float32(level)
+    np.divide(value, share, out=share)
+    crossing = step.take(node)
+    crossing *= share
+    crossing += place.take(node)
+    # The first row past it: behind it when entering, at it when leaving (a logit at the level is outside).
+    entering, leaving = crossing[0::2], crossing[1::2]
+    np.floor(entering, out=entering)
+    entering += 1
+    np.ceil(leaving, out=leaving)
+    return _Crossings(line, np.clip(crossing, *rows, out=crossing).astype(np.int64))
 
 
 def _profile(
     plane: NDArray[np.float32], across: _Columns, down: _Nodes, columns: tuple[int, int], nodes: slice
 ) -> NDArray[np.float32]:
-    """Logits at the nodes of each image column in the box, float32 [columns, nodes]."""
+    """Logits at the nodes of each image column in the box, columns one after the other, float32
+    [columns * (1 + nodes) + 1]. A sentinel that is outside any mask stands before each column and after the last.
+    """
     image = slice(*columns)
     left, right = int(across.image.low[columns[0]]), int(across.image.high[columns[1] - 1]) + 1
     low, high = across.upsampled.low[left:right], across.upsampled.high[left:right]
@@ -230,20 +258,24 @@ def _profile(
     roi = plane[base : int(high[-1]) + 1]
     at_nodes = _blend(roi.T, down.blend.low[nodes], down.blend.high[nodes], down.blend.weight[nodes]).T
     upsampled = _blend(at_nodes, low - base, high - base, across.upsampled.weight[left:right])
-    return _blend(
-        upsampled, across.image.low[image] - left, across.image.high[image] - left, across.image.weight[image]
-    )
 
-
-def _area(row: NDArray[np.int32] | NDArray[np.int64]) -> int:
-    """Pixels between turns that enter and leave alternately down the columns."""
-    return int(row[1::2].sum()) - int(row[0::2].sum())
+    lower = upsampled.take(across.image.low[image] - left, axis=0)
+    rise = upsampled.take(across.image.high[image] - left, axis=0)
+    rise -= lower
+    rise *= across.image.weight[image, None]
+    width, count = lower.shape
+    profile = np.empty(width * (1 + count) + 1, np.float32)
+    profile[:: 1 + count] = _OUTSIDE
+    np.add(lower, rise, out=profile[:-1].reshape(width, 1 + count)[:, 1:])
+    return profile
 
 
 def _blend(
     rows: NDArray[np.float32], low: NDArray[np.int64], high: NDArray[np.int64], weight: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     lower = rows.take(low, axis=0)
+    if not weight.any():  # prototypes that need no upsampling before the image's own
+        return lower
     step = rows.take(high, axis=0)
     step -= lower
     step *= weight[:, None]
@@ -267,5 +299,7 @@ def _without_empty_runs(edges: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _run_lengths(edges: NDArray[np.int64], pixels: int) -> NDArray[np.int64]:
-    lengths: NDArray[np.int64] = np.diff(edges, prepend=0, append=pixels)
+    lengths = np.empty(len(edges) + 1, np.int64)
+    lengths[0], lengths[-1] = edges[0], pixels - edges[-1]
+    np.subtract(edges[1:], edges[:-1], out=lengths[1:-1])
     return lengths[:-1] if lengths[-1] == 0 else lengths

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsam_batch.masks.coverage import box_coverage
 from fastsam_batch.masks.rle import Rle, decode_in_box
 
 CONTEXT_MARGIN = 0.1  # of the box's long side, on each side
@@ -56,18 +57,27 @@ def mask_crop(
     level = _level(pyramid, side, size)
     crop = _resize(_region(pyramid, level, left, top, right, bottom), crop_hw)
     if kind == "masked":
-        mask = decode_in_box(rle, (x, y, width, height), step=2**level)
-        share = _resize(mask.view(np.uint8) * np.uint8(255), crop_hw)[..., None].astype(np.uint16)
-        crop = ((crop * share + fill_rgb * (255 - share) + 127) // 255).astype(np.uint8)
-    out = np.empty((size, size, 3), np.uint8)
-    out[:] = fill_rgb
+        share = _share(rle, (x, y, width, height), crop_hw)
+        background = np.empty_like(crop)
+        background[:] = fill_rgb
+        crop = np.asarray(cv2.blendLinear(crop, background, share, 1 - share), np.uint8)
     # Where the region lies in the square, whose centre is the box's.
     place_x = round((left - (x + width / 2 - side / 2)) * scale)
     place_y = round((top - (y + height / 2 - side / 2)) * scale)
     place_x = min(max(place_x, 0), size - crop.shape[1])
     place_y = min(max(place_y, 0), size - crop.shape[0])
-    out[place_y : place_y + crop.shape[0], place_x : place_x + crop.shape[1]] = crop
-    return out
+    below, beside = size - place_y - crop.shape[0], size - place_x - crop.shape[1]
+    border = cv2.BORDER_CONSTANT
+    padded = cv2.copyMakeBorder(crop, place_y, below, place_x, beside, border, value=fill_rgb.tolist())
+    return np.asarray(padded, np.uint8)
+
+
+def _share(rle: Rle, box_xywh: tuple[int, int, int, int], hw: tuple[int, int]) -> NDArray[np.float32]:
+    """How much of each pixel of the mask's box, resized to `hw`, is mask: float32 in [0, 1]."""
+    if hw[0] <= box_xywh[3] and hw[1] <= box_xywh[2]:
+        return box_coverage(rle, box_xywh, hw)
+    mask = decode_in_box(rle, box_xywh).view(np.uint8) * np.uint8(255)
+    return np.asarray(_resize(mask, hw) / np.float32(255), np.float32)
 
 
 def _level(pyramid: list[NDArray[np.uint8]], side: int, size: int) -> int:

@@ -19,6 +19,7 @@ from fastsam_batch.masks.cells import cell_shares
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import image_pyramid, mask_crop
 from fastsam_batch.models.dense import dense_tower
+from fastsam_batch.models.fold import fold_batch_norms
 from fastsam_batch.models.network import UNSTATED_LICENCE
 from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
 
@@ -125,6 +126,8 @@ class Embedder:
         except (RuntimeError, ValueError, OSError, KeyError, TypeError, SafetensorError) as error:
             raise InputError(f"--embedder {name}: cannot be loaded ({str(error).splitlines()[0]})") from error
         self._model = model.to(self.device).eval().requires_grad_(False)
+        fold_batch_norms(self._model.visual)
+        self._model.visual.to(memory_format=torch.channels_last)  # as images come: no transposing in each layer
         preprocess: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
         side = preprocess["size"]
         self.image_size: int = side if isinstance(side, int) else side[0]
