@@ -52,6 +52,7 @@ def search_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: a fresh index where there is one, else the exact scan",
     )
+    add("--distributed", action="store_true", help="scan as a Ray Data job, on the cluster RAY_ADDRESS names")
     add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
     add("--output", metavar="FILE", help="hits with their RLE, as .parquet or .jsonl")
     add("--gallery", metavar="FILE", help="pictures of the hits and the photographs, as .html or .png")
@@ -96,7 +97,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         per_image=arguments["per_image"],
         distinct=arguments["distinct"],
         where=arguments["where"],
-        engine=arguments["engine"],
+        engine="distributed" if arguments["distributed"] else arguments["engine"],
         encode=encode,
         background=background,
     )

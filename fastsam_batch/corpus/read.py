@@ -45,6 +45,13 @@ class Corpus:
         self.uri = uri
         self.info = info
         self._fs, self._root = storage.filesystem(uri)
+        self._only: list[str] | None = None
+
+    def only(self, units: Collection[str]) -> Corpus:
+        """The same corpus of which these committed units alone are seen; no other receipt is read."""
+        part = Corpus(self.uri, self.info)
+        part._only = sorted(units)
+        return part
 
     @classmethod
     def open(cls, uri: str) -> Corpus:
@@ -145,7 +152,10 @@ class Corpus:
 
     @cached_property
     def _receipts(self) -> dict[str, dict[str, Any]]:
-        paths = list_files(self._fs, storage.join(self._root, layout.RECEIPTS_FOLDER), ".json")
+        if self._only is None:
+            paths = list_files(self._fs, storage.join(self._root, layout.RECEIPTS_FOLDER), ".json")
+        else:
+            paths = [storage.join(self._root, layout.receipt_file(unit)) for unit in self._only]
         with ThreadPoolExecutor(READ_THREADS) as pool:
             receipts = pool.map(self._receipt, paths)
             return {str(receipt["unit_id"]): receipt for receipt in receipts}

@@ -47,7 +47,7 @@ def build_index(corpus: Corpus, queries: NDArray[np.float32], least_rows: int = 
     if new or gone or before is None:
         _change(corpus, table, new, gone)
         rows = table.count_rows()
-        trained = _train(table, rows, before.trained_rows if before and held else 0, least_rows)
+        trained = train(table, rows, before.trained_rows if before and held else 0, least_rows)
         table.optimize()
         info = IndexInfo(INDEX_VERSION, wanted, table.version, rows, trained, None, _REFINE, None)
         info = _measured(corpus, info, queries)
@@ -88,8 +88,8 @@ def _change(corpus: Corpus, table: Any, new: list[str], gone: list[str]) -> None
     table.add(pa.RecordBatchReader.from_batches(table_schema(corpus.embedding_dim or 1), batches))
 
 
-def _train(table: Any, rows: int, trained_rows: int, least_rows: int) -> int:
-    """Make the indices that are missing; returns how many rows the partitions were found from."""
+def train(table: Any, rows: int, trained_rows: int, least_rows: int) -> int:
+    """Make the indices that a table lacks; returns how many rows its partitions were found from, 0 for none."""
     from lancedb.index import BTree, IvfRq
 
     have = {column for index in table.list_indices() for column in index.columns}

@@ -13,7 +13,7 @@ from fastsam_batch.search.index import Index
 from fastsam_batch.search.lance import FILTERS
 from fastsam_batch.search.scan import scan
 
-ENGINES = ("auto", "index", "scan")
+ENGINES = ("auto", "index", "scan", "distributed")
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Engine:
     """Answers queries of one corpus; `used` says by what, in the order of first use.
 
     `name` is `auto` (a fresh index where there is one, else the scan), `index` (refused without a fresh
-    one), or `scan`.
+    one), `scan`, or `distributed` (the scan as a Ray Data job).
     """
 
     corpus: Corpus
@@ -31,7 +31,7 @@ class Engine:
     def __post_init__(self) -> None:
         if self.name not in ENGINES:
             raise InputError(f"--engine {self.name}: the engines are {', '.join(ENGINES)}")
-        self._index = None if self.name == "scan" else Index.fresh(self.corpus)
+        self._index = Index.fresh(self.corpus) if self.name in ("auto", "index") else None
         if self.name == "index" and self._index is None:
             raise InputError(
                 f"{self.corpus!r} has no index of its present masks; build one by index_corpus, or use --engine scan"
@@ -46,10 +46,18 @@ class Engine:
             self._use("index")
         left = [number for number, found in enumerate(hits) if found is None]
         if left:
-            scanned = scan(self.corpus, [queries[number] for number in left], top_k, where=where)
-            self._use("scan")
+            scanned = self._scan([queries[number] for number in left], top_k, where)
             hits = [scanned[left.index(number)] if found is None else found for number, found in enumerate(hits)]
         return [found or [] for found in hits]
+
+    def _scan(self, queries: Sequence[Query], top_k: int, where: Where) -> list[list[Hit]]:
+        if self.name != "distributed":
+            self._use("scan")
+            return scan(self.corpus, queries, top_k, where=where)
+        from fastsam_batch.search.distributed import scan_distributed
+
+        self._use("distributed")
+        return scan_distributed(self.corpus, queries, top_k, where)
 
     def _condition(self, where: Where) -> str | None:
         if not isinstance(where, str) or self._index is None:

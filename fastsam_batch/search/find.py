@@ -52,8 +52,9 @@ def find_masks(
     `min_calibrated` those that the text describes less well than background texts do (`background.calibrate`;
     0.5: less well than all of them together), among the best 1,000 by cosine; it says nothing of `like`.
 
-    `engine` is `auto` (a fresh index where there is one, else the exact scan), `index` or `scan`; `engine_of`
-    says what answered. An index finds nearly all of what the scan does, with the same cosines.
+    `engine` is `auto` (a fresh index where there is one, else the exact scan), `index`, `scan`, or
+    `distributed` (the scan as a Ray Data job); `engine_of` says what answered. An index finds nearly all of
+    what the scan does, with the same cosines.
     `encode` gives unit vectors float32 [n, D] of n sentences; without it the text encoder that corpus.json
     names is loaded, where there is a text. `background` are vectors as `background_vectors` gives them, made
     where `min_calibrated` needs them; the column `calibrated` is null without.

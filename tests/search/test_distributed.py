@@ -1,0 +1,44 @@
+"""The scan as a Ray Data job finds what the scan finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from corpus.made_corpus import DIM, MadeCorpus
+
+from fastsam_batch import Corpus
+from fastsam_batch.errors import InputError
+from fastsam_batch.search.best import query_of
+from fastsam_batch.search.distributed import scan_distributed
+from fastsam_batch.search.find import engine_of, find_masks
+from fastsam_batch.search.scan import scan
+
+
+def encode(sentences: list[str]) -> np.ndarray:
+    vectors = [np.random.default_rng(list(sentence.encode())).normal(size=DIM) for sentence in sentences]
+    return np.asarray([vector / np.linalg.norm(vector) for vector in vectors], np.float32)
+
+
+@pytest.mark.parametrize("where", [None, "score < 0.75 and width >= 100"])
+def test_the_same_hits(made_once: MadeCorpus, local_ray: object, where: str | None) -> None:
+    corpus = Corpus.open(made_once.uri)
+    options = {"top_k": 7, "where": where, "contrasts": ["dog"], "per_image": 2, "encode": encode}
+    found = find_masks(corpus, ["cat|cup", "tree"], engine="distributed", **options)
+    exact = find_masks(corpus, ["cat|cup", "tree"], engine="scan", **options)
+    assert (engine_of(found), engine_of(exact)) == ("distributed", "scan")
+    assert found.equals(exact)
+    assert len(found)
+
+
+def test_parts_of_a_corpus(made_once: MadeCorpus) -> None:
+    corpus = Corpus.open(made_once.uri)
+    part = corpus.only(["unit-0001"])
+    assert list(part.receipts()) == ["unit-0001"]
+    queries = [query_of(encode(["cat"])[0])]
+    hits = scan(corpus, queries, 100)[0]
+    assert scan(part, queries, 100)[0] == [hit for hit in hits if hit.unit_id == "unit-0001"]
+
+
+def test_wrong_questions_start_no_job(made_once: MadeCorpus) -> None:
+    with pytest.raises(InputError, match="ask for at least 1"):
+        scan_distributed(Corpus.open(made_once.uri), [query_of(encode(["cat"])[0])], 0)
