@@ -80,6 +80,8 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     contrasts = list(dict.fromkeys(arguments["contrasts"] or []))
     if not texts and not like:
         raise InputError("there is nothing to search for; name a --text, or a mask by --like")
+    if arguments["distributed"] and arguments["engine"] != "auto":
+        raise InputError(f"--distributed is a scan on a cluster; leave out --engine {arguments['engine']}")
     min_calibrated = arguments["min_calibrated"]
     if min_calibrated is None and arguments["min_score"] is None:
         min_calibrated = MIN_CALIBRATED

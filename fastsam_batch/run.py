@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import collections
-import contextlib
-import logging
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +16,7 @@ from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.exported import check_device
 from fastsam_batch.models.network import read_header
 from fastsam_batch.models.weights import find_segmenter
+from fastsam_batch.ray_cluster import joined_ray
 from fastsam_batch.sources import open_source
 from fastsam_batch.sources.base import PlanRow, Source
 from fastsam_batch.unit import UnitOptions
@@ -166,31 +164,6 @@ def run_units(
             else:
                 tally.add(outcome)
             report(tally.progress())
-
-
-@contextlib.contextmanager
-def joined_ray(verbose: bool) -> Iterator[tuple[dict[str, float], float | None]]:
-    """The Ray that is there, or one of its own until the end: its resources, and the CPUs of its largest node."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    own = not ray.is_initialized()
-    if own:
-        level = logging.INFO if verbose else logging.ERROR
-        if not verbose:
-            # Ray's core reports, as an error, that Ray Data's own actors take arguments (ray#53727).
-            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        logging.getLogger("ray.data").setLevel(level)
-        # A cluster is joined when RAY_ADDRESS names it, as in a submitted job. Left to itself, Ray would try the
-        # last cluster this machine ever ran, for minutes if it is gone.
-        address = os.environ.get("RAY_ADDRESS", "local")
-        ray.init(address, logging_level=level, log_to_driver=verbose)
-    try:
-        nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-        yield ray.cluster_resources(), max(nodes, default=None)
-    finally:
-        if own:
-            ray.shutdown()
 
 
 class Tally:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from corpus.made_corpus import DIM, MadeCorpus
+from corpus.made_corpus import DIM, MadeCorpus, write
 
 from fastsam_batch import Corpus
+from fastsam_batch.cli import main
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import query_of
 from fastsam_batch.search.distributed import scan_distributed
@@ -28,6 +29,27 @@ def test_the_same_hits(made_once: MadeCorpus, local_ray: object, where: str | No
     assert (engine_of(found), engine_of(exact)) == ("distributed", "scan")
     assert found.equals(exact)
     assert len(found)
+
+
+def test_tasks_of_one_unit_each(made_once: MadeCorpus, local_ray: object) -> None:
+    corpus = Corpus.open(made_once.uri)
+    assert len(corpus.receipts()) == 3
+    queries = [query_of(vector) for vector in encode(["cat", "tree"])]
+    found = scan_distributed(corpus, queries, 9, units_a_task=1)
+    assert found == scan(corpus, queries, 9)
+    assert len({hit.unit_id for hit in found[0]}) > 1
+
+
+def test_a_broken_file_is_one_sentence(made: MadeCorpus, local_ray: object) -> None:
+    write(made.uri, "masks/unit-0001.parquet", b"PAR1 is not enough")
+    with pytest.raises(InputError, match=r"^cannot read masks/unit-0001\.parquet .* broken .*receipt restores it$"):
+        scan_distributed(Corpus.open(made.uri), [query_of(encode(["cat"])[0])], 5)
+
+
+def test_the_command(made_once: MadeCorpus, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = ["search", "--corpus", made_once.uri, "--text", "a cat", "--distributed", "--engine", "scan"]
+    assert main(wrong) == 2
+    assert "leave out --engine scan" in capsys.readouterr().err
 
 
 def test_parts_of_a_corpus(made_once: MadeCorpus) -> None:

@@ -1,0 +1,33 @@
+"""The Ray a job runs on: the cluster that RAY_ADDRESS names, or one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def joined_ray(verbose: bool) -> Iterator[tuple[dict[str, float], float | None]]:
+    """The Ray that is there, or one of its own until the end: its resources, and the CPUs of its largest node."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    own = not ray.is_initialized()
+    if own:
+        level = logging.INFO if verbose else logging.ERROR
+        if not verbose:
+            # Ray's core reports, as an error, that Ray Data's own actors take arguments (ray#53727).
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        logging.getLogger("ray.data").setLevel(level)
+        # A cluster is joined when RAY_ADDRESS names it, as in a submitted job. Left to itself, Ray would try the
+        # last cluster this machine ever ran, for minutes if it is gone.
+        address = os.environ.get("RAY_ADDRESS", "local")
+        ray.init(address, logging_level=level, log_to_driver=verbose)
+    try:
+        nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+        yield ray.cluster_resources(), max(nodes, default=None)
+    finally:
+        if own:
+            ray.shutdown()
