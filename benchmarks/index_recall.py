@@ -1,10 +1,12 @@
 """The index of a large corpus: milliseconds a search, and recall@100 against the exact scan, with filters.
 
 Vectors are clustered as embeddings of masks are: a common direction that all share, Zipf-sized clusters around
-centres whose spectrum decays (share of dimension d falls as 1/d), and scatter within a cluster of the same
+centres whose spectrum decays (variance of dimension d falls as 1/d), and scatter within a cluster of the same
 spectrum, float16, unit length. Queries lie where texts do: near a random centre, but off in a direction of
 their own that no mask has (the gap between the modalities), with scatter. Filters keep 10 %, 1 % and 0.1 % of
-the masks, by a column that has nothing to do with the vectors.
+the masks, by a column that has nothing to do with the vectors. The index is built as index_corpus builds it, by
+other queries than those that are measured, and searched as `search` does: a search is timed from the vector to
+the list of hits with their exact cosines.
 """
 
 from __future__ import annotations
@@ -14,22 +16,28 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
+from made_vectors import unit, write_corpus
 
-from fastsam_batch.search.build import RECALL_AT, train
-from fastsam_batch.search.lance import TABLE, nearest, table_schema
+from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.corpus.write import ROW_GROUP_ROWS
+from fastsam_batch.search.best import Hit, query_of
+from fastsam_batch.search.build import RECALL_AT, build_index
+from fastsam_batch.search.index import Index
+from fastsam_batch.search.scan import scan
 
-KEPT = {"all": None, "10 %": 0.1, "1 %": 0.01, "0.1 %": 0.001}
-BLOCK = 20_000
+KEPT = {"all": None, "10 %": "score < 0.1", "1 %": "score < 0.01", "0.1 %": "score < 0.001"}
+_UNTIMED = 5
 
 
 def generator(
     dim: int, clusters: int, seed: int
-) -> tuple[Callable[[int, int], np.ndarray], Callable[[int], np.ndarray]]:
-    """Functions that make masks (rows, seed) and queries (count), float32 of unit length."""
+) -> tuple[Callable[[int, int], np.ndarray], Callable[[int, int], np.ndarray]]:
+    """Functions that make masks and queries, each of (rows, number of the block), float32 of unit length."""
     random = np.random.default_rng(seed)
     spectrum = (np.arange(1, dim + 1) ** -0.5).astype(np.float32)
     spectrum /= np.linalg.norm(spectrum)
@@ -43,113 +51,80 @@ def generator(
         scatter = random.standard_normal((rows, dim), np.float32) * spectrum
         return unit(common + 0.8 * centres[which] + 0.6 * scatter)
 
-    def queries(count: int) -> np.ndarray:
-        random = np.random.default_rng([seed, 10**9])
-        scatter = random.standard_normal((count, dim), np.float32) * spectrum
-        return unit(gap + 0.6 * centres[random.choice(clusters, count)] + 0.35 * scatter)
+    def queries(rows: int, block: int) -> np.ndarray:
+        random = np.random.default_rng([seed, 10**9 + block])
+        scatter = random.standard_normal((rows, dim), np.float32) * spectrum
+        return unit(gap + 0.6 * centres[random.choice(clusters, rows)] + 0.35 * scatter)
 
     return masks, queries
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", required=True, help="where the index lies; needs about 1.3 GB a million rows")
+    parser.add_argument(
+        "--corpus", required=True, help="folder; corpus and index need about 3 GB a million rows of 512"
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--clusters", type=int, default=4000)
     parser.add_argument("--queries", type=int, default=100)
-    parser.add_argument("--probes", type=int, nargs="+", default=[16, 32, 64])
+    parser.add_argument("--probes", type=int, nargs="+", help="partitions to look into; default: what the build found")
+    parser.add_argument("--refine", type=int, help="rows ranked again, in hundreds; default: as built")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    import lancedb
-
+    folder = Path(options.corpus)
     masks, make_queries = generator(options.dim, options.clusters, options.seed)
-    queries = make_queries(options.queries)
-    schema = table_schema(options.dim)
-    shares: list[np.ndarray] = []
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for start in range(0, options.rows, BLOCK):
-            rows = min(BLOCK, options.rows - start)
-            share = np.random.default_rng([options.seed, 1, start]).random(rows, np.float32)
-            shares.append(share)
-            flat = pa.array(masks(rows, start).astype(np.float16).reshape(-1))
-            columns = {
-                name: pa.array(np.zeros(rows), field.type)
-                for name, field in zip(schema.names, schema, strict=True)
-                if pa.types.is_primitive(field.type)
-            }
-            columns |= {
-                "unit_id": pa.array([f"{start:09d}"] * rows),
-                "uri": pa.array(["s3://photos"] * rows),
-                "image_id": pa.array([f"{(start + row) // 60:09d}.jpg" for row in range(rows)]),
-                "mask_index": pa.array(np.arange(start, start + rows), pa.int32()),
-                "score": pa.array(share),
-                "embedding": pa.FixedSizeListArray.from_arrays(flat, options.dim),
-            }
-            yield pa.record_batch([columns[name] for name in schema.names], schema=schema)
-
+    kind = f"{options.clusters} clusters, seed {options.seed}"
+    write_corpus(folder, options.rows, options.dim, ROW_GROUP_ROWS, masks, kind)
+    corpus = Corpus.open(options.corpus)
     began = time.perf_counter()
-    table = lancedb.connect(options.folder).create_table(TABLE, schema=schema, mode="overwrite")
-    table.add(pa.RecordBatchReader.from_batches(schema, batches()))
-    written = time.perf_counter()
-    train(table, options.rows, 0, 1)
-    table.optimize()
-    built = time.perf_counter()
-    print(
-        json.dumps({"rows": options.rows, "write_s": round(written - began, 1), "index_s": round(built - written, 1)})
-    )
-
-    share = np.concatenate(shares)
-    truth = exact(masks, options.rows, queries, share)
-    for probes in options.probes:
-        result = {name: measure(table, queries, kept, truth[name], probes) for name, kept in KEPT.items()}
+    built = build_index(corpus, make_queries(33, 1))
+    built["seconds"] = round(time.perf_counter() - began, 1)
+    index = Index.fresh(corpus)
+    if index is None:
+        raise SystemExit("the index that was just built is not fresh")
+    queries = make_queries(options.queries, 0)
+    truth = exact(corpus, queries, folder / f"truth-{options.queries}.json")
+    print(json.dumps({"built": built}), flush=True)
+    for probes in options.probes or [index.info.probes]:
+        index.info = replace(index.info, probes=probes, refine=options.refine or index.info.refine)
+        results = {name: measure(index, queries, kept, truth[name]) for name, kept in KEPT.items()}
+        machine = {"cpus": os.cpu_count(), "machine": platform.machine()}
         print(
-            json.dumps({"probes": probes, "cpus": os.cpu_count(), "machine": platform.machine(), **result}), flush=True
+            json.dumps(
+                {"rows": options.rows, "dim": options.dim, "probes": probes, "refine": index.info.refine}
+                | {"built": built, "results": results}
+                | machine
+            ),
+            flush=True,
         )
 
 
-def exact(
-    masks: Callable[[int, int], np.ndarray], rows: int, queries: np.ndarray, share: np.ndarray
-) -> dict[str, list[set[int]]]:
-    """The rows of the best of every query and filter, by a product over float16 vectors."""
-    best: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in KEPT}
-    for start in range(0, rows, BLOCK):
-        vectors = masks(min(BLOCK, rows - start), start).astype(np.float16).astype(np.float32)
-        cosines = vectors @ queries.T
-        for name, kept in KEPT.items():
-            of = np.flatnonzero(share[start : start + BLOCK] < (2 if kept is None else kept))
-            best[name].append((of + start, cosines[of]))
-    found = {}
-    for name, parts in best.items():
-        numbers, cosines = (np.concatenate([part[i] for part in parts]) for i in range(2))
-        top = np.argsort(-cosines, axis=0, kind="stable")[:RECALL_AT]
-        found[name] = [set(numbers[column].tolist()) for column in top.T]
-    return found
+def exact(corpus: Corpus, queries: np.ndarray, kept_in: Path) -> dict[str, list[list[str]]]:
+    """Names of the best of each query under each filter, by the scan; kept in a file."""
+    if not kept_in.is_file():
+        found = {name: scan(corpus, queries, RECALL_AT, where=where) for name, where in KEPT.items()}
+        kept_in.write_text(json.dumps({name: [list(map(mask, hits)) for hits in each] for name, each in found.items()}))
+    truth: dict[str, list[list[str]]] = json.loads(kept_in.read_text())
+    return truth
 
 
-def measure(table, queries: np.ndarray, kept: float | None, truth: list[set[int]], probes: int) -> dict[str, float]:
-    """Latency and recall of one filter, after a few searches that nobody times."""
-    from fastsam_batch.search.index import EXACT_ROWS
+def mask(hit: Hit) -> str:
+    return f"{hit.image_id}#{hit.mask_index}"
 
-    condition = None if kept is None else f"(score < {kept})"
+
+def measure(index: Index, queries: np.ndarray, condition: str | None, truth: list[list[str]]) -> dict[str, float]:
+    """Latency and recall under one filter, after a few searches that nobody times; `short`: too few rows."""
     times, shared, short = [], 0, 0
-    for number, query in enumerate([*queries[:5], *queries]):
+    for number in [*range(_UNTIMED), *range(len(queries))]:
         began = time.perf_counter()
-        few = condition is not None and table.count_rows(condition) <= EXACT_ROWS
-        found = nearest(table, query, RECALL_AT, condition, None if few else probes, 10)
-        seconds = time.perf_counter() - began
-        if number >= 5:
-            times.append(1000 * seconds)
-            rows = set(found["mask_index"].to_pylist())
-            shared += len(rows & truth[number - 5])
-            short += len(rows) < len(truth[number - 5])
-    p50, p95 = np.percentile(times, [50, 95]).round(1).tolist()
+        hits = index.search([query_of(queries[number])], RECALL_AT, condition)[0] or []
+        times.append(1000 * (time.perf_counter() - began))
+        if len(times) > _UNTIMED:
+            shared += len({*map(mask, hits)} & {*truth[number]})
+            short += len(hits) < len(truth[number])
+    p50, p95 = np.percentile(times[_UNTIMED:], [50, 95]).round(1).tolist()
     return {"p50_ms": p50, "p95_ms": p95, "recall": round(shared / sum(map(len, truth)), 4), "short": short}
 
 

@@ -8,7 +8,6 @@ in the page cache for both. `ratio` is the scan's rate over the product's; the b
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -19,57 +18,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from made_vectors import uniform, write_corpus
 
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.corpus.schema import masks_schema
 from fastsam_batch.corpus.write import ROW_GROUP_ROWS
 from fastsam_batch.search.scan import scan
 
 TOP_K = 100
-
-
-def unit_vectors(count: int, dim: int, seed: int) -> np.ndarray:
-    vectors = np.random.default_rng(seed).standard_normal((count, dim), np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def write_corpus(folder: Path, rows: int, dim: int, unit_rows: int) -> None:
-    """A corpus of masks that are nothing but an embedding; an old one is kept if it is of the same size."""
-    mark = {"rows": rows, "dim": dim, "unit_rows": unit_rows}
-    if (folder / "mark.json").is_file() and json.loads((folder / "mark.json").read_text()) == mark:
-        return
-    for name in ("masks", "images", "receipts"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "corpus.json").write_text(json.dumps({"schema_version": 1, "embedding_dim": dim, "models": {}}))
-    schema = masks_schema(dim)
-    for number, start in enumerate(range(0, rows, unit_rows)):
-        count = min(unit_rows, rows - start)
-        flat = pa.array(unit_vectors(count, dim, number).astype(np.float16).reshape(-1))
-        sizes = pa.FixedSizeListArray.from_arrays(pa.array(np.full(2 * count, 8, np.int32)), 2)
-        columns = {
-            "image_id": pa.array([f"shard/{start + row // 60:09d}.jpg" for row in range(count)]),
-            "mask_index": pa.array(np.arange(count, dtype=np.int32) % 60),
-            "bbox": pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(4 * count, np.float32)), 4),
-            "area": pa.array(np.ones(count, np.int32)),
-            "score": pa.array(np.ones(count, np.float32)),
-            "stability": pa.array(np.ones(count, np.float32)),
-            "rle": pa.StructArray.from_arrays(
-                [sizes, pa.array(["0b10"] * count)], fields=list(schema.field("rle").type)
-            ),
-            "embedding": pa.FixedSizeListArray.from_arrays(flat, dim),
-        }
-        path = f"masks/{number:05d}.parquet"
-        table = pa.table(columns, schema=schema)
-        pq.write_table(
-            table, folder / path, compression="zstd", row_group_size=ROW_GROUP_ROWS, use_dictionary=["image_id"]
-        )
-        digest = hashlib.sha256(path.encode()).hexdigest()
-        files = {"masks": {"path": path, "sha256": digest}, "images": {"path": f"images/{number:05d}.parquet"}}
-        receipt = {"unit_id": f"{number:05d}", "masks": count, "files": files}
-        (folder / "receipts" / f"{number:05d}.json").write_text(json.dumps(receipt))
-    (folder / "mark.json").write_text(json.dumps(mark))
 
 
 def product(matrix: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -89,10 +44,10 @@ def one_side(options: argparse.Namespace) -> None:
         matrix = np.empty((options.rows, options.dim), np.float32)
         for number, start in enumerate(parts):
             end = min(start + options.unit_rows, options.rows)
-            matrix[start:end] = unit_vectors(end - start, options.dim, number).astype(np.float16)
+            matrix[start:end] = uniform(end - start, options.dim, number).astype(np.float16)
     found = {}
     for count in options.queries:
-        queries = unit_vectors(count, options.dim, 10**6 + count)
+        queries = uniform(count, options.dim, 10**6 + count)
         began = time.perf_counter()
         if matrix is None:
             scan(corpus, queries, TOP_K)
@@ -114,7 +69,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", choices=("scan", "product"), help="one side only, for the other to call")
     options = parser.parse_args()
-    write_corpus(Path(options.corpus), options.rows, options.dim, options.unit_rows)
+    write_corpus(
+        Path(options.corpus),
+        options.rows,
+        options.dim,
+        options.unit_rows,
+        lambda rows, number: uniform(rows, options.dim, number),
+        "uniform",
+    )
     if options.side:
         one_side(options)
         return

@@ -1,0 +1,83 @@
+"""A corpus of masks that are nothing but an embedding, as large as a benchmark asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from fastsam_batch.corpus.schema import images_schema, masks_schema
+from fastsam_batch.corpus.write import parquet_bytes
+
+MASKS_AN_IMAGE = 60
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length one."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def uniform(count: int, dim: int, seed: int) -> np.ndarray:
+    """Unit vectors float32 [count, dim] of no structure."""
+    return unit(np.random.default_rng(seed).standard_normal((count, dim), np.float32))
+
+
+def write_corpus(
+    folder: Path, rows: int, dim: int, unit_rows: int, vectors: Callable[[int, int], np.ndarray], kind: str
+) -> None:
+    """Units of `unit_rows` masks with the embeddings `vectors(rows, unit)`, and scores drawn from 0 to 1.
+
+    A corpus that is there is kept where `kind` and the numbers are its own.
+    """
+    mark = {"rows": rows, "dim": dim, "unit_rows": unit_rows, "kind": kind}
+    if (folder / "mark.json").is_file() and json.loads((folder / "mark.json").read_text()) == mark:
+        return
+    for name in ("masks", "images", "receipts"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "corpus.json").write_text(json.dumps({"schema_version": 1, "embedding_dim": dim, "models": {}}))
+    for number, start in enumerate(range(0, rows, unit_rows)):
+        count = min(unit_rows, rows - start)
+        tables = {
+            "masks": masks(start, vectors(count, number), number),
+            "images": images(start, count, f"{number:05d}"),
+        }
+        files = {}
+        for name, table in tables.items():
+            path, data = f"{name}/{number:05d}.parquet", parquet_bytes(table)
+            (folder / path).write_bytes(data)
+            files[name] = {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        receipt = {"unit_id": f"{number:05d}", "images": tables["images"].num_rows, "masks": count, "files": files}
+        (folder / "receipts" / f"{number:05d}.json").write_text(json.dumps(receipt))
+    (folder / "mark.json").write_text(json.dumps(mark))
+
+
+def image_ids(start: int, count: int) -> list[str]:
+    return [f"shard/{row // MASKS_AN_IMAGE:09d}.jpg" for row in range(start, start + count)]
+
+
+def masks(start: int, vectors: np.ndarray, seed: int) -> pa.Table:
+    count, dim = vectors.shape
+    schema = masks_schema(dim)
+    sizes = pa.FixedSizeListArray.from_arrays(pa.array(np.full(2 * count, 8, np.int32)), 2)
+    columns = {
+        "image_id": pa.array(image_ids(start, count)),
+        "mask_index": pa.array(np.arange(start, start + count, dtype=np.int32) % MASKS_AN_IMAGE),
+        "bbox": pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(4 * count, np.float32)), 4),
+        "area": pa.array(np.ones(count, np.int32)),
+        "score": pa.array(np.random.default_rng([seed, 1]).random(count, np.float32)),
+        "stability": pa.array(np.ones(count, np.float32)),
+        "rle": pa.StructArray.from_arrays([sizes, pa.array(["0b10"] * count)], fields=list(schema.field("rle").type)),
+        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float16).reshape(-1)), dim),
+    }
+    return pa.table(columns, schema=schema)
+
+
+def images(start: int, count: int, unit_id: str) -> pa.Table:
+    schema = images_schema()
+    ids = list(dict.fromkeys(image_ids(start, count)))
+    row = {"unit_id": unit_id, "width": 8, "height": 8, "n_masks": MASKS_AN_IMAGE, "sha256": "0" * 64, "status": "ok"}
+    return pa.Table.from_pylist([row | {"image_id": name, "uri": f"s3://photos/{name}"} for name in ids], schema=schema)
