@@ -61,9 +61,7 @@ def generator(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--corpus", required=True, help="folder; corpus and index need about 3 GB a million rows of 512"
-    )
+    parser.add_argument("--corpus", required=True, help="folder; a million rows of 512 need 3 GB")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--clusters", type=int, default=4000)

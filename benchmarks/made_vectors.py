@@ -41,17 +41,18 @@ def write_corpus(
     (folder / "corpus.json").write_text(json.dumps({"schema_version": 1, "embedding_dim": dim, "models": {}}))
     for number, start in enumerate(range(0, rows, unit_rows)):
         count = min(unit_rows, rows - start)
+        named = f"{number:05d}"
         tables = {
             "masks": masks(start, vectors(count, number), number),
-            "images": images(start, count, f"{number:05d}"),
+            "images": images(start, count, named),
         }
         files = {}
         for name, table in tables.items():
-            path, data = f"{name}/{number:05d}.parquet", parquet_bytes(table)
+            path, data = f"{name}/{named}.parquet", parquet_bytes(table)
             (folder / path).write_bytes(data)
             files[name] = {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        receipt = {"unit_id": f"{number:05d}", "images": tables["images"].num_rows, "masks": count, "files": files}
-        (folder / "receipts" / f"{number:05d}.json").write_text(json.dumps(receipt))
+        receipt = {"unit_id": named, "images": tables["images"].num_rows, "masks": count, "files": files}
+        (folder / "receipts" / f"{named}.json").write_text(json.dumps(receipt))
     (folder / "mark.json").write_text(json.dumps(mark))
 
 
