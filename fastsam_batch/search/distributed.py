@@ -55,7 +55,7 @@ def scan_distributed(
 def _scan_part(batch: pa.Table, task: bytes) -> pa.Table:
     """The best hits of each query among some units, as one row, or what is wrong with their files."""
     uri, info, queries, top_k, where = pickle.loads(task)
-    answers = []
+    answers: list[tuple[bytes, str | None]] = []
     for units in batch["units"].to_pylist():
         try:
             part = Corpus(uri, info).only(units)
