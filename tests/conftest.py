@@ -18,7 +18,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 def local_ray():
     import ray
 
-    context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    for tries_left in (3, 2, 1, 0):
+        try:
+            context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+            break
+        except Exception as error:  # Ray's own: its node has 30 s to start, however busy the machine is
+            ray.shutdown()
+            if "timed out during startup" not in str(error) or not tries_left:
+                raise
     yield context
     ray.shutdown()
 
