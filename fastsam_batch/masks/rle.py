@@ -7,6 +7,7 @@ to the count two before it, in groups of five bits, lowest first, as characters 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 
 _GROUP_BITS = 5
 _MAX_GROUPS = 7  # 35 bits: any difference of two 32-bit counts
-_SIGNED = (np.arange(32, dtype=np.int64) ^ 16) - 16  # five bits as a signed number
 
 
 @dataclass(frozen=True)
@@ -62,26 +62,10 @@ def pack_counts(counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[s
 
 def unpack_counts(text: str) -> NDArray[np.int64]:
     """Run lengths int64 [k] of a COCO string. Raises ValueError for a string that is not one."""
-    codes = np.frombuffer(text.encode(), np.uint8) - np.uint8(48)
-    if len(codes) == 0 or codes.max() > 63 or codes[-1] & 32:
-        raise ValueError("not a COCO run-length string")
-    ends = np.flatnonzero(codes < 32)
-    widths = ends + 1
-    widths[1:] -= ends[:-1] + 1
-    widest = int(widths.max())
-    if widest > _MAX_GROUPS:
-        raise ValueError("not a COCO run-length string: a count is too long")
-    # From the highest group, which holds the sign, down; few counts need a second one.
-    values: NDArray[np.int64] = _SIGNED[codes[ends]]
-    for width in range(1, widest):
-        wider = np.flatnonzero(widths > width)
-        values[wider] = (values[wider] << _GROUP_BITS) | (codes[ends[wider] - width] & 31)
-    # From the fourth on, each count adds to the one two before it: two interleaved running sums.
-    np.cumsum(values[1::2], out=values[1::2])
-    np.cumsum(values[2::2], out=values[2::2])
-    if values.min() < 0:
-        raise ValueError("not a COCO run-length string: a count is negative")
-    return values
+    (counts,) = _stored_counts([text])
+    background, foreground = _run_lengths(counts)
+    counts[0::2], counts[1::2] = background, foreground
+    return counts
 
 
 def foreground_runs(rle: Rle) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -89,12 +73,73 @@ def foreground_runs(rle: Rle) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
     Raises ValueError where the counts do not add up to the size.
     """
-    counts = unpack_counts(rle.counts)
-    edges = np.cumsum(counts)
-    if edges[-1] != rle.size[0] * rle.size[1]:
-        raise ValueError(f"run lengths add up to {edges[-1]}, not {rle.size[0]} x {rle.size[1]}")
-    starts, ends = edges[0:-1:2], edges[1::2]
-    return starts, ends
+    return foreground_runs_of([rle.counts], rle.size)[0]
+
+
+def foreground_runs_of(
+    texts: Sequence[str], size: tuple[int, int]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """As `foreground_runs` for COCO strings of masks of one size, all read in one pass."""
+    runs = []
+    for counts in _stored_counts(texts):
+        background, foreground = _run_lengths(counts)
+        pixels = int(background.sum() + foreground.sum())
+        if pixels != size[0] * size[1]:
+            raise ValueError(f"run lengths add up to {pixels}, not {size[0]} x {size[1]}")
+        ends = np.cumsum(foreground)
+        ends += np.cumsum(background[: len(foreground)])
+        runs.append((ends - foreground, ends))
+    return runs
+
+
+def _run_lengths(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lengths of background and foreground runs of a mask's stored counts: from the fourth on, each adds to the
+    one two before it. Raises ValueError for a negative one.
+    """
+    foreground = np.cumsum(counts[1::2])
+    background = counts[0::2].copy()
+    np.cumsum(background[1:], out=background[1:])
+    if background.min() < 0 or (len(foreground) and foreground.min() < 0):
+        raise ValueError("not a COCO run-length string: a count is negative")
+    return background, foreground
+
+
+def _stored_counts(texts: Sequence[str]) -> list[NDArray[np.int64]]:
+    """The counts of each string as they are stored. Raises ValueError for a string that is not one.
+
+    A point on a large image waits for some hundred thousand characters of many strings: each step is one pass
+    over narrow integers, every character taken as if it ended a count, with the two before it.
+    """
+    stops = np.cumsum([len(text) for text in texts])
+    codes = np.frombuffer(b"00" + "".join(texts).encode(), np.uint8) - np.uint8(48)  # two that stand for 0
+    if not all(texts) or len(codes) != stops[-1] + 2 or codes.max() > 63 or codes[stops + 1].max() > 31:
+        raise ValueError("not a COCO run-length string")
+    more, groups = codes >> _GROUP_BITS, codes & 31
+    two = more[1:-1]
+    three = two & more[:-2]
+    # From the highest group, which holds the sign, down; a count of fewer groups is left as it is.
+    short = (groups[2:] ^ 16).astype(np.int16) - np.int16(16)
+    for group, there in ((groups[1:-1], two), (groups[:-2], three)):
+        short *= 1 + there * np.uint8(31)
+        short += group * there
+    ends = np.flatnonzero(more[2:] == 0)
+    counts = short[ends].astype(np.int64)
+    longer = np.flatnonzero((three & more[2:]).view(np.bool_))
+    for place in np.unique(np.searchsorted(ends, longer)).tolist():
+        counts[place] = _long_count(codes, int(ends[place]) + 2)
+    return np.split(counts, np.searchsorted(ends, stops[:-1]))
+
+
+def _long_count(codes: NDArray[np.uint8], end: int) -> int:
+    """The count of several groups whose last is at `end`."""
+    value = int(codes[end] ^ 16) - 16
+    for place in range(end - 1, end - _MAX_GROUPS, -1):
+        if codes[place] < 32:
+            return value
+        value = value << _GROUP_BITS | int(codes[place] & 31)
+    if codes[end - _MAX_GROUPS] > 31:
+        raise ValueError("not a COCO run-length string: a count is too long")
+    return value
 
 
 def tight_box(starts: NDArray[np.int64], ends: NDArray[np.int64], height: int) -> tuple[int, int, int, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.masks.rle import Rle, foreground_runs, pack_counts
+from fastsam_batch.masks.rle import Rle, foreground_runs_of, pack_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,15 @@ EMPTY = Runs(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 def runs_of(rle: Rle) -> Runs:
     """The runs of an RLE. Raises ValueError for a broken one, as `foreground_runs`."""
-    starts, ends = foreground_runs(rle)
+    return all_runs([rle.counts], rle.size)[0]
+
+
+def all_runs(counts: Sequence[str], size_hw: tuple[int, int]) -> list[Runs]:
+    """The runs of masks of one image, of their COCO strings. Raises ValueError where one is broken."""
+    return [_proper(*runs) for runs in foreground_runs_of(counts, size_hw)] if counts else []
+
+
+def _proper(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Runs:
     if (starts < ends).all() and (ends[:-1] < starts[1:]).all():
         return Runs(starts, ends)
     filled = starts < ends  # COCO allows runs of no pixels anywhere, which split a run or stand for none
@@ -63,13 +71,22 @@ def union(masks: Sequence[Runs]) -> Runs:
     """The pixels of any of the masks."""
     if not masks:
         return EMPTY
-    # The inputs are sorted one by one: a stable sort merges them.
-    starts = np.sort(np.concatenate([mask.starts for mask in masks]), kind="stable")
-    ends = np.sort(np.concatenate([mask.ends for mask in masks]), kind="stable")
+    starts = _sorted([mask.starts for mask in masks])
+    ends = _sorted([mask.ends for mask in masks])
     # Before the i-th start i runs have begun. It opens a gap's end where all of those have ended too.
     apart = ends[:-1] < starts[1:]
     edge = np.ones(min(len(starts), 1), np.bool_)
     return Runs(starts[np.concatenate([edge, apart])], ends[np.concatenate([apart, edge])])
+
+
+def _sorted(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """All positions in order. Those of images below 2 gigapixels are sorted as the narrow integers they are."""
+    positions = np.concatenate(parts)
+    if not len(positions) or positions.max() >= 2**31:
+        return np.asarray(np.sort(positions), np.int64)
+    narrow = positions.astype(np.int32)
+    narrow.sort()
+    return narrow.astype(np.int64)
 
 
 def complement(mask: Runs, pixels: int) -> Runs:
