@@ -25,17 +25,18 @@ class UnknownPages(ValueError):
 
 
 def half_lists(
-    chunk: bytes, rows: int, size: int, compression: str
-) -> tuple[NDArray[np.float16], NDArray[np.bool_] | None]:
-    """A column chunk of `rows` lists of `size` float16: values [valid rows, size], and which rows are valid.
+    chunk: bytes | memoryview, rows: int, size: int, compression: str
+) -> tuple[list[NDArray[np.float16]], NDArray[np.bool_] | None]:
+    """A column chunk of `rows` lists of `size` float16: values [valid rows, size] in parts, and which rows are valid.
 
-    `compression` is as `ColumnChunkMetaData.compression` says. Rows are None where all are valid. Raises
-    UnknownPages for another layout than this package and Arrow write, and for a broken chunk.
+    `compression` is as `ColumnChunkMetaData.compression` says. Values of pages that are not compressed are views
+    of the chunk. Rows are None where all are valid. Raises UnknownPages for another layout than this package and
+    Arrow write, and for a broken chunk.
     """
     if compression not in (*_CODECS, "UNCOMPRESSED"):
         raise UnknownPages(f"compression {compression}")
     codec = None if compression == "UNCOMPRESSED" else pa.Codec(_CODECS[compression])
-    out = np.empty(rows * size, np.float16)
+    parts: list[NDArray[np.float16]] = []
     nulls: list[NDArray[np.int64]] = []
     position = values = slots = 0
     while position < len(chunk):
@@ -49,22 +50,23 @@ def half_lists(
         _, page = _level_bytes(page)  # repetition levels
         levels, page = _level_bytes(page)
         count = len(page) // 2
-        if values + count > len(out):
-            raise UnknownPages("more values than rows")
-        out[values : values + count] = np.frombuffer(page, np.float16, count)
+        parts.append(np.frombuffer(page, np.float16, count))
         if count != header.slots:
             nulls.append(slots + _null_lists(levels, header.slots, count))
         values, slots = values + count, slots + header.slots
     missing = np.concatenate(nulls) if nulls else np.zeros(0, np.int64)
     if values + len(missing) * size != rows * size or slots != values + len(missing):
         raise UnknownPages("lists of several lengths")
+    if any(len(part) % size for part in parts):  # a list goes on in the next page
+        parts = [np.concatenate(parts)]
+    lists = [part.reshape(-1, size) for part in parts]
     if not len(missing):
-        return out.reshape(rows, size), None
+        return lists, None
     # Before the i-th null list lie i others, of one slot each, and full lists of `size` slots.
     before = np.arange(len(missing))
     valid = np.ones(rows, np.bool_)
     valid[(missing - before) // size + before] = False
-    return out[:values].reshape(-1, size), valid
+    return lists, valid
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class _PageHeader:
     slots: int
 
 
-def _page_header(chunk: bytes, position: int) -> _PageHeader:
+def _page_header(chunk: bytes | memoryview, position: int) -> _PageHeader:
     try:
         fields, end = _struct(chunk, position)
         page = fields[5]
@@ -88,7 +90,7 @@ def _page_header(chunk: bytes, position: int) -> _PageHeader:
     return found
 
 
-def _struct(data: bytes, position: int) -> tuple[dict[int, Any], int]:
+def _struct(data: bytes | memoryview, position: int) -> tuple[dict[int, Any], int]:
     """The fields of a Thrift struct in compact protocol that page headers use, and where it ends."""
     fields: dict[int, Any] = {}
     name = 0

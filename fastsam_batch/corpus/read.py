@@ -18,6 +18,7 @@ from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.joined import filter_joined, named_columns
 from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_schema
+from fastsam_batch.corpus.units_of import units_of_image
 from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
 from fastsam_batch.errors import InputError
@@ -134,13 +135,19 @@ class Corpus:
             raise self._broken(path, error) from error
 
     def image(self, image_id: str) -> CorpusImage:
-        """One image with its masks, ready for points and boxes. Raises InputError for an unknown id."""
-        rows = self.images(where=pc.field("image_id") == image_id).to_pylist()
+        """One image with its masks, ready for points and boxes. Raises InputError for an unknown id.
+
+        Opens the files of the units that receipts and plan name for it, and all images files only where those
+        do not hold it.
+        """
+        named = pc.field("image_id") == image_id
+        likely = units_of_image(self._fs, self._root, self._receipts, image_id)
+        rows = self.images(where=pc.field("unit_id").isin(likely) & named).to_pylist() if likely else []
+        rows = rows or self.images(where=named).to_pylist()
         if not rows:
             raise InputError(f"{storage.redact(self.uri)} holds no image {image_id!r}; its images table lists them")
         row: dict[str, Any] = rows[0]
-        unit = pc.field("unit_id") == row["unit_id"]
-        masks = self.masks(where=unit & (pc.field("image_id") == image_id))
+        masks = self.masks(where=(pc.field("unit_id") == row["unit_id"]) & named)
         return CorpusImage(self, row, masks.sort_by("mask_index"))
 
     def search(self, text: str | Collection[str], **options: Any) -> pa.Table:

@@ -1,31 +1,74 @@
-"""The embeddings of a masks file in blocks of float32, as fast as its bytes can be read."""
+"""The embeddings of a masks file, as fast as its bytes can be read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import mmap
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fastsam_batch import storage
 from fastsam_batch.corpus.pages import UnknownPages, half_lists, to_float32
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _COLUMN = "embedding"
+# Values turned to float32 at once: they are multiplied while they lie in a core's cache.
+_VALUES_AT_ONCE = 2**18
 
 
-class Block(NamedTuple):
-    """Some masks that have an embedding: `embeddings` float32 [n, D], valid until the next block is made, and
-    `keys`, which names rows of it as (image_id, mask_index).
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some masks that have an embedding, valid until the next block is made.
+
+    `halfs` are their embeddings as stored, float16 [n, D] in parts; `keys` names rows as (image_id, mask_index).
     """
 
-    embeddings: NDArray[np.float32]
+    halfs: Sequence[NDArray[np.float16]]
     keys: Callable[[NDArray[np.int64]], list[tuple[str, int]]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.halfs))
+
+    def cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Float32 products [q, n] of unit vectors [q, D] with every embedding."""
+        out = np.empty((len(vectors), len(self)), np.float32)
+        at_once = max(_VALUES_AT_ONCE // vectors.shape[1], 1)
+        room = np.empty((at_once, vectors.shape[1]), np.float32)
+        start = 0
+        for halfs in self.halfs:
+            for first in range(0, len(halfs), at_once):
+                part = halfs[first : first + at_once]
+                with np.errstate(invalid="ignore", over="ignore"):  # embeddings that are no numbers
+                    np.matmul(vectors, to_float(part, room[: len(part)]).T, out=out[:, start : start + len(part)])
+                start += len(part)
+        return out
+
+    def embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Float32 [len(rows), D] of some rows, which ascend."""
+        stops = np.cumsum([len(halfs) for halfs in self.halfs])
+        parts = np.split(rows, np.searchsorted(rows, stops[:-1]))
+        starts = stops - [len(halfs) for halfs in self.halfs]
+        chosen = [halfs[part - start] for halfs, part, start in zip(self.halfs, parts, starts, strict=True)]
+        return np.concatenate(chosen).astype(np.float32)
+
+
+def to_float(halfs: NDArray[np.float16], out: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Float16 [n, D] as float32, exactly, into `out` [n, D]."""
+    # PyTorch has the processor's own instruction, four times as fast; a text encoder has loaded it already.
+    torch = sys.modules.get("torch")
+    if torch is None or not halfs.flags.writeable:
+        return to_float32(halfs, out)
+    torch.from_numpy(out).copy_(torch.from_numpy(halfs))
+    return out
 
 
 def vector_blocks(fs: AbstractFileSystem, path: str, dim: int, block_rows: int) -> Iterator[Block]:
@@ -34,36 +77,61 @@ def vector_blocks(fs: AbstractFileSystem, path: str, dim: int, block_rows: int) 
     Only the embeddings are read, and the names of row groups that are asked for. Raises OSError or
     pyarrow's errors for a missing or broken file.
     """
-    out = np.empty((block_rows, dim), np.float32)
     with fs.open(path, "rb") as file:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
             halfs, valid = _row_group(fs, path, parquet, group, dim)
-            rows = np.arange(len(halfs)) if valid is None else np.flatnonzero(valid)
+            rows = np.arange(sum(map(len, halfs))) if valid is None else np.flatnonzero(valid)
             names = cache(partial(parquet.read_row_group, group, columns=["image_id", "mask_index"]))
-            for start in range(0, len(halfs), block_rows):
-                part = halfs[start : start + block_rows]
-                yield Block(to_float32(part, out[: len(part)]), partial(_keys, names, rows[start : start + block_rows]))
+            start = 0
+            for parts in _blocks(halfs, block_rows):
+                end = start + sum(map(len, parts))
+                yield Block(parts, partial(_keys, names, rows[start:end]))
+                start = end
+
+
+def _blocks(halfs: Sequence[NDArray[np.float16]], block_rows: int) -> Iterator[list[NDArray[np.float16]]]:
+    """The rows of the parts, in parts again, `block_rows` at most together."""
+    block: list[NDArray[np.float16]] = []
+    room = block_rows
+    for part in halfs:
+        while len(part):
+            block.append(part[:room])
+            part, room = part[room:], room - len(block[-1])
+            if not room:
+                yield block
+                block, room = [], block_rows
+    if block:
+        yield block
 
 
 def _row_group(
     fs: AbstractFileSystem, path: str, parquet: pq.ParquetFile, group: int, dim: int
-) -> tuple[NDArray[np.float16], NDArray[np.bool_] | None]:
-    """Embeddings float16 [valid rows, D] of a row group, and which rows are valid, None for all."""
+) -> tuple[list[NDArray[np.float16]], NDArray[np.bool_] | None]:
+    """Embeddings float16 [valid rows, D] of a row group, in parts, and which rows are valid, None for all."""
     meta = parquet.metadata.row_group(group)
     chunks = (meta.column(number) for number in range(meta.num_columns))
     chunk = next((each for each in chunks if each.path_in_schema.partition(".")[0] == _COLUMN), None)
     if chunk is not None and not chunk.has_dictionary_page:
         start = chunk.data_page_offset
         try:
-            data = fs.cat_file(path, start=start, end=start + chunk.total_compressed_size)
+            data = _bytes(fs, path, start, start + chunk.total_compressed_size)
             return half_lists(data, meta.num_rows, dim, chunk.compression)
         except UnknownPages:  # laid out by another writer: Arrow reads them all
             pass
     column = parquet.read_row_group(group, columns=[_COLUMN])[_COLUMN].combine_chunks()
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     halfs = column.drop_null().flatten().to_numpy(zero_copy_only=False).astype(np.float16).reshape(-1, dim)
-    return halfs, None if valid.all() else valid
+    return [halfs], None if valid.all() else valid
+
+
+def _bytes(fs: AbstractFileSystem, path: str, start: int, end: int) -> memoryview:
+    """A part of a file; of a local one the pages that the system holds, without a copy."""
+    if not storage.is_local(fs):
+        return memoryview(fs.cat_file(path, start=start, end=end))
+    with open(path, "rb") as file:
+        # A private copy on write, of which nothing is written: PyTorch takes no arrays that cannot be.
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))[start:end]
 
 
 def _keys(names: Callable[[], pa.Table], rows: NDArray[np.int64], chosen: NDArray[np.int64]) -> list[tuple[str, int]]:

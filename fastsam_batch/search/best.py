@@ -93,15 +93,15 @@ class Best:
 
     def add_block(
         self,
-        embeddings: NDArray[np.float32],
+        embeddings: Callable[[NDArray[np.int64]], NDArray[np.float32]],
         similarities: NDArray[np.float32],
         keys: Callable[[NDArray[np.int64]], Sequence[MaskKey]],
         unit_id: str,
     ) -> None:
         """Take from a block what can be among the best.
 
-        `embeddings` float32 [n, D] with `similarities` float32 [n] as a float32 product gives them, NaN where
-        a mask has none; `keys` names rows, and is asked only where some qualify.
+        `similarities` float32 [n] are as a float32 product gives them, NaN where a mask has no embedding;
+        `embeddings` gives rows of them, float32 [rows, D], and `keys` names rows, where some qualify.
         """
         query = self.query
         rows = np.flatnonzero(similarities >= self.floor - ROUNDING)  # never a NaN
@@ -111,13 +111,13 @@ class Best:
             rows = rows[similarities[rows] >= kth_best - ROUNDING]
         if not len(rows):
             return
-        exact = exact_cosines(embeddings[rows], query.any_of).max(axis=1)
+        near = embeddings(rows)
+        exact = exact_cosines(near, query.any_of).max(axis=1)
         keep = np.isfinite(exact) & (exact >= self.floor)
         if len(query.none_of):
-            keep &= exact > exact_cosines(embeddings[rows], query.none_of).max(axis=1)
-        rows, exact = rows[keep], exact[keep]
-        if len(rows):
-            self.add(hits_of(query, embeddings[rows], exact, keys(rows), unit_id))
+            keep &= exact > exact_cosines(near, query.none_of).max(axis=1)
+        if keep.any():
+            self.add(hits_of(query, near[keep], exact[keep], keys(rows[keep]), unit_id))
 
     def add(self, hits: list[Hit]) -> None:
         """Take hits whose similarities are exact."""

@@ -54,7 +54,7 @@ def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best], bloc
 
     def scan_unit(unit_id: str) -> None:
         for block in corpus.vector_blocks(unit_id, block_rows):
-            _add(best, vectors, block.embeddings, block.keys, unit_id)
+            _add(best, block.cosines(vectors), block.embeddings, block.keys, unit_id)
 
     # One thread a core, each with a product of its own, keeps all of them at work while others read.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -66,7 +66,9 @@ def _scan_filtered(corpus: Corpus, where: Where, best: Sequence[Best], batch_row
     vectors = _stacked(best)
     for batch in corpus.mask_batches(["image_id", "mask_index", "unit_id", "embedding"], where, batch_rows):
         embeddings = embedding_matrix(batch["embedding"])
-        _add(best, vectors, embeddings, partial(_keys, batch), batch["unit_id"][0].as_py())
+        with np.errstate(invalid="ignore", over="ignore"):  # rows of NaN: masks without an embedding
+            cosines = vectors @ embeddings.T
+        _add(best, cosines, embeddings.__getitem__, partial(_keys, batch), batch["unit_id"][0].as_py())
 
 
 def _stacked(best: Sequence[Best]) -> NDArray[np.float32]:
@@ -75,13 +77,12 @@ def _stacked(best: Sequence[Best]) -> NDArray[np.float32]:
 
 def _add(
     best: Sequence[Best],
-    vectors: NDArray[np.float32],
-    embeddings: NDArray[np.float32],
+    cosines: NDArray[np.float32],
+    embeddings: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     keys: Callable[[NDArray[np.int64]], list[MaskKey]],
     unit_id: str,
 ) -> None:
-    with np.errstate(invalid="ignore", over="ignore"):  # rows of NaN: masks without an embedding
-        cosines = vectors @ embeddings.T
+    """Give each of the best its part of float32 cosines [vectors, n] with n masks of a unit."""
     start = 0
     for each in best:
         end = start + len(each.query.any_of)

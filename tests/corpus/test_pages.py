@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsam_batch.corpus.pages import UnknownPages, half_lists, to_float32
-from fastsam_batch.corpus.vectors import vector_blocks
+from fastsam_batch.corpus.vectors import to_float, vector_blocks
 
 
 def table_of(rows: list[bool], dim: int, seed: int) -> pa.Table:
@@ -37,9 +37,13 @@ def read(table: pa.Table, block_rows: int, **options: Any) -> list[tuple[str, in
     found = []
     dim = table.schema.field("embedding").type.list_size
     for block in vector_blocks(fs, "/pages/masks.parquet", dim, block_rows):
-        assert len(block.embeddings) <= block_rows
-        keys = block.keys(np.arange(len(block.embeddings)))
-        found += [(*key, row) for key, row in zip(keys, block.embeddings.tolist(), strict=True)]
+        assert 0 < len(block) <= block_rows
+        rows = np.arange(len(block))
+        embeddings = block.embeddings(rows)
+        np.testing.assert_array_equal(block.embeddings(rows[1::2]), embeddings[1::2])
+        vectors = np.random.default_rng(0).normal(size=(2, dim)).astype(np.float32)
+        np.testing.assert_allclose(block.cosines(vectors), vectors @ embeddings.T, rtol=1e-4, atol=1e-5)
+        found += [(*key, row) for key, row in zip(block.keys(rows), embeddings.tolist(), strict=True)]
     return found
 
 
@@ -92,6 +96,10 @@ def test_half_floats_become_float32_exactly() -> None:
     for halfs in (every, finite):
         out = np.empty(halfs.shape, np.float32)
         np.testing.assert_array_equal(to_float32(halfs, out), halfs.astype(np.float32))
+        import torch
+
+        assert torch  # once it is loaded it converts
+        np.testing.assert_array_equal(to_float(halfs, np.empty_like(out)), halfs.astype(np.float32))
 
 
 @pytest.mark.parametrize("chunk", [b"\x00", b"\x15\x04\x15", b"\xff" * 40])

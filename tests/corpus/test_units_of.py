@@ -1,0 +1,66 @@
+"""One image of a corpus of many units is found without opening the files of the others."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from corpus.made_corpus import MadeCorpus, receipt_of, write, write_unit
+
+from fastsam_batch import Corpus
+from fastsam_batch.corpus.plan import write_plan
+from fastsam_batch.errors import InputError
+from fastsam_batch.sources.base import ImageRef, PlanRow
+
+
+def unit_of(made: MadeCorpus, image_id: str) -> str:
+    return next(row["unit_id"] for row in made.images if row["image_id"] == image_id)
+
+
+def break_others(made: MadeCorpus, unit_id: str) -> None:
+    """Files that nobody may open: whoever does fails."""
+    for other in {row["unit_id"] for row in made.images} - {unit_id}:
+        for kind in ("images", "masks"):
+            write(made.uri, f"{kind}/{other}.parquet", b"not to be opened")
+
+
+def plan(made: MadeCorpus) -> None:
+    rows = []
+    for unit_id in sorted({row["unit_id"] for row in made.images}):
+        names = [row["image_id"] for row in made.images if row["unit_id"] == unit_id]
+        members = tuple(ImageRef(name, f"file:///{name}") for name in names)
+        rows.append(PlanRow(unit_id, "", "members", 0, len(names), 128, None, members))
+    write_plan(made.uri, 1, rows[:1])
+    write_plan(made.uri, 2, rows[1:])
+
+
+def test_by_the_plan(made: MadeCorpus) -> None:
+    plan(made)
+    break_others(made, unit_of(made, "coffee.png"))
+    image = Corpus.open(made.uri).image("coffee.png")
+    assert image.row == next(row for row in made.images if row["image_id"] == "coffee.png")
+    assert image.masks.num_rows == sum(row["image_id"] == "coffee.png" for row in made.masks)
+
+
+def test_by_the_shard(made: MadeCorpus) -> None:
+    """Members of a tar lie in the units that name it, whose receipts are read already."""
+    names = {"coffee.png": "a/b.tar/cup.jpg"}
+    images = [row | {"image_id": name} for row in made.images for old, name in names.items() if row["image_id"] == old]
+    masks = [row | {"image_id": names[row["image_id"]]} for row in made.masks if row["image_id"] in names]
+    write_unit(made.uri, "unit-0009", [row | {"unit_id": "unit-0009"} for row in images], masks)
+    for unit_id, shard in (("unit-0009", "a/b.tar"), ("unit-0000", "a")):
+        write(
+            made.uri, f"receipts/{unit_id}.json", json.dumps(receipt_of(made.uri, unit_id) | {"shard": shard}).encode()
+        )
+    break_others(made, "unit-0009")
+    image = Corpus.open(made.uri).image("a/b.tar/cup.jpg")
+    assert (image.row["unit_id"], image.masks.num_rows) == ("unit-0009", len(masks))
+
+
+def test_an_image_that_nothing_tells_of(made: MadeCorpus) -> None:
+    plan(made)
+    write(made.uri, "plan/0001.parquet", b"cut short")
+    for row in made.images:
+        assert Corpus.open(made.uri).image(row["image_id"]).row == row
+    with pytest.raises(InputError, match=r"holds no image 'nowhere\.jpg'"):
+        Corpus.open(made.uri).image("nowhere.jpg")
