@@ -1,4 +1,4 @@
-# make setup | demo | test | chaos | lint | format | bench | clean
+# make setup | demo | test | chaos | fuzz | lint | format | bench | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ QUERIES := --text "a motorcycle" --text "a cup" --text "a spoon" --text "a build
 
 CHROMIUM := /usr/bin/chromium
 
-.PHONY: setup demo test chromium chaos lint format bench clean
+.PHONY: setup demo test chromium chaos fuzz lint format bench clean
 
 setup: $(STAMP)
 
@@ -40,6 +40,10 @@ test: setup chromium
 # 200 seeded fault schedules on a cluster of several nodes: hours. One of them again: python -m tests.chaos --seed N
 chaos: setup
 	$(BIN)/python -m tests.chaos --schedules 200
+
+# Ten minutes of damaged images, archives, tables, filters and run-lengths; each finding by target, seed and case.
+fuzz: setup
+	cd tests && PYTHONPATH=..:. ../$(BIN)/python -m fuzz --minutes 10
 
 # The page's tests drive Debian's Chromium; where it cannot be installed they skip and say so.
 chromium:

@@ -9,14 +9,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
 from fastsam_batch.isolate import SECONDS_AN_IMAGE
-from fastsam_batch.models.embedder import CROP_KINDS, Embedder, merge_crops
+from fastsam_batch.models.crops import CROP_KINDS, merge_crops
+
+if TYPE_CHECKING:
+    from fastsam_batch.models.embedder import Embedder
 
 T = TypeVar("T")
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,12 @@ from fastsam_batch.embedding import EmbedQueue, Stages
 from fastsam_batch.embedding import UnitOptions as UnitOptions
 from fastsam_batch.images import ImageError
 from fastsam_batch.isolate import IsolatedDecoder
-from fastsam_batch.models.embedder import Embedder
-from fastsam_batch.models.segmenter import Segmentation, Segmenter
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
 from fastsam_batch.stored import StoredUnit
+
+if TYPE_CHECKING:  # torch loads where there are models: what fetches and commits knows none
+    from fastsam_batch.models.embedder import Embedder
+    from fastsam_batch.models.segmenter import Segmentation, Segmenter
 
 WINDOW_PIXELS = 32_000_000  # decoded pixels held at once, about 100 MB, but never fewer than one image
 DECODE_THREADS = 4
@@ -67,7 +70,7 @@ def process_unit(
 
 
 def _batch_size(segmenter: Segmenter | StoredUnit) -> int:
-    return segmenter.batch_size if isinstance(segmenter, Segmenter) else 1
+    return 1 if isinstance(segmenter, StoredUnit) else segmenter.batch_size
 
 
 def _process(

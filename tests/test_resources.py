@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from fastsam_batch.config import segment_options
@@ -31,3 +34,9 @@ def test_gpus_make_the_actors():
 def test_cuda_without_a_gpu_is_refused():
     with pytest.raises(InputError, match="no GPU"):
         divide(options(device="cuda"), {"CPU": 4}, 4)
+
+
+def test_workers_that_only_fetch_and_commit_load_no_torch():
+    """They import the pipeline's module, which would else cost each of them seconds and half a gigabyte."""
+    script = "import sys, fastsam_batch.pipeline; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=200)

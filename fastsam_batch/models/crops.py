@@ -15,6 +15,7 @@ from fastsam_batch.masks.coverage import box_coverage
 from fastsam_batch.masks.rle import Rle, decode_in_box
 
 CONTEXT_MARGIN = 0.1  # of the box's long side, on each side
+CROP_KINDS = {"masked": ("masked",), "context": ("context",), "both": ("masked", "context")}
 OVERSAMPLING = 2  # a crop is shrunk from at least this many times its size, where the image has it
 
 
@@ -78,6 +79,13 @@ def _share(rle: Rle, box_xywh: tuple[int, int, int, int], hw: tuple[int, int]) -
         return box_coverage(rle, box_xywh, hw)
     mask = decode_in_box(rle, box_xywh).view(np.uint8) * np.uint8(255)
     return np.asarray(_resize(mask, hw) / np.float32(255), np.float32)
+
+
+def merge_crops(embeddings: NDArray[np.float32], per_mask: int) -> NDArray[np.float32]:
+    """One unit vector a mask, float32 [n, dim], from the vectors of its crops [n * per_mask, dim]."""
+    mean = embeddings.reshape(-1, per_mask, embeddings.shape[1]).mean(1)
+    length = np.linalg.norm(mean, axis=1, keepdims=True)
+    return np.asarray(mean / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
 
 
 def _level(pyramid: list[NDArray[np.uint8]], side: int, size: int) -> int:

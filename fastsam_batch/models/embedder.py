@@ -17,13 +17,12 @@ from safetensors import SafetensorError
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.cells import cell_shares
 from fastsam_batch.masks.rle import Rle
-from fastsam_batch.models.crops import image_pyramid, mask_crop
+from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop
 from fastsam_batch.models.dense import dense_tower
 from fastsam_batch.models.fold import fold_batch_norms
 from fastsam_batch.models.network import UNSTATED_LICENCE
 from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
 
-CROP_KINDS = {"masked": ("masked",), "context": ("context",), "both": ("masked", "context")}
 POOL_SCALE = 3  # the long side of an image that is pooled, over the side of a crop
 POOL_CELLS = 2.0  # a mask of fewer cells' area is embedded by its crops instead
 _CONFIG = "open_clip_config.json"
@@ -210,13 +209,6 @@ class Embedder:
         pyramid = image_pyramid(image, self.image_size)
         for rle, box in zip(rles, bboxes_xywh, strict=True):
             yield [mask_crop(pyramid, rle, box, self.image_size, self.fill_rgb, kind) for kind in CROP_KINDS[mode]]
-
-
-def merge_crops(embeddings: NDArray[np.float32], per_mask: int) -> NDArray[np.float32]:
-    """One unit vector a mask, float32 [n, dim], from the vectors of its crops [n * per_mask, dim]."""
-    mean = embeddings.reshape(-1, per_mask, embeddings.shape[1]).mean(1)
-    length = np.linalg.norm(mean, axis=1, keepdims=True)
-    return np.asarray(mean / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
 
 
 def _unit(features: torch.Tensor) -> NDArray[np.float32]:

@@ -14,8 +14,8 @@ from pycocotools import mask as coco_mask
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
-from fastsam_batch.models.crops import image_pyramid, mask_crop
-from fastsam_batch.models.embedder import Embedder, find_embedder, merge_crops
+from fastsam_batch.models.crops import image_pyramid, mask_crop, merge_crops
+from fastsam_batch.models.embedder import Embedder, find_embedder
 from fastsam_batch.models.weights import BUILTIN_FOLDER, sha256_of
 
 FILL = np.array([123, 117, 104], np.uint8)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.models.embedder import Embedder, merge_crops
+from fastsam_batch.models.crops import merge_crops
+from fastsam_batch.models.embedder import Embedder
 from training.clip.crops import KINDS
 from training.photographs import Photograph, read_image
 
