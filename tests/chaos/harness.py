@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import random
 import shutil
 import subprocess
-import tarfile
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import psutil
 import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
-from servers import KEYS, s3_server
+from servers import KEYS, s3_server, stop_group
 
 from fastsam_batch.corpus.layout import LEASE_FILE
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.verify import verify_corpus
 from fastsam_batch.outage import is_storage_error
-from fastsam_batch.storage import filesystem
+from fastsam_batch.storage import filesystem, list_names
 
-from .driver import Drivers
-from .nodes import Nodes
+from .inputs import IMAGES, SHARDS, UNIT_SIZE, write_inputs
+from .nodes import Nodes, descendants, environment
 from .proxy import Proxy
 from .schedule import KILLED, Run, Schedule, Strike
+from .warm import IMGSZ, write_client
 
-IMAGES, UNIT_SIZE = 24, 3
-SHARDS = 64  # of one image each, in the input `shards`
-DISK_BYTES = 4 * 2**20
+DISK_BYTES = 8 * 2**20
 RUN_S = 300.0  # after which a run counts as hung
 RERUNS = 6
 HUNG = 99  # in place of an exit status
 BUCKET = "chaos"
+OPTIONS = ("--unit-size", str(UNIT_SIZE), "--imgsz", str(IMGSZ), "--crop", "masked", "--actors", "1")
+# A request that gets no answer is given up after 1.5 s, and botocore leaves the second attempt to its callers.
+CLIENT = {
+    "AWS_MAX_ATTEMPTS": "1",
+    "FSSPEC_S3": json.dumps({"config_kwargs": {"read_timeout": 1.5, "connect_timeout": 4}}),
+}
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -63,50 +65,50 @@ class Harness:
         self._folder = folder
         self._run_s = run_s
         self._stack = contextlib.ExitStack()
-        (folder / "weed").mkdir(parents=True)
+        for name in ("weed", "tmp"):
+            (folder / name).mkdir(parents=True)
+        os.environ |= {**environment(), **CLIENT, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp")}
         server = self._stack.enter_context(s3_server(folder / "weed"))
-        self._direct = server["AWS_ENDPOINT_URL"]
-        self._proxy = Proxy(int(self._direct.rpartition(":")[2]))
+        self._proxy = Proxy(int(server["AWS_ENDPOINT_URL"].rpartition(":")[2]))
         self._stack.callback(self._proxy.close)
-        os.environ |= {
-            **server,
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._proxy.port}",
-            "AWS_MAX_ATTEMPTS": "2",
-            "FSSPEC_S3": json.dumps({"config_kwargs": {"read_timeout": 4, "connect_timeout": 4}}),
-            "TMPDIR": str(folder / "tmp"),
-        }
-        (folder / "tmp").mkdir()
+        os.environ |= {**server, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._proxy.port}"}
+        self._python, forks = self._stack.enter_context(_warm_python(folder))
         self._disk = self._stack.enter_context(_small_disk(folder / "disk"))
-        self._nodes = Nodes() if ray else None
+        self._make_inputs()
+        self._nodes = Nodes(self._python, forks) if ray else None
         if self._nodes:
             self._stack.callback(self._nodes.close)
-        self._drivers = Drivers()
-        self._make_inputs()
-        self.requests: dict[tuple[str, str], int] = {}
+        self._steps: dict[tuple[str, str], tuple[int, int]] = {}
         self._expected: dict[str, tuple[pa.Table, pa.Table]] = {}
 
     def close(self) -> None:
         """Stop everything."""
         self._stack.close()
 
-    def undisturbed(self, source: str, output: str) -> None:
-        """Run once without faults: what the input's corpora must equal, and how many requests a run makes."""
-        if (source, output) in self.requests:
-            return
+    def undisturbed(self, source: str, output: str) -> tuple[int, int]:
+        """Steps of a run without faults, and of one that finds all done. Its rows are what others must equal."""
+        if (source, output) in self._steps:
+            return self._steps[source, output]
         uri = self._output(output, f"undisturbed-{source}")
-        code, _ = self._run(Run(), source, uri, 0, "undisturbed")
-        log = (self._folder / "undisturbed.err").read_text()
-        assert code == 0, log
+        steps = []
+        for _ in range(2):
+            code, _struck = self._run(Run(), source, uri, 0, "undisturbed")
+            told = [(self._folder / f"undisturbed.{kind}").read_text() for kind in ("out", "err")]
+            assert code == 0, (code, *told)
+            steps.append(self._steps_of(uri))
         assert verify_corpus(uri).ok
-        self.requests[source, output] = self._proxy.requests
         found = rows(uri)
-        assert found[0].num_rows == (SHARDS if source == "shards" else IMAGES) and found[1].num_rows > 0
-        assert self._expected.setdefault(source, found)[1].equals(found[1])
+        assert found[0].num_rows == (SHARDS if source == "shards" else IMAGES) and found[1].num_rows > IMAGES
+        assert set(found[0]["status"].to_pylist()) == {"ok"} and found[1]["embedding"].null_count < found[1].num_rows
+        expected = self._expected.setdefault(source, found)
+        assert all(mine.equals(theirs) for mine, theirs in zip(found, expected, strict=True))
+        self._steps[source, output] = steps[0], steps[1]
+        return self._steps[source, output]
 
     def play(self, schedule: Schedule) -> Outcome:
         """One schedule, and reruns until the job says that all is done."""
         seed = schedule.seed
-        self.undisturbed(schedule.input, schedule.output)
+        whole, nothing = self.undisturbed(schedule.input, schedule.output)
         began = time.monotonic()
         uri = self._output(schedule.output, f"seed-{seed}")
         exits: list[int] = []
@@ -116,8 +118,9 @@ class Harness:
         for number in range(len(schedule.runs) + RERUNS):
             disturbed = number < len(schedule.runs)
             run = schedule.runs[number] if disturbed else Run()
-            requests = self.requests[schedule.input, schedule.output]
-            code, hits = self._run(run, schedule.input, uri, seed * 100 + number, f"seed-{seed}", requests)
+            left = 1 - self._units(uri) / self._units(self._output(schedule.output, f"undisturbed-{schedule.input}"))
+            steps = round(nothing + (whole - nothing) * left)
+            code, hits = self._run(run, schedule.input, uri, seed * 100 + number, f"seed-{seed}", steps)
             exits.append(code)
             struck += hits
             faults += self._proxy.faults
@@ -133,56 +136,79 @@ class Harness:
             self._clean(schedule.output, uri, seed)
         return Outcome(schedule, tuple(exits), faults, tuple(struck), tuple(wrong), time.monotonic() - began)
 
-    def _run(self, run: Run, source: str, uri: str, seed: int, name: str, requests: int = 0) -> tuple[int, list[str]]:
+    def _run(self, run: Run, source: str, uri: str, seed: int, name: str, steps: int = 0) -> tuple[int, list[str]]:
         """One run of the job with its faults; the exit status and what was struck."""
         rng, struck = random.Random(seed), []
         waiting = list(run.strikes)
-        lock = threading.Condition()
-        reached = 0
+        busy = threading.Lock()
+        arguments = ["--input", f"s3://{BUCKET}/{source}/", "--output", uri, *OPTIONS]
+        address = {"RAY_ADDRESS": self._nodes.address} if self._nodes else {}
+        logs = [(self._folder / f"{name}.{kind}").open("ab") for kind in ("out", "err")]
+        begun: list[subprocess.Popen[bytes]] = []
 
-        def watch(count: int) -> None:
-            nonlocal reached
-            with lock:
-                reached = count
-                lock.notify()
+        def watch(_: int, port: int | None) -> None:
+            """Strike if it is time, while the request from this port waits."""
+            if not waiting or not begun or not busy.acquire(blocking=False):
+                return
+            with contextlib.ExitStack() as stack:
+                stack.callback(busy.release)
+                if waiting and self._steps_of(uri) >= waiting[0].at * steps * 0.9:
+                    time.sleep(waiting[0].delay)
+                    hit = self._strike(waiting[0], begun[0], uri, rng, port)
+                    if hit:
+                        waiting.pop(0)
+                        struck.append(hit)
 
-        self._proxy.begin(seed, tuple(storm.trouble(requests) for storm in run.storms), watch)
-        arguments = ["--input", f"s3://{BUCKET}/{source}/", "--output", uri, "--unit-size", str(UNIT_SIZE)]
-        arguments += ["--imgsz", "64", "--embedder", "none", "--actors", "1"]
-        environment = {"RAY_ADDRESS": self._nodes.address} if self._nodes else {}
-        process = self._drivers.start(arguments, environment, self._folder / name)
+        self._proxy.begin(seed, tuple(storm.trouble(steps) for storm in run.storms), watch)
+        begun.append(
+            subprocess.Popen(
+                [self._python, HERE / "drive.py", *arguments],
+                env={**os.environ, **address},
+                stdin=subprocess.DEVNULL,
+                stdout=logs[0],
+                stderr=logs[1],
+            )
+        )
+        process = begun[0]
         deadline = time.monotonic() + self._run_s
-        while process.is_alive() and time.monotonic() < deadline:
-            with lock:
-                lock.wait(0.1)
-                due = bool(waiting) and reached >= waiting[0].at * requests
-            if due:
-                strike = waiting.pop(0)
-                time.sleep(strike.delay)
-                if self._strike(strike, process, uri, rng):
-                    struck.append(strike.target)
-        hung = process.is_alive()
-        if hung:
-            process.kill()
-        process.join(30)
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+            watch(0, None)
+        hung = process.poll() is None
+        process.kill()
         self._proxy.calm()
-        code = HUNG if hung else process.exitcode
-        process.close()
-        return code if code is not None else HUNG, struck
+        for log in logs:
+            log.close()
+        return HUNG if hung else process.wait(), struck
 
-    def _strike(self, strike: Strike, process: Any, uri: str, rng: random.Random) -> bool:
+    def _strike(
+        self, strike: Strike, process: subprocess.Popen[bytes], uri: str, rng: random.Random, port: int | None
+    ) -> str | None:
+        """Do it, and say what was struck; None where it finds nothing to strike yet."""
+        if process.poll() is not None:
+            return None
         if strike.target == "driver" or (self._nodes is None and strike.target in KILLED):
             process.kill()
-            return True
+            return "driver"
         if strike.target == "disk":
             self._fill_disk()
-            return True
+            return "disk"
         if strike.target == "temporary":
-            for path in [*(self._folder / "tmp").rglob("*"), *self._disk.rglob(".*.tmp")]:
-                if path.is_file():
-                    path.unlink(missing_ok=True)
-            return True
-        return self._nodes is not None and self._nodes.kill(strike.target, rng)
+            among = [*(self._folder / "tmp").rglob("*"), *self._disk.rglob(".*.tmp")]
+            found = [path for path in among if path.is_file()]
+            for path in found:
+                path.unlink(missing_ok=True)
+            return "temporary" if found else None
+        return self._nodes.kill(strike.target, rng, port) if self._nodes else None
+
+    def _steps_of(self, uri: str) -> int:
+        """How far a run has come: requests to the store, and files in a local output."""
+        files = 0 if "://" in uri else sum(len(names) for _, _, names in os.walk(uri))
+        return self._proxy.requests + files
+
+    def _units(self, uri: str) -> int:
+        fs, root = filesystem(uri)
+        return len(list_names(fs, f"{root}/receipts"))
 
     def _restore(self) -> None:
         (self._disk / "ballast").unlink(missing_ok=True)
@@ -192,7 +218,7 @@ class Harness:
     def _fill_disk(self) -> None:
         with contextlib.suppress(OSError), (self._disk / "ballast").open("wb") as file:
             while True:
-                file.write(bytes(64 * 1024))
+                file.write(bytes(4096))
                 file.flush()
 
     def _compare(self, source: str, uri: str, log: Path) -> list[str]:
@@ -231,12 +257,8 @@ class Harness:
             path.unlink()
 
     def _make_inputs(self) -> None:
-        import s3fs
-
-        fs = s3fs.S3FileSystem(
-            key=KEYS["AWS_ACCESS_KEY_ID"], secret=KEYS["AWS_SECRET_ACCESS_KEY"], endpoint_url=self._direct
-        )
-        deadline = time.monotonic() + 60
+        fs, _ = filesystem(f"s3://{BUCKET}")
+        deadline = time.monotonic() + 120
         while True:
             try:
                 fs.mkdir(BUCKET)
@@ -245,20 +267,7 @@ class Harness:
                 if not is_storage_error(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)  # the port answers before the store is ready
-        images = {f"{number:02d}.png": tiny_image(number) for number in range(IMAGES)}
-        for name, data in images.items():
-            fs.pipe_file(f"{BUCKET}/folder/{name}", data)
-        names = list(images)
-        for shard in range(3):
-            some = names[shard * 8 : shard * 8 + 8]
-            fs.pipe_file(f"{BUCKET}/tar/{shard}.tar", tar_of({name: images[name] for name in some}))
-        for shard in range(SHARDS):
-            fs.pipe_file(f"{BUCKET}/shards/{shard:02d}.tar", tar_of({"image.png": tiny_image(shard)}))
-        for shard in range(2):
-            some = names[shard * 12 : shard * 12 + 12]
-            buffer = io.BytesIO()
-            pq.write_table(pa.table({"image_id": some, "bytes": [images[name] for name in some]}), buffer)
-            fs.pipe_file(f"{BUCKET}/parquet/{shard}.parquet", buffer.getvalue())
+        write_inputs(fs, BUCKET)
 
 
 def rows(uri: str) -> tuple[pa.Table, pa.Table]:
@@ -268,34 +277,34 @@ def rows(uri: str) -> tuple[pa.Table, pa.Table]:
     return corpus.images().sort_by("image_id").combine_chunks(), corpus.masks().sort_by(order).combine_chunks()
 
 
-def tiny_image(number: int) -> bytes:
-    """A PNG of 64 x 48 with a few bright boxes."""
-    rng = np.random.default_rng(number)
-    pixels = np.full((48, 64, 3), 30, np.uint8)
-    for _ in range(4):
-        y, x = rng.integers(0, 36), rng.integers(0, 48)
-        pixels[y : y + 12, x : x + 14] = rng.integers(90, 255, 3)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def tar_of(files: dict[str, bytes]) -> bytes:
-    """A tar archive of the files."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
-
-
 def _difference(found: pa.Table, expected: pa.Table) -> str:
     if found.num_rows != expected.num_rows:
         return f"{found.num_rows} rows for {expected.num_rows}"
     differing = [name for name in expected.column_names if not found[name].equals(expected[name])]
     return f"columns {differing}" if differing else "equal"
+
+
+@contextlib.contextmanager
+def _warm_python(folder: Path) -> Iterator[tuple[Path, int]]:
+    """What runs Python programs, and the process whose children they are."""
+    address, client = folder / "warm", folder / "python"
+    write_client(client, str(address))
+    with (folder / "warm.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, HERE / "warm.py", address],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 300
+        while not address.exists():
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "warm.log").read_text()
+            time.sleep(0.1)
+        yield client, process.pid
+    finally:
+        for program in descendants(process.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                program.kill()
+        stop_group(process)
 
 
 @contextlib.contextmanager

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import secrets
 import signal
-from collections.abc import Callable
-from typing import TypeVar
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 from servers import free_ports
@@ -16,27 +17,31 @@ from servers import free_ports
 NODES = 2
 STARTS = 6
 HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 5, "health_check_timeout_ms": 5000}
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_raylet_start_wait_time_s": "60",  # a busy machine takes long
+    "RAY_worker_niceness": "0",
+    "RAY_enable_pipe_based_agent_to_parent_health_check": "1",  # the agents are no children of their raylet here
+}
 
 T = TypeVar("T")
+
+
+def environment() -> dict[str, str]:
+    """For all that has to do with a cluster, before anything of Ray is imported."""
+    return {**ENVIRONMENT, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 class Nodes:
     """A head without work and two nodes of two CPUs. Their workers inherit this process's environment."""
 
-    def __init__(self) -> None:
-        os.environ |= {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_BACKEND_LOG_LEVEL": "fatal",
-            "RAY_raylet_start_wait_time_s": "60",  # a busy machine takes long
-        }
-        from ray.cluster_utils import Cluster
-
-        self._cluster = _patiently(
-            lambda: Cluster(initialize_head=True, head_node_args={"_system_config": HEALTH, **_node(0)})
-        )
-        self._workers: list[object] = []
+    def __init__(self, python: Path, forks: int) -> None:
+        """`python` starts the nodes' Python programs as children of the process `forks`."""
+        self._python, self._forks = python, forks
+        self._cluster: Any = None
+        self._workers: list[Any] = []
         self.complete()
 
     @property
@@ -45,34 +50,87 @@ class Nodes:
         return str(self._cluster.address)
 
     def complete(self) -> None:
-        """Start nodes in place of those that were killed."""
-        missing = NODES - len(self._workers)
-        self._workers += [_patiently(lambda: self._cluster.add_node(**_node(2))) for _ in range(missing)]
-        if missing:
-            self._cluster.wait_for_nodes(timeout=120)
+        """Start nodes in place of those that were killed, and of those that a busy machine took for dead."""
+        from ray.cluster_utils import Cluster
 
-    def kill(self, target: str, rng: random.Random) -> bool:
-        """Kill an actor, a task's worker or a node without notice; False where there is none."""
+        with _interpreter(self._python):
+            if self._cluster is None:
+                arguments = {"_system_config": HEALTH, **_node(0)}
+                self._cluster = _patiently(lambda: Cluster(initialize_head=True, head_node_args=arguments))
+            alive = {node["NodeID"] for node in self._cluster.global_state.node_table() if node["Alive"]}
+            for node in [node for node in self._workers if node.node_id not in alive]:
+                self._remove(node)
+            missing = NODES - len(self._workers)
+            self._workers += [_patiently(lambda: self._cluster.add_node(**_node(2))) for _ in range(missing)]
+
+    def kill(self, target: str, rng: random.Random, port: int | None) -> str | None:
+        """Kill an actor, a task's worker or a node without notice: what it was, or None where there is none.
+
+        Of several it is the one that has just asked the store for something, from that port.
+        """
         if target == "node":
             if not self._workers:
-                return False
-            node = self._workers.pop(rng.randrange(len(self._workers)))
-            self._cluster.remove_node(node, allow_graceful=False)
-            return True
-        found = [
-            process
-            for process, title in _workers()
-            if ("SegmentUnits" in title) == (target == "actor") and (target == "actor" or "MapBatches" in title)
-        ]
+                return None
+            self._remove(rng.choice(self._workers))
+            return "node"
+        wanted = ("SegmentUnits",) if target == "actor" else ("MapBatches(fetch)", "MapBatches(commit)")
+        found = [(process, name) for process, title in self._titles() for name in wanted if name in title]
         if not found:
-            return False
-        with contextlib.suppress(psutil.NoSuchProcess):
-            rng.choice(found).send_signal(signal.SIGKILL)
-        return True
+            return None
+        asking = [pair for pair in found if port is not None and _has_port(pair[0], port)]
+        process, name = rng.choice(asking or found)
+        try:
+            process.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            return None
+        return "actor" if target == "actor" else name[11:-1]
 
     def close(self) -> None:
         """Stop all nodes."""
         self._cluster.shutdown()
+
+    def _remove(self, node: Any) -> None:
+        """A node and all that runs on it end at once."""
+        self._workers.remove(node)
+        started = [child for raylet in node.live_processes() for child in descendants(raylet[1].pid)]
+        self._cluster.remove_node(node, allow_graceful=False)
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _titles(self) -> list[tuple[psutil.Process, str]]:
+        """Ray's workers with their titles."""
+        found = []
+        for process in descendants(self._forks):
+            with contextlib.suppress(psutil.Error):
+                title = " ".join(process.cmdline())
+                if title.startswith("ray::"):
+                    found.append((process, title))
+        return sorted(found, key=lambda pair: pair[0].pid)
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """All processes below one, none where it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def _has_port(process: psutil.Process, port: int) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return any(connection.laddr.port == port for connection in process.net_connections("tcp4"))
+    return False
+
+
+@contextlib.contextmanager
+def _interpreter(python: Path) -> Iterator[None]:
+    """Nodes that are started start their Python programs by `python`."""
+    before = sys.executable
+    sys.executable = str(python)
+    try:
+        yield
+    finally:
+        sys.executable = before
 
 
 def _patiently(start: Callable[[], T]) -> T:
@@ -91,14 +149,3 @@ def _node(cpus: int) -> dict[str, object]:
     names = ("metrics_export_port", "metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     return {"num_cpus": cpus, "num_gpus": 0, "object_store_memory": 100 * 2**20, "include_dashboard": False, **ports}
-
-
-def _workers() -> list[tuple[psutil.Process, str]]:
-    """Ray workers below this process, with their titles."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            title = " ".join(process.cmdline())
-            if title.startswith("ray::"):
-                found.append((process, title))
-    return sorted(found, key=lambda pair: pair[0].pid)

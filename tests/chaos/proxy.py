@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 KINDS = ("500", "503", "reset", "reset-after", "stall", "cut", "short")
-STALL_S = 6.0  # longer than the job's read timeout in these tests
+STALL_S = 2.0  # longer than the job's read timeout in these tests
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,25 @@ class Proxy:
         self._target = target
         self._troubles: tuple[Trouble, ...] = ()
         self._rng = random.Random(0)
-        self._watch: Callable[[int], None] = lambda count: None
+        self._watch: Callable[[int, int | None], None] = lambda count, port: None
         self._loop = asyncio.new_event_loop()
         ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(ready,), daemon=True)
         self._thread.start()
         ready.wait(10)
 
-    def begin(self, seed: int, troubles: tuple[Trouble, ...], watch: Callable[[int], None]) -> None:
-        """Count anew; `watch` is told each request's number, in the proxy's thread."""
+    def begin(self, seed: int, troubles: tuple[Trouble, ...], watch: Callable[[int, int | None], None]) -> None:
+        """Count anew. Each request waits for `watch`, which is told its number and the port it came from."""
         self.requests = self.faults = 0
         self._rng, self._troubles, self._watch = random.Random(seed), troubles, watch
 
     def calm(self) -> None:
         """No more trouble."""
-        self._troubles, self._watch = (), lambda count: None
+        self._troubles, self._watch = (), lambda count, port: None
 
     def close(self) -> None:
         """Stop serving."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
@@ -66,11 +67,16 @@ class Proxy:
         ready.set()
         self._loop.run_forever()
 
-    def _choose(self) -> str | None:
-        self.requests += 1
-        self._watch(self.requests)
+    async def _end(self) -> None:
+        """Hang up on all who are still there."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _choose(self, number: int) -> str | None:
         for trouble in self._troubles:
-            if trouble.first <= self.requests < trouble.last and self._rng.random() < trouble.rate:
+            if trouble.first <= number < trouble.last and self._rng.random() < trouble.rate:
                 self.faults += 1
                 return self._rng.choice(trouble.kinds)
         return None
@@ -79,7 +85,7 @@ class Proxy:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (OSError, EOFError):  # either side hung up
+        except (OSError, EOFError, asyncio.CancelledError):  # either side hung up, or the proxy ends
             pass
         finally:
             writer.close()
@@ -91,7 +97,10 @@ class Proxy:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = _without(head, b"expect")
         body = await _body(reader, head)
-        fault = self._choose()
+        self.requests += 1
+        number, port = self.requests, writer.get_extra_info("peername")[1]
+        await self._loop.run_in_executor(None, self._watch, number, port)
+        fault = self._choose(number)
         if fault in ("500", "503"):
             code, text = ("InternalError", "Internal Server Error") if fault == "500" else ("SlowDown", "Slow Down")
             xml = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as asked</Message></Error>".encode()

@@ -13,10 +13,11 @@ KILLED = ("driver", "actor", "task", "node")
 
 @dataclass(frozen=True)
 class Strike:
-    """When a run has made the share `at` of its requests, and `delay` seconds later: one thing fails for good.
+    """When a run has come the share `at` of its way, and `delay` seconds later: one thing fails for good.
 
-    `driver`, `actor`, `task` (a worker that fetches or commits) and `node` are killed; `disk` fills the output's
-    disk until the run has ended; `temporary` removes unfinished and temporary files.
+    `driver`, `actor`, `task` (a worker that fetches or commits) and `node` are killed, the first moment from then on
+    that there is one; `disk` fills the output's disk until the run has ended; `temporary` removes unfinished and
+    temporary files.
     """
 
     target: str
