@@ -59,9 +59,12 @@ def segment(store, *arguments, **environment):
     folder, _, base = store
     command = [sys.executable, str(ROOT / "jobs" / "segment_corpus.py"), *arguments]
     command += ["--imgsz", "64", "--embedder", "none", "--verbose"]
-    done = subprocess.run(
-        command, env={**base, **environment}, capture_output=True, text=True, cwd=ROOT, timeout=400, check=False
-    )
+    for _ in range(3):
+        done = subprocess.run(
+            command, env={**base, **environment}, capture_output=True, text=True, cwd=ROOT, timeout=400, check=False
+        )
+        if "timed out during startup" not in done.stderr:  # Ray's own patience with a busy machine: 30 s
+            break
     files = [path for path in folder.rglob("*") if path.is_file() and folder / "weed" not in path.parents]
     return done, [done.stdout.encode(), done.stderr.encode(), *map(read, files)]
 
@@ -78,7 +81,7 @@ def assert_nothing_is_told(said):
         assert not [text[max(text.find(secret.encode()) - 200, 0) :][:400] for text in said if secret.encode() in text]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_job_leaves_no_credentials_in_its_output_logs_or_corpus(store):
     done, said = segment(store, "--input", "s3://data/photographs/", "--output", "s3://data/corpus")
     assert done.returncode == 0, done.stderr

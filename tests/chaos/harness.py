@@ -152,11 +152,12 @@ class Harness:
                 return
             with contextlib.ExitStack() as stack:
                 stack.callback(busy.release)
-                if waiting and self._steps_of(uri) >= waiting[0].at * steps * 0.9:
-                    time.sleep(waiting[0].delay)
-                    hit = self._strike(waiting[0], begun[0], uri, rng, port)
+                gone = self._steps_of(uri)
+                for strike in [strike for strike in waiting if gone >= strike.at * steps * 0.9]:
+                    time.sleep(strike.delay)
+                    hit = self._strike(strike, begun[0], rng, port)
                     if hit:
-                        waiting.pop(0)
+                        waiting.remove(strike)
                         struck.append(hit)
 
         self._proxy.begin(seed, tuple(storm.trouble(steps) for storm in run.storms), watch)
@@ -182,7 +183,7 @@ class Harness:
         return HUNG if hung else process.wait(), struck
 
     def _strike(
-        self, strike: Strike, process: subprocess.Popen[bytes], uri: str, rng: random.Random, port: int | None
+        self, strike: Strike, process: subprocess.Popen[bytes], rng: random.Random, port: int | None
     ) -> str | None:
         """Do it, and say what was struck; None where it finds nothing to strike yet."""
         if process.poll() is not None:
