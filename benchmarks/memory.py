@@ -96,9 +96,6 @@ def unit(mebibytes: int) -> dict[str, object]:
 
         def watch() -> None:
             while not ended.wait(0.2):
-                for line in memory_summary(stats_only=True).splitlines():
-                    if line.startswith("Plasma memory usage"):
-                        peaks["store"] = max(peaks["store"], round(float(line.split()[3])))
                 for child in psutil.Process().children(recursive=True):
                     try:
                         if " ".join(child.cmdline()).startswith("ray::"):
@@ -106,6 +103,13 @@ def unit(mebibytes: int) -> dict[str, object]:
                             peaks["worker"] = max(peaks["worker"], (held.rss - held.shared) // MIB)
                     except psutil.Error:
                         continue
+                try:
+                    summary = memory_summary(stats_only=True)
+                except ray.exceptions.RaySystemError:  # a busy machine answers later
+                    continue
+                for line in summary.splitlines():
+                    if line.startswith("Plasma memory usage"):
+                        peaks["store"] = max(peaks["store"], round(float(line.split()[3])))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
