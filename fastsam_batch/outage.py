@@ -59,6 +59,18 @@ def is_answer(error: BaseException) -> bool:
     return isinstance(error, ValueError) or type(error).__name__ == "ParamValidationError"
 
 
+def is_refusal(error: BaseException | None) -> bool:
+    """True where a store says no to who asks: credentials are missing, wrong or not enough.
+
+    They may have expired, so this is no answer about a file; but the same command, run again, will not help.
+    """
+    while error is not None:
+        if isinstance(error, PermissionError) or "Credential" in type(error).__name__:
+            return True
+        error = error.__cause__
+    return False
+
+
 @contextlib.contextmanager
 def answering() -> Iterator[None]:
     """Around every touch of a store: what is no answer becomes an OutageError with its reason."""

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from s3fs.errors import translate_boto_error
 from yarl import URL
 
+from fastsam_batch.corpus.info import unwritable
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import WholeFile, answering, is_answer, is_storage_error
 
@@ -69,6 +70,30 @@ def test_an_outage_tells_its_reason_without_the_signature():
     with pytest.raises(OutageError) as told, answering():
         raise web_error(503)
     assert "503" in str(told.value) and "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (s3_error("SlowDown"), OutageError),
+        (s3_error("InternalError"), OutageError),
+        (OSError(errno.ENOSPC, "full", "/x"), OutageError),
+        (s3_error("AccessDenied"), InputError),
+        (s3_error("SignatureDoesNotMatch"), InputError),
+        (NoCredentialsError(), InputError),
+        (PermissionError(errno.EACCES, "no", "/x"), InputError),
+        (s3_error("NoSuchBucket"), InputError),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_an_output_that_fails_for_now_is_an_outage_and_one_that_refuses_bad_input(error, raised):
+    try:
+        with answering():
+            raise error
+    except Exception as told:  # noqa: BLE001 - whatever a write raises
+        sentence = unwritable("s3://key:secret@bucket/x", told)
+    assert type(sentence) is raised
+    assert str(sentence).startswith("--output s3://bucket/x: cannot be written (")
 
 
 def test_a_bug_is_neither():

@@ -11,8 +11,8 @@ from typing import Any
 import fastsam_batch
 from fastsam_batch.corpus.layout import CORPUS_FILE
 from fastsam_batch.corpus.schema import SCHEMA_VERSION
-from fastsam_batch.errors import InputError
-from fastsam_batch.outage import explain
+from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.outage import explain, is_refusal
 from fastsam_batch.storage import filesystem, join, read_whole, redact, write_atomic
 
 
@@ -69,7 +69,7 @@ def read_info(corpus_uri: str) -> CorpusInfo | None:
 
 
 def write_info(corpus_uri: str, info: CorpusInfo) -> None:
-    """Make corpus.json. Raises InputError where the output cannot be written."""
+    """Make corpus.json. Raises InputError where the output cannot be written, OutageError where its store fails."""
     fs, root = filesystem(corpus_uri)
     try:
         write_atomic(fs, join(root, CORPUS_FILE), json.dumps(asdict(info), indent=1).encode())
@@ -77,12 +77,12 @@ def write_info(corpus_uri: str, info: CorpusInfo) -> None:
         raise unwritable(corpus_uri, error) from error
 
 
-def unwritable(corpus_uri: str, error: Exception) -> InputError:
-    """The sentence for an output that cannot be written."""
-    return InputError(
-        f"--output {redact(corpus_uri)}: cannot be written ({explain(error)}); name another place or, "
-        "if its store only fails for now, run the same command again"
-    )
+def unwritable(corpus_uri: str, error: Exception) -> InputError | OutageError:
+    """The sentence for an output that cannot be written: an outage where that may pass by itself."""
+    what = f"--output {redact(corpus_uri)}: cannot be written ({explain(error)})"
+    if isinstance(error, OutageError) and not is_refusal(error):
+        return OutageError(what)
+    return InputError(f"{what}; name another place, or credentials that may write there")
 
 
 def admit(corpus_uri: str, info: CorpusInfo) -> CorpusInfo | None:

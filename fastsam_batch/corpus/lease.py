@@ -60,7 +60,9 @@ class Lease:
             raise InputError(f"{_taken(self._uri, self._lost)}: this one was silent too long and stops")
 
     def acquire(self, silent_s: float = SILENT_S) -> None:
-        """Take the lease. Raises InputError where another job holds it, or the output cannot be written."""
+        """Take the lease. Raises InputError where another job holds it, or the output cannot be written, OutageError
+        where its store fails.
+        """
         watched: bytes | None = None
         silent_since = 0.0
         while not self._create():
