@@ -27,11 +27,12 @@ MIN_AREA = 100
 class Reference:
     """Both models, as their own libraries load them."""
 
-    def __init__(self, segmenter: str, embedder: str, crop: str, **thresholds: float) -> None:
+    def __init__(self, segmenter: str, embedder: str, crop: str, device: str = "cpu", **thresholds: float) -> None:
+        self.device = device
         self.fastsam = FastSAM(segmenter)
         self.thresholds = thresholds
         self.clip, _, self.preprocess = open_clip.create_model_and_transforms(embedder)
-        self.clip.eval()
+        self.clip.to(device).eval()
         mean = open_clip.get_model_preprocess_cfg(self.clip)["mean"]
         self.fill = tuple(round(255 * value) for value in mean)
         self.kinds = ("masked", "context") if crop == "both" else (crop,)
@@ -39,11 +40,11 @@ class Reference:
     def segment_photograph(self, image_id: str, image: Image.Image) -> list[dict]:
         """Rows of one photograph, one a mask."""
         bgr = np.asarray(image)[..., ::-1]
-        result = self.fastsam(bgr, retina_masks=True, device="cpu", verbose=False, **self.thresholds)[0]
+        result = self.fastsam(bgr, retina_masks=True, device=self.device, verbose=False, **self.thresholds)[0]
         if result.masks is None:
             return []
         rows, crops = [], []
-        masks = result.masks.data.numpy().astype(np.uint8)
+        masks = result.masks.data.cpu().numpy().astype(np.uint8)
         for mask, score in zip(masks, result.boxes.conf.tolist(), strict=True):
             rle = coco_mask.encode(np.asfortranarray(mask))
             area = int(coco_mask.area(rle))
@@ -58,7 +59,7 @@ class Reference:
         if crops:
             pixels = torch.stack([self.preprocess(crop) for _, of_mask in crops for crop in of_mask])
             with torch.no_grad():
-                features = torch.nn.functional.normalize(self.clip.encode_image(pixels), dim=-1)
+                features = torch.nn.functional.normalize(self.clip.encode_image(pixels.to(self.device)), dim=-1).cpu()
             features = features.view(len(crops), len(self.kinds), -1).mean(1)
             for (row, _), vector in zip(crops, torch.nn.functional.normalize(features, dim=-1), strict=True):
                 row["embedding"] = vector.numpy()

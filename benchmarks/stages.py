@@ -16,7 +16,6 @@ import json
 import statistics
 import sys
 import tempfile
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import machine
@@ -26,6 +25,7 @@ import pyarrow.parquet as pq
 import reference_loop
 import torch
 from floor import FLOAT, Work, floors, mean_work, operations
+from pairs import Pair, load_pair
 from photographs import make_photographs
 from PIL import Image
 from stage_clock import StageClock, replaced
@@ -36,53 +36,11 @@ import fastsam_batch.unit as unit_module
 from fastsam_batch.corpus.info import describe
 from fastsam_batch.corpus.write import commit_unit
 from fastsam_batch.masks.boxes import letterbox_of
-from fastsam_batch.models.embedder import CROP_KINDS, Embedder
-from fastsam_batch.models.segmenter import Segmenter
-from fastsam_batch.models.weights import BUILTIN_FOLDER
+from fastsam_batch.models.embedder import CROP_KINDS
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
 
 STAGES = ("read", "decode", "letterbox", "forward", "nms", "masks+rle", "crops", "clip", "write", "other")
 MIN_AREA = 100
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Both sides with the same weights. `made`: made outputs by input shape, or None to keep what the network finds."""
-
-    segmenter: Segmenter
-    embedder: Embedder
-    reference: reference_loop.Reference
-    made: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] | None
-    crop: str
-
-
-def load_pair(folder: Path, models: str, crop: str, masks: int, paths: list[Path]) -> Pair:
-    """The built-in models, or untrained ones of size `s` or `x`."""
-    torch.set_num_threads(1)
-    if models == "builtin":
-        segmenter = Segmenter(BUILTIN_FOLDER / "segmenter.safetensors")
-        checkpoint, clip, made = (
-            made_models.fastsam_checkpoint(folder / "FastSAM-builtin.pt"),
-            BUILTIN_FOLDER / "clip",
-            None,
-        )
-    else:
-        checkpoint = made_models.fastsam_checkpoint(folder / f"FastSAM-{models}.pt", models)
-        segmenter = Segmenter(checkpoint)
-        clip = folder / "clip"
-        if not clip.exists():
-            made_models.clip_folder(clip)
-        shapes = [image.size[::-1] for image in map(Image.open, paths)]
-        inputs = {letterbox_of(shape, segmenter.imgsz).input_hw: shape for shape in shapes}
-        made = {hw: made_models.made_output(shape, segmenter.imgsz, masks) for hw, shape in inputs.items()}
-    thresholds = {
-        "imgsz": segmenter.imgsz,
-        "conf": segmenter.conf,
-        "iou": segmenter.iou,
-        "max_det": segmenter.max_masks,
-    }
-    reference = reference_loop.Reference(str(checkpoint), f"local-dir:{clip}", crop, **thresholds)
-    return Pair(segmenter, Embedder(str(clip)), reference, made, crop)
 
 
 def run_reference(pair: Pair, paths: list[Path], output: Path) -> dict[str, float]:
@@ -93,16 +51,10 @@ def run_reference(pair: Pair, paths: list[Path], output: Path) -> dict[str, floa
         reference.segment_photograph("", image)  # fused and set up at first use
     predictor = reference.fastsam.predictor
 
-    def inference(pixels, *arguments, **named):
-        with clock("forward"):
-            found = plain_inference(pixels, *arguments, **named)
-        return (pair.made[tuple(pixels.shape[-2:])], *found[1:]) if pair.made else found
-
-    plain_inference = predictor.inference
     rows: list[dict] = []
     with (
         clock("other"),
-        replaced(predictor, "inference", inference),
+        replaced(predictor, "inference", pair.reference_inference(clock.timed("forward", predictor.inference))),
         clock.watching(
             (predictor, "preprocess", "letterbox"),
             (ultralytics_nms, "non_max_suppression", "nms"),
@@ -131,17 +83,11 @@ def run_ours(pair: Pair, paths: list[Path], output: Path) -> dict[str, float]:
     """CPU seconds by stage of the same photographs as one unit, through the package's own unit and commit."""
     clock, segmenter, embedder = StageClock(), pair.segmenter, pair.embedder
 
-    def forward(pixels):
-        with clock("forward"):
-            found = plain_forward(pixels)
-        return pair.made[tuple(pixels.shape[-2:])] if pair.made else found
-
-    plain_forward = segmenter.network.forward
     models = {"segmenter": {"name": "builtin", "sha256": {}, "licence": ""}, "embedder": None}
     info = describe("", {}, models, embedder.dim)
     with (
         clock("other"),
-        replaced(segmenter, "network", replace(segmenter.network, forward=forward)),
+        replaced(segmenter, "network", pair.network(clock.timed("forward", segmenter.network.forward))),
         clock.watching(
             (unit_module, "_decode", "decode"),
             (segmenter_module, "letterboxed", "letterbox"),
@@ -233,7 +179,8 @@ def profile(models: str, options: argparse.Namespace, rates: tuple[float, float]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         paths = make_photographs(folder / "photos", images, options.long_side)
-        pair = load_pair(folder, models, options.crop, options.masks, paths)
+        torch.set_num_threads(1)
+        pair = load_pair(folder, models, paths, crop=options.crop, masks=options.masks)
         run_ours(pair, paths[:1], folder / "warm")
         for number in range(options.rounds):
             theirs.append(run_reference(pair, paths, folder / f"{number}.parquet"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,29 @@ def test_made_outputs_hold_as_many_masks_as_were_asked_for():
     assert predictions.shape == (1, 37, (96 * 128) + (48 * 64) + (24 * 32)) and prototypes.shape == (1, 32, 192, 256)
     assert int((predictions[0, 4] > 0.4).sum()) == 100 * made_models.CANDIDATES
     assert len(keep_best(predictions[0], conf=0.4, iou=0.9, max_masks=300)) == 100
+
+
+def test_the_gpu_script_can_be_tried_without_a_gpu(monkeypatch, capsys):
+    import gpu
+
+    few = ["--images", "1", "--loop-images", "1", "--rounds", "1", "--batch-size", "2", "--long-side", "240"]
+    tried = [
+        "--device",
+        "cpu",
+        "--sizes",
+        "builtin",
+        "--modes",
+        "pool",
+        "--precisions",
+        "float32",
+        "--without-ray",
+        *few,
+    ]
+    monkeypatch.setattr("sys.argv", ["gpu.py", *tried])
+    gpu.main()
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (run,) = summary["runs"]
+    assert (run["segmenter"], run["mode"], run["precision"]) == ("builtin", "pool", "float32")
+    assert run["masks_per_image"] == run["loop_masks_per_image"] > 0
+    assert run["our_images_per_second"] > 0 and run["loop_images_per_second"] > 0
+    assert summary["tensorrt"] == [] and summary["ray"] == {"skipped": "--without-ray"}
