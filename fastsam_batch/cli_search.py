@@ -109,15 +109,23 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     if arguments["gallery"]:
         least = {"min_score": arguments["min_score"], "min_calibrated": min_calibrated}
         write_gallery(arguments["gallery"], corpus, hits, names, **least)
-    queries = [_query(name, hits) for name in names]
+    hint = _nearest_hint(arguments["min_score"], min_calibrated)
+    queries = [_query(name, hits, hint if name in texts else "") for name in names]
     seconds = round(time.perf_counter() - began, 3)
     return {"hits": hits.num_rows, "queries": queries, "engine": engine_of(hits), "seconds": seconds}, 0
 
 
-def _query(name: str, hits: pa.Table) -> dict[str, Any]:
-    """What the summary says of one query; prints its best hits."""
+def _nearest_hint(min_score: float | None, min_calibrated: float | None) -> str:
+    """How to see the nearest masks where none reaches the thresholds."""
+    options = ["--min-calibrated 0"] if min_calibrated else []
+    options += ["a lower --min-score"] if min_score is not None else []
+    return f"; {' and '.join(options)} shows the nearest" if options else ""
+
+
+def _query(name: str, hits: pa.Table, hint: str) -> dict[str, Any]:
+    """What the summary says of one query; prints its best hits, or why there are none."""
     found = [hit for hit in hits.drop_columns(["rle", "bbox"]).to_pylist() if hit["text"] == name]
-    print(f"{name}: {len(found)} masks" if found else f"{name}: no mask convinces")
+    print(f"{name}: {len(found)} masks" if found else f"{name}: nothing stands out{hint}")
     for hit in found[:_SHOWN]:
         sure = "" if hit["calibrated"] is None else f"  ({hit['calibrated']:.2f})"
         print(f"  {hit['similarity']:.3f}{sure}  {hit['image_id']}  mask {hit['mask_index']}  {hit['area']:,} px")

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference.search import answers
 
-from fastsam_batch import Corpus
+from fastsam_batch import Corpus, cli_search
 from fastsam_batch.errors import InputError
-from fastsam_batch.search.find import find_masks
+from fastsam_batch.search.find import find_masks, hits_schema
 from fastsam_batch.search.likeness import mask_vectors, parse_mask
 from fastsam_batch.search.query import alternatives, text_vectors
 
@@ -131,3 +131,21 @@ def test_the_name_of_a_mask() -> None:
     for text in ("cup.jpg", "#3", "cup.jpg#", "cup.jpg#-1"):
         with pytest.raises(InputError, match="write image_id#mask_index"):
             parse_mask(text, "--like")
+
+
+@pytest.mark.parametrize(
+    ("min_score", "min_calibrated", "said"),
+    [
+        (None, 0.5, "a spoon: nothing stands out; --min-calibrated 0 shows the nearest\n"),
+        (0.3, None, "a spoon: nothing stands out; a lower --min-score shows the nearest\n"),
+        (0.3, 0.5, "a spoon: nothing stands out; --min-calibrated 0 and a lower --min-score shows the nearest\n"),
+        (None, 0.0, "a spoon: nothing stands out\n"),
+    ],
+)
+def test_the_command_says_how_to_see_the_nearest(
+    capsys: pytest.CaptureFixture[str], min_score: float | None, min_calibrated: float | None, said: str
+) -> None:
+    hits = hits_schema().empty_table()
+    found = cli_search._query("a spoon", hits, cli_search._nearest_hint(min_score, min_calibrated))
+    assert found == {"text": "a spoon", "hits": 0, "best": None}
+    assert capsys.readouterr().out == said
