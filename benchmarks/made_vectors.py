@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,15 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def uniform(count: int, dim: int, seed: int) -> np.ndarray:
-    """Unit vectors float32 [count, dim] of no structure."""
-    return unit(np.random.default_rng(seed).standard_normal((count, dim), np.float32))
+    """Unit vectors float32 [count, dim] of no structure: random ones, their coordinates shuffled and flipped."""
+    random = np.random.default_rng(seed)
+    signs = random.choice(np.array([-1, 1], np.float32), dim)
+    return (drawn(count, dim) * signs)[:, random.permutation(dim)]
+
+
+@cache
+def drawn(count: int, dim: int) -> np.ndarray:
+    return unit(np.random.default_rng(0).standard_normal((count, dim), np.float32))
 
 
 def write_corpus(

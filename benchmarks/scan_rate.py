@@ -40,11 +40,16 @@ def one_side(options: argparse.Namespace) -> None:
     corpus = Corpus.open(options.corpus)
     matrix = None
     if options.side == "product":
-        parts = range(0, options.rows, options.unit_rows)
         matrix = np.empty((options.rows, options.dim), np.float32)
-        for number, start in enumerate(parts):
-            end = min(start + options.unit_rows, options.rows)
-            matrix[start:end] = uniform(end - start, options.dim, number).astype(np.float16)
+        start = 0
+        for unit_id in corpus.receipts():
+            for block in corpus.vector_blocks(unit_id):
+                matrix[start : start + len(block)] = block.embeddings(np.arange(len(block)))
+                start += len(block)
+    else:
+        import torch  # as after encoding a text, which is how a search comes by its vector
+
+        assert torch
     found = {}
     for count in options.queries:
         queries = uniform(count, options.dim, 10**6 + count)
