@@ -72,6 +72,7 @@ class Harness:
         self._proxy = Proxy(int(server["AWS_ENDPOINT_URL"].rpartition(":")[2]))
         self._stack.callback(self._proxy.close)
         os.environ |= {**server, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._proxy.port}"}
+        filesystem(f"s3://{BUCKET}")[0].clear_instance_cache()  # they would go on with the last store's address
         self._python, forks = self._stack.enter_context(_warm_python(folder))
         self._disk = self._stack.enter_context(_small_disk(folder / "disk"))
         self._make_inputs()
