@@ -176,6 +176,9 @@ class Harness:
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
             watch(0, None)
+            if self._nodes:
+                with busy:
+                    self._nodes.replace()
         hung = process.poll() is None
         process.kill()
         self._proxy.calm()

@@ -63,6 +63,11 @@ class Nodes:
             missing = NODES - len(self._workers)
             self._workers += [_patiently(lambda: self._cluster.add_node(**_node(2))) for _ in range(missing)]
 
+    def replace(self) -> None:
+        """What an autoscaler does: a job whose nodes have all gone goes on when others come."""
+        if len(self._workers) < NODES:
+            self.complete()
+
     def kill(self, target: str, rng: random.Random, port: int | None) -> str | None:
         """Kill an actor, a task's worker or a node without notice: what it was, or None where there is none.
 
