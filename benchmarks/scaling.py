@@ -82,5 +82,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # read as ray is imported; a busy machine takes longer
+    # Read as ray is imported: a busy machine takes longer to start, and its workers get as much of it as others.
+    os.environ |= {"RAY_raylet_start_wait_time_s": "180", "RAY_agent_register_timeout_ms": "180000"}
+    os.environ.setdefault("RAY_worker_niceness", "0")
     main()
