@@ -28,8 +28,8 @@ from pathlib import Path
 import machine
 import torch
 from made_models import fastsam_checkpoint
+from made_photographs import make_photographs
 from pairs import Pair, load_pair
-from photographs import make_photographs
 from PIL import Image
 from stage_clock import replaced
 

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from made_models import fastsam_checkpoint
-from photographs import make_photographs
+from made_photographs import make_photographs
 from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 

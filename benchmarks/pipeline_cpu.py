@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import torch
 from made_models import fastsam_checkpoint
-from photographs import make_photographs
+from made_photographs import make_photographs
 from PIL import Image
 from reference_loop import Reference
 

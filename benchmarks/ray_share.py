@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from photographs import make_photographs
+from made_photographs import make_photographs
 
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.info import describe

@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 import reference_loop
 import torch
 from floor import FLOAT, Work, floors, mean_work, operations
+from made_photographs import make_photographs
 from pairs import Pair, load_pair
-from photographs import make_photographs
 from PIL import Image
 from stage_clock import StageClock, replaced
 from ultralytics.utils import nms as ultralytics_nms

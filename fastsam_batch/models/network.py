@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +58,12 @@ def load_network(path: Path, device: torch.device) -> Network:
     module, header = load_module(path)
     module.to(device, memory_format=torch.channels_last)
 
+    own = threading.local()
+
     def forward(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        (predictions, prototypes), *_ = module(pixels)
+        if not hasattr(own, "module"):
+            own.module = _with_own_head(module)
+        (predictions, prototypes), *_ = own.module(pixels)
         return predictions, prototypes
 
     return Network(
@@ -104,6 +110,18 @@ def load_module(path: Path) -> tuple[Any, dict[str, Any]]:
             f"{path}: weights of an unknown kind; pass .safetensors, .pt, .onnx, .engine or an OpenVINO folder"
         )
     return _build(path, architecture, state), header
+
+
+def _with_own_head(module: Any) -> Any:
+    """The network with a head of its own on the same weights, for one thread: an Ultralytics head keeps the anchors
+    of the last input's size in itself, and a thread beside it with another size would decode with them.
+    """
+    parts = dict(module.model.named_children())
+    last = list(parts)[-1]
+    layers, own = copy(module.model), copy(module)
+    layers._modules = {**parts, last: copy(parts[last])}
+    own._modules = {**dict(module.named_children()), "model": layers}
+    return own
 
 
 def _of_export(path: Path, exported: ExportedNetwork) -> Network:

@@ -193,7 +193,7 @@ def test_a_models_edges_from_photographs_to_figures(tmp_path, capsys):
 
 
 def test_gradients_are_those_of_dense_masks():
-    segmenter = Segmenter(find_segmenter("builtin").main)
+    segmenter = Segmenter(find_segmenter("builtin").main, conf=0.05)
     found = segmenter.detect([photographs()["coffee"]])[0]
     slopes = outline_gradients(found)
     expected = np.zeros_like(slopes)

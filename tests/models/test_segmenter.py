@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import skimage.data
@@ -11,6 +14,7 @@ from reference.checkpoints import official_checkpoint
 from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import load_sample_image
 from ultralytics import FastSAM
+from ultralytics.nn.modules import DFL
 
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter
@@ -120,3 +124,23 @@ def test_cuda_agrees_with_the_cpu():
             coco_mask.iou([r.to_coco() for r in a.rles], [r.to_coco() for r in b.rles], [0] * len(b.rles))
         )
         assert (ious.max(1) > 0.95).mean() >= 0.95
+
+
+def test_threads_with_other_shapes_change_nothing(monkeypatch):
+    """Ultralytics' head keeps anchors of the last shape; 64 x 32 and 32 x 64 have as many of them."""
+    wide = skimage.data.coffee()[:300]
+    images = [wide, np.ascontiguousarray(wide.transpose(1, 0, 2))] * 4
+    segmenter = Segmenter(find_segmenter("builtin").main, imgsz=64, conf=0.05)
+    alone = [segmenter.detect([image])[0].boxes_xyxy for image in images[:2]]
+    assert all(len(boxes) for boxes in alone)
+    distances = DFL.forward
+
+    def overtaken(self, x):
+        time.sleep(0.05)  # between the head's anchors and their use
+        return distances(self, x)
+
+    monkeypatch.setattr(DFL, "forward", overtaken)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: segmenter.detect([image])[0].boxes_xyxy, images))
+    for number, boxes in enumerate(found):
+        np.testing.assert_allclose(boxes, alone[number % 2], atol=1e-2)
