@@ -36,7 +36,7 @@ RUN_S = 300.0  # after which a run counts as hung
 RERUNS = 6
 HUNG = 99  # in place of an exit status
 BUCKET = "chaos"
-OPTIONS = ("--unit-size", str(UNIT_SIZE), "--imgsz", str(IMGSZ), "--crop", "masked", "--actors", "1")
+OPTIONS = ("--unit-size", str(UNIT_SIZE), "--imgsz", str(IMGSZ), "--conf", "0.05", "--crop", "masked", "--actors", "1")
 # A request that gets no answer is given up after 1.5 s, and botocore leaves the second attempt to its callers.
 CLIENT = {
     "AWS_MAX_ATTEMPTS": "1",
