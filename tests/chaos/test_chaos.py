@@ -1,4 +1,4 @@
-"""A few schedules of `python -m tests.chaos`, as many as a minute holds; on a Ray cluster where CHAOS asks for it."""
+"""A few schedules of `python -m tests.chaos`, as many as begin in time; on a Ray cluster where CHAOS asks for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARDS = Schedule(
     -1, "shards", "s3", (Run((Strike("actor", 0.5, 0.1),), (Storm(0.2, 0.8, 0.05, ("503", "reset-after", "short")),)),)
 )
 TROUBLE = ("500", "503", "reset", "reset-after", "cut", "short")
-# What a minute must show first: tasks, actor, node and driver killed; a store in every kind of trouble; a full disk.
+# What must be shown first: tasks, actor, node and driver killed; a store in every kind of trouble; a full disk.
 SHORT = (
     Schedule(-2, "tar", "s3", (Run((Strike("task", 0.3, 0), Strike("actor", 0.5, 0), Strike("task", 0.7, 0))),)),
     Schedule(-3, "folder", "s3", (Run((Strike("driver", 0.6, 0),), (Storm(0.2, 100, 0.1, TROUBLE),)),)),
