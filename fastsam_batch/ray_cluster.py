@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -24,7 +25,9 @@ def joined_ray(verbose: bool) -> Iterator[tuple[dict[str, float], float | None]]
         # A cluster is joined when RAY_ADDRESS names it, as in a submitted job. Left to itself, Ray would try the
         # last cluster this machine ever ran, for minutes if it is gone.
         address = os.environ.get("RAY_ADDRESS", "local")
-        ray.init(address, logging_level=level, log_to_driver=verbose)
+        # The dashboard's processes would take CPU from the models all along; a head that was started has its own.
+        own_node: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+        ray.init(address, logging_level=level, log_to_driver=verbose, **own_node)
     try:
         nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
         yield ray.cluster_resources(), max(nodes, default=None)

@@ -22,7 +22,6 @@ def measured(*arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(1200)
 def test_sixty_megapixels_with_hundreds_of_masks():
     found = measured("image", "--megapixels", "60", "--masks", "200")
@@ -30,7 +29,6 @@ def test_sixty_megapixels_with_hundreds_of_masks():
     assert found["peak_above_models_mib"] * 2**20 < BYTES_A_PIXEL * found["megapixels"] * 1e6, found
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(1200)
 def test_a_unit_four_times_the_object_store():
     found = measured("unit", "--mebibytes", "320")

@@ -42,14 +42,12 @@ def play(request):
         os.environ.update(before)
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("play", [False], indirect=True, ids=["stages without Ray"])
 def test_what_fails_loses_doubles_and_changes_nothing(play):
     _play(play, SHORT, SECONDS / 2)
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("play", [True], indirect=True, ids=["on Ray"])
 def test_what_fails_on_a_cluster_loses_doubles_and_changes_nothing(play):
