@@ -13,6 +13,7 @@ def main() -> int:
     """0 where every schedule ended with the undisturbed corpus."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="play this one schedule")
+    parser.add_argument("--head", action="store_true", help="kill the cluster's head, then nothing")
     parser.add_argument("--first", type=int, default=0, help="the first of many seeds")
     parser.add_argument("--schedules", type=int, default=200, help="how many")
     parser.add_argument("--seconds", type=float, help="begin no schedule after so long")
@@ -22,19 +23,19 @@ def main() -> int:
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1]))  # servers.py
     from .harness import Harness
-    from .schedule import make
+    from .schedule import HEAD, make
 
-    one = arguments.seed is not None
-    seeds = [arguments.seed] if one else range(arguments.first, arguments.first + arguments.schedules)
+    seeds = range(arguments.first, arguments.first + arguments.schedules)
+    schedules = [HEAD] if arguments.head else map(make, seeds if arguments.seed is None else [arguments.seed])
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"logs of what goes wrong stay in {folder}", flush=True)
     harness = Harness(folder, arguments.hung_after, not arguments.without_ray)
     began, bad = time.monotonic(), 0
     try:
-        for seed in seeds:
+        for schedule in schedules:
             if arguments.seconds and time.monotonic() - began > arguments.seconds:
                 break
-            outcome = harness.play(make(seed))
+            outcome = harness.play(schedule)
             bad += bool(outcome.wrong)
             line = row(outcome)
             print(line, flush=True)

@@ -192,7 +192,7 @@ class Harness:
         """Do it, and say what was struck; None where it finds nothing to strike yet."""
         if process.poll() is not None:
             return None
-        if strike.target == "driver" or (self._nodes is None and strike.target in KILLED):
+        if strike.target == "driver" or (self._nodes is None and strike.target in (*KILLED, "head")):
             process.kill()
             return "driver"
         if strike.target == "disk":

@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_raylet_start_wait_time_s": "60",  # a busy machine takes long
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",  # after which a driver whose head is gone gives up
     "RAY_worker_niceness": "0",
     "RAY_enable_pipe_based_agent_to_parent_health_check": "1",  # the agents are no children of their raylet here
 }
@@ -65,14 +66,17 @@ class Nodes:
 
     def replace(self) -> None:
         """What an autoscaler does: a job whose nodes have all gone goes on when others come."""
-        if len(self._workers) < NODES:
+        if self._cluster is not None and len(self._workers) < NODES:
             self.complete()
 
     def kill(self, target: str, rng: random.Random, port: int | None) -> str | None:
-        """Kill an actor, a task's worker or a node without notice: what it was, or None where there is none.
+        """Kill an actor, a task's worker, a node or the head without notice: what it was, None where there is none.
 
         Of several it is the one that has just asked the store for something, from that port.
         """
+        if target == "head":
+            self._end()
+            return "head"
         if target == "node":
             if not self._workers:
                 return None
@@ -92,7 +96,19 @@ class Nodes:
 
     def close(self) -> None:
         """Stop all nodes."""
-        self._cluster.shutdown()
+        if self._cluster is not None:
+            self._cluster.shutdown()
+
+    def _end(self) -> None:
+        """The head ends at once, and with it the cluster: its nodes serve no other."""
+        for node in [self._cluster.head_node, *self._workers]:
+            started = [child for processes in node.all_processes.values() for one in processes
+                       for child in descendants(one.process.pid)]  # fmt: skip
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+            for process in started:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self._cluster, self._workers = None, []
 
     def _remove(self, node: Any) -> None:
         """A node and all that runs on it end at once."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from chaos.harness import Harness
-from chaos.schedule import Run, Schedule, Storm, Strike, make
+from chaos.harness import HUNG, Harness
+from chaos.schedule import HEAD, Run, Schedule, Storm, Strike, make
 
 SECONDS = 40  # no schedule begins later
 SHARDS = Schedule(
@@ -53,6 +53,9 @@ def test_what_fails_loses_doubles_and_changes_nothing(play):
 def test_what_fails_on_a_cluster_loses_doubles_and_changes_nothing(play):
     more = (SHARDS, *map(make, range(100))) if "CHAOS" in os.environ else ()
     _play(play, (*SHORT, *more), 20 * SECONDS if more else SECONDS)
+    if more:
+        outcome = play(HEAD)
+        assert not outcome.wrong and outcome.struck == ("head",) and outcome.exits[0] not in (0, HUNG), outcome
 
 
 def _play(play, schedules, seconds):
