@@ -15,9 +15,9 @@ KILLED = ("driver", "actor", "task", "node")
 class Strike:
     """When a run has come the share `at` of its way, and `delay` seconds later: one thing fails for good.
 
-    `driver`, `actor`, `task` (a worker that fetches or commits) and `node` are killed, the first moment from then on
-    that there is one, and so is the cluster's `head`, which no seed draws; `disk` fills the output's disk until the run has ended; `temporary` removes unfinished and
-    temporary files.
+    `driver`, `actor`, `task` (a worker that fetches or commits), `node` and the cluster's `head`, which no seed
+    draws, are killed, the first moment from then on that there is one; `disk` fills the output's disk until the run
+    has ended; `temporary` removes unfinished and temporary files.
     """
 
     target: str
