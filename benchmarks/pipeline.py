@@ -70,12 +70,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--crop", choices=("masked", "context", "both"), default="both")
     parser.add_argument("--modes", nargs="+", default=["crop", "pool"], help="our embedding modes")
+    parser.add_argument("--conf", type=float, help="confidence for all, for more masks or fewer")
     parser.add_argument("--segmenter", default="builtin", help="ours; the references get the built-in weights as a .pt")
     parser.add_argument("--without-ray", action="store_true", help="leave the Ray Data reference out")
     options = parser.parse_args()
     threads = os.cpu_count() or 1
     builtin = Segmenter(BUILTIN_FOLDER / "segmenter.safetensors")
-    thresholds = {"imgsz": builtin.imgsz, "conf": builtin.conf, "iou": builtin.iou, "max_det": builtin.max_masks}
+    conf = builtin.conf if options.conf is None else options.conf
+    thresholds = {"imgsz": builtin.imgsz, "conf": conf, "iou": builtin.iou, "max_det": builtin.max_masks}
     seconds: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -91,6 +93,7 @@ def main() -> None:
                     "../jobs/segment_corpus.py",
                     *("--input", str(folder / "photos"), "--output", str(folder / f"{mode}-{number}")),
                     *("--segmenter", options.segmenter, "--crop", options.crop, "--unit-size", "16"),
+                    *("--conf", str(conf)),
                     *(("--embedding-mode", mode) if mode != "crop" else ()),
                 )
                 seconds.setdefault(mode, []).append(summary["images"] / summary["images_per_second"])
@@ -117,6 +120,7 @@ def main() -> None:
                 "torch": torch.__version__,
                 "segmenter": options.segmenter,
                 "crop": options.crop,
+                "conf": conf,
                 "images": options.images,
                 "long_side": options.long_side,
                 "masks_per_image": round(len(rows) / options.images, 1),
