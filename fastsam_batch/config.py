@@ -37,7 +37,7 @@ class SegmentOptions(BaseModel):
     batch_size: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     actors: str | None = Field(None, pattern=r"^[1-9]\d*(:[1-9]\d*)?$")
-    gpus_per_actor: float = Field(1.0, gt=0)
+    gpus_per_actor: float = Field(1.0, gt=0, le=1)  # an actor runs on one
     limit: int | None = Field(None, ge=1)
     decode_seconds: float = Field(60.0, gt=0)
     record_unreachable: bool = False

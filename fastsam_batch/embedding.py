@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Crops are made faster than they are embedded: so many batches wait, which is enough to keep all workers busy.
+WAITING_BATCHES = 8
+
 
 @dataclass(frozen=True)
 class UnitOptions:
@@ -131,6 +134,8 @@ class EmbedQueue:
         crops = np.stack(self._waiting[:count])
         del self._waiting[:count]
         if self._workers is not None:
+            if len(self._batches) >= WAITING_BATCHES:
+                self._batches[-WAITING_BATCHES].result()
             self._batches.append(self._workers.submit(self._timed_embed, crops))
             return
         batch: Future[NDArray[np.float32]] = Future()

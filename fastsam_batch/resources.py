@@ -48,11 +48,13 @@ def divide(options: SegmentOptions, cluster: Mapping[str, float], node_cpus: flo
         )
     largest = cpus if node_cpus is None else max(int(node_cpus), 1)
     actors = options.actor_range(max(cpus // CPUS_PER_CPU_ACTOR, 1))
-    # Logical shares leave one CPU to fetch and commit; the threads may use all, input and output being light.
+    # Logical shares leave one CPU to fetch and commit, however many actors begin; the threads may use all, input and
+    # output being light.
+    share = max(min((cpus - 1) / actors[1], largest - 1), 0.5) if cpus > 1 else 0.25
     return Resources(
         device="cpu",
         actors=actors,
-        actor_cpus=max(min((cpus - 1) / actors[1], largest - 1), 0.5) if cpus > 1 else 0.25,
+        actor_cpus=min(share, (cpus - 1 if cpus > 1 else 0.5) / actors[0]),
         actor_gpus=None,
         threads=max(min(cpus // actors[1], largest), 1),
         fetch_cpus=0.5 if cpus > 1 else 0.25,

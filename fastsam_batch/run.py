@@ -175,6 +175,7 @@ class Tally:
         self._failures: collections.Counter[str] = collections.Counter()
         self._stages: collections.defaultdict[str, float] = collections.defaultdict(float)
         self._first_start = float("inf")
+        self._last_commit = 0.0
         self._unfinished: list[Unfinished] = []
 
     def leave(self, unit: Unfinished) -> None:
@@ -187,7 +188,9 @@ class Tally:
         self._failures.update(receipt["failures"])
         for stage, seconds in receipt["stages"].items():
             self._stages[stage] += seconds
-        self._first_start = min(self._first_start, receipt["started_at"])
+        self._last_commit = time.time()
+        # A worker's clock may go ahead of this one's.
+        self._first_start = min(self._first_start, receipt["started_at"], self._last_commit)
 
     def progress(self) -> Progress:
         return Progress(
@@ -196,7 +199,7 @@ class Tally:
             failed=self._sums["failed"],
             masks=self._sums["masks"],
             skipped_units=self._skipped,
-            images_per_second=self._sums["images"] / max(time.time() - self._first_start, 1e-9),
+            images_per_second=self._sums["images"] / max(self._last_commit - self._first_start, 1e-3),
         )
 
     def summary(self, seconds: float) -> dict[str, Any]:

@@ -59,7 +59,8 @@ def process_unit(
 
     `isolated` decodes in a child process, for a unit that has ended its process before. Without it,
     `end_if_stuck` ends this process where a decoder hangs: nothing less stops one that holds the interpreter.
-    The result depends on the unit's images alone. Pixels held are bounded by WINDOW_PIXELS or one image.
+    The result depends on the unit's images alone. Pixels held are bounded by WINDOW_PIXELS and one image, and by
+    DECODE_THREADS images that are decoded ahead.
     """
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers > 1 else None

@@ -17,13 +17,15 @@ def options(**values):
 
 
 @pytest.mark.parametrize("nodes", [[1], [2], [4], [16], [2, 2], [1, 1, 1], [2, 8], [4] * 16, [64] * 4])
-@pytest.mark.parametrize("actors", [None, "1", "3", "1:5"])
+@pytest.mark.parametrize("actors", [None, "1", "3", "1:5", "40"])
 def test_an_actor_fits_on_a_node_beside_a_task(nodes, actors):
     found = divide(options(actors=actors), {"CPU": sum(nodes)}, max(nodes))
     assert 0 < found.actor_cpus <= max(nodes)
     if max(nodes) > 1:
         assert found.actor_cpus + found.fetch_cpus <= max(nodes)
     assert 1 <= (found.threads or 0) <= max(nodes)
+    # The pool begins at its smallest size at once, and nothing moves unless a task to fetch has room beside it.
+    assert found.actors[0] * found.actor_cpus + found.fetch_cpus <= max(sum(nodes), 1) + 1e-9
 
 
 def test_gpus_make_the_actors():
