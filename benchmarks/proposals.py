@@ -59,7 +59,8 @@ def measured(options: argparse.Namespace, truths: list[TruthImage], **changes: A
     began = time.process_time()
     images = list(segmented(segmenter, options.data / "coco-masks-more" / "images", truths))
     seconds = time.process_time() - began
-    found = proposal_figures(pair_corpus(truths, images, RANKS), ("mask", "box"), options.max_masks)
+    pairs = pair_corpus(truths, [image.image_id for image in images], images, RANKS)
+    found = proposal_figures(pairs, ("mask", "box"), options.max_masks)
     for kinds in found["figures"].values():
         for figures in kinds.values():
             del figures["curve"], figures["recall_by_iou"]

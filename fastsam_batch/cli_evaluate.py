@@ -74,7 +74,7 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
     truths = read_truth_images(arguments["ground_truth"])
     kinds = ["mask", "box"]
     if arguments["corpus"]:
-        pairs = pair_corpus(truths, _corpus_images(arguments["corpus"]), rankings)
+        pairs = pair_corpus(truths, *_corpus_images(arguments["corpus"]), rankings)
     else:
         results = read_results(arguments["results"])
         pairs = pair_results(truths, results)
@@ -105,7 +105,7 @@ def _instances(arguments: dict[str, Any]) -> Summary:
     detections = read_results(arguments["detections"], "--detections")
     pairs = (
         (truth, {RANKING: prompted_objects(image, detections.get(truth.id, []))})
-        for truth, image in pair_images(truths, _corpus_images(arguments["corpus"]))
+        for truth, image in pair_images(truths, *_corpus_images(arguments["corpus"]))
     )
     summary = instance_figures(pairs, read_category_names(arguments["ground_truth"]), arguments["max_det"])
     name = f"{redact(arguments['corpus'])}, boxes of {redact(arguments['detections'])}"
@@ -139,7 +139,8 @@ def _regions(arguments: dict[str, Any]) -> Summary:
     from fastsam_batch.evaluate.regions import drawn_masks, pair_regions, region_figures
     from fastsam_batch.storage import redact
 
-    pairs = pair_regions(_corpus_images(arguments["corpus"]), drawn_masks(Path(arguments["ground_truth"])))
+    _, images = _corpus_images(arguments["corpus"])
+    pairs = pair_regions(images, drawn_masks(Path(arguments["ground_truth"])))
     prompts = list(dict.fromkeys(arguments["prompt"]))
     summary = region_figures(pairs, prompts, smallest=arguments["smallest"])
     name = f"{redact(arguments['corpus'])} against {arguments['ground_truth']}"
@@ -162,7 +163,7 @@ def _speed(arguments: dict[str, Any]) -> Summary:
     from fastsam_batch.search.pictures import read_pixels
     from fastsam_batch.storage import redact
 
-    images = _corpus_images(arguments["corpus"])
+    _, images = _corpus_images(arguments["corpus"])
     machine: Summary = {"machine": platform.machine()}
     if arguments["segmenter"]:
         segmenter = load_segmenter(arguments)
@@ -182,13 +183,14 @@ def _reported(arguments: dict[str, Any], experiment: str, summary: Summary, tabl
     return summary
 
 
-def _corpus_images(uri: str) -> Iterator[ExportImage]:
-    """Every image of a corpus with all its masks, a unit in memory at a time."""
+def _corpus_images(uri: str) -> tuple[Iterator[str], Iterator[ExportImage]]:
+    """The ids of all images of a corpus, and every image with all its masks, a unit in memory at a time."""
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.export.budget import Budget
-    from fastsam_batch.export.stream import Counts, labelled_images
+    from fastsam_batch.export.stream import Counts, labelled_images, segmented_ids
 
-    return labelled_images(Corpus.open(uri), Budget(), None, None, Counts())
+    corpus = Corpus.open(uri)
+    return segmented_ids(corpus), labelled_images(corpus, Budget(), None, None, Counts())
 
 
 _EXPERIMENTS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[dict[str, Any]], Summary]]] = {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.export.pairing import truth_name
 from fastsam_batch.storage import filesystem, redact
 
 CocoRle = dict[str, Any]
@@ -35,7 +36,7 @@ class Objects:
 
 @dataclass(frozen=True)
 class TruthImage:
-    """One labelled image: its id, file name, size (height, width) in pixels, and annotations as they are."""
+    """One labelled image: its id, file name with its folders, size (height, width) in pixels, and annotations."""
 
     id: int
     file_name: str
@@ -52,7 +53,7 @@ def read_truth_images(uri: str) -> list[TruthImage]:
     document = _load(uri, "--ground-truth")
     try:
         images = {
-            row["id"]: TruthImage(row["id"], _file_name(row), (row["height"], row["width"]))
+            row["id"]: TruthImage(row["id"], truth_name(row), (row["height"], row["width"]))
             for row in document["images"]
         }
         for annotation in document["annotations"]:
@@ -137,12 +138,6 @@ def _rle(segmentation: Any, size_hw: tuple[int, int], image: object) -> CocoRle:
             "(height x width); both must be of the same photograph, after its EXIF orientation"
         )
     return dict(segmentation)
-
-
-def _file_name(row: dict[str, Any]) -> str:
-    # LVIS names its images by an address only.
-    name: str = row.get("file_name") or row["coco_url"]
-    return name.rpartition("/")[2]
 
 
 def _load(uri: str, option: str) -> Any:

@@ -12,6 +12,7 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.evaluate.coco_files import Objects, TruthImage, result_objects
 from fastsam_batch.evaluate.recall import IOU_THRESHOLDS, SIZES, Tally, area_under_recall
 from fastsam_batch.export.images import ExportImage, RankBy
+from fastsam_batch.export.pairing import pair_names
 
 BUDGETS = (10, 100, 1000)
 Pair = tuple[TruthImage, dict[str, Objects]]
@@ -41,41 +42,38 @@ def proposal_figures(pairs: Iterable[Pair], kinds: Sequence[str], max_det: int =
 
 
 def pair_images(
-    truths: Sequence[TruthImage], images: Iterable[ExportImage]
+    truths: Sequence[TruthImage], image_ids: Iterable[str], images: Iterable[ExportImage]
 ) -> Iterator[tuple[TruthImage, ExportImage | None]]:
     """Each labelled image with the corpus's image of the same file name, None where the corpus does not hold it.
 
-    Raises InputError where no image is common to both, two images of the corpus have one name, or the sizes differ.
+    `image_ids` are those of all `images`. Raises InputError where no image is common to both, an image may be two
+    (`pair_names`), or the sizes differ.
     """
-    left = {truth.file_name: truth for truth in truths}
-    found: dict[str, str] = {}
+    left = {truth.id: truth for truth in truths}
+    numbers = pair_names(image_ids, {truth.id: truth.file_name for truth in truths})
+    if not numbers:
+        raise InputError("the corpus holds no image of the ground truth; both must name the same files")
     for image in images:
-        name = image.image_id.replace("#", "/").rpartition("/")[2]
-        if name in found:
-            raise InputError(f"the corpus holds {name} twice ({found[name]}, {image.image_id}); keep one of them")
-        if name in left:
-            found[name] = image.image_id
-            truth = left.pop(name)
+        if image.image_id in numbers:
+            truth = left.pop(numbers[image.image_id])
             if (image.height, image.width) != truth.size_hw:
                 raise InputError(
                     f"{image.image_id} is {image.width} x {image.height} pixels in the corpus and {truth.size_hw[1]} x "
                     f"{truth.size_hw[0]} in the ground truth; both must be of the same photograph"
                 )
             yield truth, image
-    if not found:
-        raise InputError("the corpus holds no image of the ground truth; both must name the same files")
     for truth in left.values():
         yield truth, None
 
 
 def pair_corpus(
-    truths: Sequence[TruthImage], images: Iterable[ExportImage], rankings: Sequence[RankBy]
+    truths: Sequence[TruthImage], image_ids: Iterable[str], images: Iterable[ExportImage], rankings: Sequence[RankBy]
 ) -> Iterator[Pair]:
     """Each labelled image with its stored masks under each ranking, as `pair_images`.
 
     An image that the corpus does not hold has no proposals: all of its objects are missed.
     """
-    for truth, image in pair_images(truths, images):
+    for truth, image in pair_images(truths, image_ids, images):
         yield truth, {ranking: stored_objects(image, ranking) for ranking in rankings}
 
 

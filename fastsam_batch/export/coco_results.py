@@ -14,37 +14,29 @@ from fastsam_batch import storage
 from fastsam_batch.errors import InputError
 from fastsam_batch.export.ids import image_number
 from fastsam_batch.export.images import BEST_RANK, ExportImage, RankBy
+from fastsam_batch.export.pairing import pair_names, truth_name
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The ids of a COCO file: of images by file_name, and by its last part where that is unique; of categories."""
+    """The ids of a COCO file: of those images of a corpus that it has, by their image_id; of categories by name."""
 
     images: dict[str, int]
     categories: dict[str, int]
 
-    def image_id(self, image_id: str) -> int | None:
-        """The number of an image by its image_id or the last part of it."""
-        found = self.images.get(image_id)
-        return self.images.get(image_id.rpartition("/")[2]) if found is None else found
 
-
-def read_ground_truth(uri: str) -> GroundTruth:
-    """The ids of a COCO file. Raises InputError for a file that is missing or none."""
+def read_ground_truth(uri: str, image_ids: Iterable[str]) -> GroundTruth:
+    """The ids of a COCO file for images of a corpus (`pair_names`). Raises InputError for a file that is none."""
     fs, path = storage.filesystem(uri)
     try:
         document = json.loads(fs.cat_file(path))
-        named = {str(image["file_name"]): int(image["id"]) for image in document["images"]}
+        names = {int(image["id"]): truth_name(image) for image in document["images"]}
         categories = {str(each["name"]): int(each["id"]) for each in document.get("categories", [])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"--ground-truth {storage.redact(uri)} is not a COCO file that can be read ({error})"
         ) from error
-    lasts: dict[str, list[int]] = {}
-    for name, number in named.items():
-        lasts.setdefault(name.rpartition("/")[2], []).append(number)
-    unique = {last: numbers[0] for last, numbers in lasts.items() if len(numbers) == 1}
-    return GroundTruth(unique | named, categories)
+    return GroundTruth(pair_names(image_ids, names), categories)
 
 
 def write_coco_results(
@@ -67,7 +59,7 @@ def write_coco_results(
         file.write(b"[")
         between = b"\n"
         for image in images:
-            number = ground_truth.image_id(image.image_id) if ground_truth else image_number(image.image_id)
+            number = ground_truth.images.get(image.image_id) if ground_truth else image_number(image.image_id)
             seen += 1
             if number is None:
                 unknown += 1

@@ -20,7 +20,7 @@ from fastsam_batch.export.images import ExportImage
 from fastsam_batch.export.label_studio import write_label_studio
 from fastsam_batch.export.sa1b import write_sa1b
 from fastsam_batch.export.shapes import Polygons
-from fastsam_batch.export.stream import Counts, Labeller, labelled_images
+from fastsam_batch.export.stream import Counts, Labeller, labelled_images, segmented_ids
 from fastsam_batch.export.yolo import write_yolo
 
 AGNOSTIC = "object"  # the one category where there are no classes
@@ -154,7 +154,7 @@ def _sa1b(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygon
 def _coco_results(
     export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None
 ) -> dict[str, Any]:
-    ground_truth = read_ground_truth(export.ground_truth) if export.ground_truth else None
+    ground_truth = read_ground_truth(export.ground_truth, segmented_ids(corpus)) if export.ground_truth else None
     return write_coco_results(export.output, images, export.categories, ground_truth, export.budget.rank_by)
 
 

@@ -67,6 +67,14 @@ def labelled_images(
             unit_of_masks, masks = next(of_masks, ("", None))
 
 
+def segmented_ids(corpus: Corpus) -> Iterator[str]:
+    """The image_id of every image that `labelled_images` gives, in its order."""
+    for batch in corpus.image_batches(["image_id", "status"]):
+        for image in batch.to_pylist():
+            if image["status"] == "ok":
+                yield image["image_id"]
+
+
 def _by_unit(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:
     """Tables of one unit each; a batch never crosses files, and so not units."""
     for unit, of_unit in groupby(batches, key=lambda batch: batch["unit_id"][0].as_py()):

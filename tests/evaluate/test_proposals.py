@@ -170,6 +170,19 @@ def test_an_image_that_the_corpus_lacks_is_missed(made_once, tmp_path, capsys):
     assert before["AR@1000"] == 1.0 and after["AR@1000"] == pytest.approx(count / (count + 1))
 
 
+def test_images_of_one_name_in_other_folders(made_once, tmp_path, capsys):
+    truth = corpus_truth(made_once, tmp_path)
+    document = json.loads(truth.read_text())
+    # Copies of another size after the images that the corpus holds: the last of a name must not win.
+    folder, copies = document["images"][0]["file_name"].split("/")[0], []
+    for image in document["images"]:
+        copies.append({**image, "id": 100 + image["id"], "height": 7, "file_name": f"other/{image['file_name']}"})
+        image["file_name"] = image["file_name"].removeprefix(f"{folder}/")
+    document["images"] += copies
+    summary = run(capsys, "--corpus", made_once.uri, "--ground-truth", write(truth, document))
+    assert summary["figures"]["product"]["mask"]["AR@1000"] == 1.0
+
+
 def test_area_under_recall_is_a_mean_over_the_logarithm():
     counts = np.array([1, 10, 100, 1000])
     assert area_under_recall(np.full(4, 0.3), counts) == pytest.approx(0.3)
