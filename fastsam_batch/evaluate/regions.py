@@ -18,6 +18,7 @@ from pycocotools import mask as coco_mask
 from fastsam_batch.errors import InputError
 from fastsam_batch.evaluate.region_scores import (
     PixelScores,
+    Region,
     aupro,
     auroc,
     overlap_scores,
@@ -28,7 +29,7 @@ from fastsam_batch.evaluate.stored import stored_masks
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.images import IMAGE_SUFFIXES
 from fastsam_batch.masks.rle import decode_in_box
-from fastsam_batch.masks.runs import rle_of
+from fastsam_batch.masks.runs import rle_of, runs_of_pixels
 from fastsam_batch.masks.select import ImageMasks, select
 
 PromptKind = Literal["everything", "point", "box"]
@@ -138,13 +139,13 @@ def predict(
     return predicted, scores
 
 
-Choice = Callable[[tuple[ExportMask, ...], ImageMasks, list[NDArray[np.bool_]], bool], list[int]]
+Choice = Callable[[tuple[ExportMask, ...], ImageMasks, Iterator[Region], bool], list[int]]
 
 
-def _best(
-    stored: tuple[ExportMask, ...], masks: ImageMasks, regions: list[NDArray[np.bool_]], smallest: bool
-) -> list[int]:
-    truths = [coco_mask.encode(np.asfortranarray(region.view(np.uint8))) for region in regions]
+def _best(stored: tuple[ExportMask, ...], masks: ImageMasks, regions: Iterator[Region], smallest: bool) -> list[int]:
+    height, width = masks.size_hw
+    of_regions = (runs_of_pixels(region.mask, region.x, region.y, height) for region in regions)
+    truths = [rle_of(runs, (height, width)).to_coco() for runs in of_regions]
     if not truths:
         return []
     ious = coco_mask.iou([mask.rle.to_coco() for mask in stored], truths, [0] * len(truths))
@@ -152,27 +153,28 @@ def _best(
 
 
 def _by_points(
-    stored: tuple[ExportMask, ...], masks: ImageMasks, regions: list[NDArray[np.bool_]], smallest: bool
+    stored: tuple[ExportMask, ...], masks: ImageMasks, regions: Iterator[Region], smallest: bool
 ) -> list[int]:
     points = [_middle(region) for region in regions]
     return select(masks, foreground=points, smallest=smallest).masks
 
 
 def _by_boxes(
-    stored: tuple[ExportMask, ...], masks: ImageMasks, regions: list[NDArray[np.bool_]], smallest: bool
+    stored: tuple[ExportMask, ...], masks: ImageMasks, regions: Iterator[Region], smallest: bool
 ) -> list[int]:
     boxes = []
     for region in regions:
-        x, y, width, height = cv2.boundingRect(region.view(np.uint8))
-        boxes.append((float(x), float(y), float(x + width), float(y + height)))
+        height, width = region.mask.shape
+        boxes.append((float(region.x), float(region.y), float(region.x + width), float(region.y + height)))
     return select(masks, boxes=boxes).masks
 
 
 _CHOICES: dict[str, Choice] = {"everything": _best, "point": _by_points, "box": _by_boxes}
 
 
-def _middle(region: NDArray[np.bool_]) -> tuple[float, float]:
+def _middle(region: Region) -> tuple[float, float]:
     """A region's pixel (x, y) that is farthest from its edge; the image's border is one."""
-    depth = cv2.distanceTransform(np.pad(region.view(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    framed = np.pad(region.mask.view(np.uint8), 1)
+    depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     y, x = np.unravel_index(depth.argmax(), depth.shape)
-    return float(x), float(y)
+    return float(region.x + x), float(region.y + y)

@@ -17,7 +17,7 @@ from reference.select import select_box, select_points
 from sklearn.metrics import fbeta_score, jaccard_score, roc_auc_score
 
 from fastsam_batch.cli import job
-from fastsam_batch.evaluate.region_scores import aupro, auroc, overlap_scores, pixel_scores
+from fastsam_batch.evaluate.region_scores import aupro, auroc, overlap_scores, pixel_scores, regions_of
 
 
 def blobs(seed: int, shape: tuple[int, int] = (40, 60), quantile: float = 0.8) -> np.ndarray:
@@ -62,6 +62,20 @@ def test_curves_without_a_region_or_without_anything_else():
     nothing = pixel_scores(coarse(1), np.zeros((40, 60), bool))
     everything = pixel_scores(coarse(1), np.ones((40, 60), bool))
     assert auroc([nothing]) is aupro([nothing]) is auroc([everything]) is aupro([everything]) is None
+
+
+def test_regions_are_as_large_as_their_boxes():
+    truth = blobs(5, (300, 500), 0.7)
+    whole = np.zeros(truth.shape, int)
+    regions = list(regions_of(truth))
+    for number, region in enumerate(regions, start=1):
+        height, width = region.mask.shape
+        assert region.mask.any(0)[[0, -1]].all() and region.mask.any(1)[[0, -1]].all()
+        whole[region.y : region.y + height, region.x : region.x + width] += number * region.mask
+    assert len(regions) > 20
+    np.testing.assert_array_equal(whole > 0, truth)
+    expected = skimage.measure.label(truth, connectivity=2)
+    assert len(np.unique(np.stack([whole, expected])[:, truth], axis=1).T) == len(regions) == expected.max()
 
 
 def dense(made: MadeCorpus, name: str) -> np.ndarray:
@@ -117,7 +131,8 @@ def test_a_stored_mask_as_truth_is_found(made_once, tmp_path, capsys):
     out = str(tmp_path / "out")
     prompts = ["--prompt", "everything", "box", "--output", out]
     figures = run(capsys, made_once.uri, tmp_path / "truth", *prompts)["figures"]
-    assert figures["everything"] == {"IoU": 1, "F_beta": 1, "MAE": 0, "AUROC": 1, "AUPRO": 1}
+    perfect = {"IoU": 1, "F_beta": 1, "MAE": 0, "AUROC": 1, "AUPRO": 1}
+    assert figures["everything"] == pytest.approx(perfect, abs=1e-12)
     text = (tmp_path / "out" / "regions.md").read_text()
     assert "| everything | 1.000 | 1.000 | 0.000 | 1.000 | 1.000 |" in text
     assert min(Image.open(tmp_path / "out" / "regions.png").size) > 400
