@@ -58,7 +58,7 @@ def _proposals_options(parser: argparse.ArgumentParser) -> None:
 
 def _proposals(arguments: dict[str, Any]) -> Summary:
     from fastsam_batch.errors import InputError
-    from fastsam_batch.evaluate.coco_files import read_results, read_truth_images
+    from fastsam_batch.evaluate.coco_files import read_results, read_truth_images, require_masks
     from fastsam_batch.evaluate.proposal_report import proposal_plot, proposal_table
     from fastsam_batch.evaluate.proposals import pair_corpus, pair_results, proposal_figures
     from fastsam_batch.export.images import BEST_RANK
@@ -69,8 +69,7 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
         raise InputError("there is not one thing to measure; name either --corpus or --results")
     if arguments["results"] and arguments["rank_by"] not in (None, ["score"]):
         raise InputError(f"--rank-by {' '.join(rankings)}: results are ranked by their score only; leave it out")
-    if arguments["max_det"] < 1:
-        raise InputError(f"--max-det {arguments['max_det']}: take at least 1 proposal an image")
+    _check_max_det(arguments["max_det"])
     truths = read_truth_images(arguments["ground_truth"])
     kinds = ["mask", "box"]
     if arguments["corpus"]:
@@ -80,6 +79,8 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
         pairs = pair_results(truths, results)
         if not all("segmentation" in row for rows in results.values() for row in rows):
             kinds = ["box"]
+    if "mask" in kinds:
+        require_masks(truths, arguments["ground_truth"])
     summary = proposal_figures(pairs, kinds, arguments["max_det"])
     name = redact(arguments["corpus"] or arguments["results"])
     return _reported(arguments, "proposals", summary, proposal_table(summary, name), proposal_plot(summary, name))
@@ -95,14 +96,21 @@ def _instances_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _instances(arguments: dict[str, Any]) -> Summary:
-    from fastsam_batch.evaluate.coco_files import read_category_names, read_results, read_truth_images
+    from fastsam_batch.evaluate.coco_files import (
+        read_category_names,
+        read_results,
+        read_truth_images,
+        require_masks,
+    )
     from fastsam_batch.evaluate.instances import RANKING, instance_figures, prompted_objects
     from fastsam_batch.evaluate.proposals import pair_images
     from fastsam_batch.evaluate.region_report import instance_plot, instance_table
     from fastsam_batch.storage import redact
 
+    _check_max_det(arguments["max_det"])
     truths = read_truth_images(arguments["ground_truth"])
-    detections = read_results(arguments["detections"], "--detections")
+    require_masks(truths, arguments["ground_truth"])
+    detections = read_results(arguments["detections"], "--detections", ("category_id",))
     pairs = (
         (truth, {RANKING: prompted_objects(image, detections.get(truth.id, []))})
         for truth, image in pair_images(truths, *_corpus_images(arguments["corpus"]))
@@ -174,6 +182,13 @@ def _speed(arguments: dict[str, Any]) -> Summary:
     summary = {**machine, **figures}
     name = redact(arguments["corpus"])
     return _reported(arguments, "speed", summary, speed_table(summary, name), speed_plot(summary, name))
+
+
+def _check_max_det(count: int) -> None:
+    from fastsam_batch.errors import InputError
+
+    if count < 1:
+        raise InputError(f"--max-det {count}: take at least 1 object an image")
 
 
 def _reported(arguments: dict[str, Any], experiment: str, summary: Summary, table: str, plot: Figure) -> Summary:

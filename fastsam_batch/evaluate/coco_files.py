@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,8 +57,9 @@ def read_truth_images(uri: str) -> list[TruthImage]:
             for row in document["images"]
         }
         for annotation in document["annotations"]:
+            _check_numbers(annotation)
             images[annotation["image_id"]].annotations.append(annotation)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"--ground-truth {redact(uri)}: is not COCO instances ({type(error).__name__}: {error}); "
             "it needs images and annotations"
@@ -74,15 +75,30 @@ def read_category_names(uri: str) -> dict[int, str]:
         raise InputError(f"--ground-truth {redact(uri)}: lists no categories with id and name") from error
 
 
-def read_results(uri: str, option: str = "--results") -> dict[int, list[dict[str, Any]]]:
-    """Rows of a COCO results file by image id. Raises InputError, naming the option, for another file."""
+def require_masks(truths: Sequence[TruthImage], uri: str) -> None:
+    """Raise InputError where an annotation of the file at `uri` has no mask."""
+    for truth in truths:
+        if any("segmentation" not in annotation for annotation in truth.annotations):
+            raise InputError(
+                f"--ground-truth {redact(uri)}: an annotation of image {truth.id} has no segmentation, so masks cannot "
+                "be measured; name a file with masks, or measure --results that are boxes"
+            )
+
+
+def read_results(uri: str, option: str = "--results", needed: Collection[str] = ()) -> dict[int, list[dict[str, Any]]]:
+    """Rows of a COCO results file by image id, each with what is `needed`.
+
+    Raises InputError, naming the option, for another file.
+    """
     document = _load(uri, option)
     by_image: dict[int, list[dict[str, Any]]] = {}
     try:
         for row in document:
             if "segmentation" not in row and "bbox" not in row:
                 raise KeyError("segmentation or bbox")
-            float(row["score"])
+            for name in ("score", *needed):
+                row[name]
+            _check_numbers(row)
             by_image.setdefault(row["image_id"], []).append(row)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -95,6 +111,16 @@ def read_results(uri: str, option: str = "--results") -> dict[int, list[dict[str
 def result_objects(rows: Sequence[dict[str, Any]], size_hw: tuple[int, int]) -> Objects:
     """Results of one image as objects. Masks without a box get their tight one. Raises InputError for a wrong one."""
     return _objects(rows, size_hw, np.array([row["score"] for row in rows], np.float64))
+
+
+def _check_numbers(row: dict[str, Any]) -> None:
+    """Raise TypeError or ValueError for a box, score, area or category that is none."""
+    box = row.get("bbox")
+    if box and not (len(box) == 4 and np.isfinite(np.array(box, np.float64)).all()):
+        raise ValueError(f"bbox {box} is not x, y, width and height")
+    for name in ("score", "area", "category_id"):
+        if name in row and not np.isfinite(float(row[name])):
+            raise ValueError(f"{name} {row[name]} is not a number")
 
 
 def _objects(rows: Sequence[dict[str, Any]], size_hw: tuple[int, int], scores: NDArray[np.float64]) -> Objects:

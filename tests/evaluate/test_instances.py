@@ -89,6 +89,26 @@ def test_detections_without_boxes_are_refused(made_once, tmp_path, capsys):
     assert "without bbox" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "options", "reason"),
+    [
+        ({"category_id": None}, [], "detections.json: is not a COCO results file (KeyError: 'category_id')"),
+        ({"bbox": [1, 2, 3]}, [], "detections.json: is not a COCO results file (ValueError: bbox [1, 2, 3]"),
+        ({"category_id": "cat"}, [], "detections.json: is not a COCO results file (ValueError"),
+        ({}, ["--max-det", "-1"], "--max-det -1: take at least 1"),
+    ],
+)
+def test_wrong_detections_are_a_sentence(made_once, tmp_path, capsys, change, options, reason):
+    truth, boxes, _ = made_detections(made_once, tmp_path)
+    rows = json.loads(boxes.read_text())
+    rows[0] = {name: value for name, value in {**rows[0], **change}.items() if value is not None}
+    boxes.write_text(json.dumps(rows))
+    given = ["instances", "--corpus", made_once.uri, "--detections", str(boxes), "--ground-truth", str(truth)]
+    assert job("evaluate", [*given, *options]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and reason in said
+
+
 def test_prompts_are_as_many_as_they_say_and_inside():
     by_number = prompt_points((30, 50))
     expected = {"1": 1, "10": 10, "100": 100, "16 x 16": 256, "32 x 32": 1024, "64 x 64": 4096}

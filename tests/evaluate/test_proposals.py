@@ -199,6 +199,8 @@ def test_area_under_recall_is_a_mean_over_the_logarithm():
         (lambda d: [i.update(file_name=f"x{i['id']}") for i in d["images"]], "no image of the ground truth"),
         (lambda d: [i.update(height=7) for i in d["images"]], "pixels in the corpus and"),
         (lambda d: d["annotations"][0].update(segmentation=3), "neither polygons nor RLE"),
+        (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "instances.json: is not COCO instances"),
+        (lambda d: [row.pop("segmentation") for row in d["annotations"]], "instances.json: an annotation of image 1"),
     ],
 )
 def test_a_wrong_ground_truth_is_a_sentence(made_once, tmp_path, capsys, change, reason):
@@ -216,6 +218,8 @@ def test_a_wrong_ground_truth_is_a_sentence(made_once, tmp_path, capsys, change,
     [
         ([{"image_id": 1, "score": 1}], "is not a COCO results file"),
         ({"a": 1}, "is not a COCO results file"),
+        ([{"image_id": 1, "score": 1, "bbox": [0, 0, 4]}], "results.json: is not a COCO results file"),
+        ([{"image_id": 1, "score": float("nan"), "bbox": [0, 0, 4, 4]}], "score nan is not a number"),
         ([{"image_id": 12345, "category_id": 1, "score": 1, "bbox": [0, 0, 4, 4]}], "holds no image_id"),
         (
             [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [5, 5], "counts": "i0"}}],
