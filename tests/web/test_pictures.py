@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
-import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,16 +10,12 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
-import pyarrow as pa
 import pytest
-import skimage.data
-from corpus.made_corpus import FINGERPRINT, commit, corpus_info, parquet, receipt_of, write
 from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
-from PIL import Image
 from sources.made_inputs import small_images, tar_bytes
+from web.many import many_photographs
 
 from fastsam_batch import Corpus
-from fastsam_batch.corpus.schema import images_schema, masks_schema
 from fastsam_batch.web.cache import BoundedCache
 from fastsam_batch.web.shards import ShardReader
 
@@ -108,36 +102,11 @@ def test_other_uris_and_names_that_look_like_members(tmp_path: Path) -> None:
         assert reader.read(f"{tmp_path}/{number}.tar#0002.png") == small_images(3)["0002.png"]
 
 
-def thousand(folder: Path) -> str:
-    """A corpus of a thousand photographs in one tar, without masks."""
-    photograph = Image.fromarray(skimage.data.chelsea())
-    members, rows = [], []
-    for number in range(1000):
-        sink = io.BytesIO()
-        left = number % 150
-        photograph.crop((left, number % 60, left + 150, number % 60 + 100)).save(sink, "JPEG")
-        name = f"{number:04d}.jpg"
-        members.append((name, sink.getvalue()))
-        row = dict.fromkeys(images_schema().names)
-        row |= {"image_id": f"all.tar/{name}", "uri": f"{folder}/all.tar#{name}", "unit_id": f"u{number // 125}"}
-        rows.append(row | {"width": 150, "height": 100, "n_masks": 0, "sha256": "0" * 64, "status": "ok"})
-    (folder / "all.tar").write_bytes(tar_bytes(members))
-    uri = str(folder / "corpus")
-    write(uri, "corpus.json", json.dumps(corpus_info(None) | {"fingerprint": FINGERPRINT}).encode())
-    for unit in range(8):
-        of_unit = rows[125 * unit : 125 * unit + 125]
-        images = parquet(pa.Table.from_pylist(of_unit, schema=images_schema()))
-        commit(uri, f"u{unit}", images, parquet(pa.Table.from_pylist([], schema=masks_schema(None))))
-        receipt = receipt_of(uri, f"u{unit}") | {"images": 125}
-        write(uri, f"receipts/u{unit}.json", json.dumps(receipt).encode())
-    return uri
-
-
 @pytest.mark.alone
 def test_a_thousand_thumbnails_do_not_stall_the_page(tmp_path: Path, serve_app, open_page) -> None:
     from fastsam_batch.web.app import make_app
 
-    address = serve_app(make_app(Corpus.open(thousand(tmp_path))))
+    address = serve_app(make_app(Corpus.open(many_photographs(tmp_path, 1000))))
     page = open_page("/", base_url=address)
     page.locator(".photographs img").first.wait_for()
     assert page.locator(".photographs li").count() == 60  # the rest waits until it is near

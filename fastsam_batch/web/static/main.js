@@ -20,13 +20,14 @@ let running = new AbortController();
 const sameBelow = (state) => address.write(address.behind(state));
 
 async function show(state, kind) {
-  running.abort();
-  running = new AbortController();
   fillForm(state);
   if (state.image) return showPhotograph(state, kind);
   document.title = `${state.q || (state.like ? "More like this" : "Photographs")} · ${corpus.name}`;
   if (behindIt && behindIt.url === sameBelow(state)) return backToView(kind);
+  running.abort(); // not for a photograph: the view it lies over goes on
+  running = new AbortController();
   leave();
+  behindIt?.shown.close?.();
   behindIt = null;
   const { signal } = running;
   const made = state.q || state.like ? showHits(state, corpus, signal) : showPhotographs(corpus, signal);
@@ -35,7 +36,7 @@ async function show(state, kind) {
   const scroll = kind === "push" ? 0 : history.state?.scroll ?? 0;
   scrollTo(0, kind === "push" ? 0 : scroll);
   await made.ready;
-  if (!signal.aborted && scroll) scrollTo(0, scroll);
+  if (shown?.element === made.element && scroll) scrollTo(0, scroll);
 }
 
 function showPhotograph(state, kind) {

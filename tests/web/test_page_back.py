@@ -1,0 +1,52 @@
+"""What a photograph lies over goes on as it was: the grid loads more, a search ends."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from web.many import many_photographs
+
+from fastsam_batch import Corpus
+
+
+def test_the_grid_loads_more_after_a_photograph(tmp_path: Path, serve_app, open_page) -> None:
+    from fastsam_batch.web.app import make_app
+
+    page = open_page("/", base_url=serve_app(make_app(Corpus.open(many_photographs(tmp_path, 130)))))
+    cards = page.locator(".photographs li")
+    cards.nth(59).wait_for()
+    page.locator(".photographs .open").first.click()
+    page.locator(".stage").wait_for()
+    asked = []
+    page.on("request", lambda request: asked.extend(re.findall(r"/api/images\?offset=(\d+)", request.url)))
+    # Every question the page asks, those too that end before they reach the network.
+    page.evaluate(
+        "() => { const real = fetch; window.asked = 0; window.fetch = (...all) => (window.asked++, real(...all)) }"
+    )
+    page.go_back()
+    cards.first.wait_for()
+    for count in (120, 130):
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        cards.nth(count - 1).wait_for(state="attached")
+    assert page.get_by_role("button", name="Show more photographs").is_hidden()
+    assert asked == ["60", "120"] and page.evaluate("window.asked") == 2
+
+
+def test_a_search_ends_under_a_photograph(open_page) -> None:
+    page = open_page("/?q=a+cup")
+    page.locator(".hits .open").first.click()
+    page.locator(".stage .edge").first.wait_for()
+    page.go_back()
+    page.locator(".hits").wait_for()
+    waiting = []
+    page.route("**/api/search*", lambda route: waiting.append(route))
+    page.reload()
+    page.get_by_text("Searching …").wait_for()
+    page.go_forward()
+    page.locator(".stage .edge").first.wait_for()
+    page.go_back()
+    page.get_by_text("Searching …").wait_for()
+    assert len(waiting) == 1
+    waiting[0].continue_()
+    page.locator(".hits .open").first.wait_for()
