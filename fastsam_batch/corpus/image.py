@@ -92,7 +92,7 @@ class CorpusImage:
         return read_photograph(self.row)
 
     def draw(self, selection: ImageSelection | None = None) -> Image:
-        """The photograph with all its masks over it, or with a selection lit and its prompts marked.
+        """The photograph with all its masks over it and their numbers, or with a selection lit and its prompts marked.
 
         A notebook shows it as it is. Raises InputError as `pixels`.
         """
@@ -101,7 +101,8 @@ class CorpusImage:
 
         if selection is not None:
             return selection_picture(selection)
-        return photograph_picture(self.pixels(), self.masks.select(["bbox", "area", "rle"]).to_pylist())
+        rows = self.masks.select(["mask_index", "bbox", "area", "rle"]).to_pylist()
+        return photograph_picture(self.pixels(), rows)
 
     def __str__(self) -> str:
         return f"{self.image_id} of {storage.redact(self.corpus.uri)}, {self.masks.num_rows} masks"

@@ -122,7 +122,7 @@ def _ok_images(corpus: Corpus, without: set[str]) -> Iterator[dict[str, Any]]:
 
 def _masks_of(corpus: Corpus, image: dict[str, Any]) -> list[dict[str, Any]]:
     where = (pc.field("unit_id") == image["unit_id"]) & (pc.field("image_id") == image["image_id"])
-    masks: list[dict[str, Any]] = corpus.masks(["bbox", "area", "rle"], where).to_pylist()
+    masks: list[dict[str, Any]] = corpus.masks(["mask_index", "bbox", "area", "rle"], where).to_pylist()
     return masks
 
 

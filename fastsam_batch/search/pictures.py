@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter, ImageOps
 from fastsam_batch.errors import InputError
 from fastsam_batch.images import ImageError
 from fastsam_batch.masks.draw import RGB, BoxedMask, View, paint_all, spotlight
+from fastsam_batch.masks.labels import write_numbers
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.storage import redact
 
@@ -63,15 +64,17 @@ def hit_picture(pixels: NDArray[np.uint8], mask: dict[str, Any]) -> Image.Image:
 
 
 def photograph_picture(pixels: NDArray[np.uint8], masks: Sequence[dict[str, Any]]) -> Image.Image:
-    """A photograph with its masks (rows of masks, their `bbox`, `area` and `rle`) drawn over it, large ones
-    first; PHOTOGRAPH_SIDE on its long side, but no more than twice its own size.
+    """A photograph with its masks (rows of masks, their `mask_index`, `bbox`, `area` and `rle`) drawn over it,
+    large ones first, and their numbers; PHOTOGRAPH_SIDE on its long side, but no more than twice its own size.
     """
     height, width = pixels.shape[:2]
     scale = min(PHOTOGRAPH_SIDE / max(height, width), 2.0)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
+    view = View((0, 0, width, height), size)
     by_area = sorted(masks, key=lambda mask: -mask["area"])
-    painted = paint_all(pixels, [boxed_mask(mask) for mask in by_area], View((0, 0, width, height), size))
-    return Image.fromarray(painted)
+    boxed = [boxed_mask(mask) for mask in by_area]
+    numbers = [mask["mask_index"] for mask in by_area]
+    return Image.fromarray(write_numbers(paint_all(pixels, boxed, view), boxed, numbers, view))
 
 
 def boxed_mask(mask: dict[str, Any]) -> BoxedMask:
