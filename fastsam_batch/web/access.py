@@ -103,11 +103,18 @@ class Guard:
 def _tokens(headers: dict[str, str]) -> list[str]:
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     found = [credentials.strip()] if scheme.lower() == "bearer" else []
+    # One by one: SimpleCookie gives up at the first cookie of another program that is not as it should be.
+    for part in headers.get("cookie", "").split(";"):
+        if part.strip().startswith(f"{COOKIE}="):
+            found += _cookie_values(part.strip())
+    return found
+
+
+def _cookie_values(part: str) -> list[str]:
     try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        return [each.value for each in SimpleCookie(part).values()]
     except CookieError:
-        cookie = None
-    return found if cookie is None else [*found, cookie.value]
+        return []
 
 
 def _host_name(host: str) -> str:

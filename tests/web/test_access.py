@@ -52,6 +52,18 @@ def test_a_token_comes_as_a_header_or_once_in_the_address() -> None:
     assert client(TOKEN, "example.org").get("/", headers={"cookie": f"{COOKIE}=wrong"}).status_code == 401
 
 
+def test_the_token_is_found_among_cookies_of_other_programs() -> None:
+    browser = client(TOKEN, "example.org")
+    for cookies in (
+        f'theme={{"dark":true}}; {COOKIE}={TOKEN}',
+        f"{COOKIE}={TOKEN};a b=c",
+        f"{COOKIE}=old; {COOKIE}={TOKEN}",
+    ):
+        assert browser.get("/", headers={"cookie": cookies}).text == "hello "
+    for cookies in (f"x{COOKIE}={TOKEN}", f"theme={COOKIE}={TOKEN}", f"{COOKIE}=wrong; {COOKIE}"):
+        assert browser.get("/", headers={"cookie": cookies}).status_code == 401
+
+
 def test_the_address_cannot_send_the_browser_elsewhere() -> None:
     answer = client(TOKEN, "example.org").get(f"http://example.org//evil.example/%5Cx?token={TOKEN}")
     assert answer.status_code == 303 and answer.headers["location"] == "/evil.example/%5Cx"
