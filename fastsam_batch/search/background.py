@@ -13,8 +13,10 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,20 +46,33 @@ def background_vectors(encode: EncodeTexts) -> NDArray[np.float32]:
 
 
 def cached_background(encode: EncodeTexts, sha256: Mapping[str, str]) -> NDArray[np.float32]:
-    """As `background_vectors`, computed once for an embedder with these weights and then kept in the cache folder."""
+    """As `background_vectors`, computed once for an embedder with these weights and then kept in the cache folder.
+
+    A folder that cannot be written or a file that cannot be read costs the seconds of computing anew, no more.
+    """
     from fastsam_batch.models.weights import cache_folder
 
     parts = [*sorted(sha256.values()), *_TEMPLATES, *background_texts()]
-    path = cache_folder() / f"background-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:16]}.npy"
-    if path.is_file():
-        stored: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    name = f"background-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:16]}.npy"
+    try:
+        stored: NDArray[np.float32] = np.load(cache_folder() / name, allow_pickle=False)
         return stored
-    vectors = background_vectors(encode)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npy")
-    with os.fdopen(handle, "wb") as file:
-        np.save(file, vectors)
-    os.replace(temporary, path)
+    except (OSError, ValueError, EOFError):  # none there yet, or damaged
+        vectors = background_vectors(encode)
+    with suppress(OSError):
+        _keep(cache_folder() / name, vectors)
     return vectors
+
+
+def _keep(path: Path, vectors: NDArray[np.float32]) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npy")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, vectors)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def background_for(

@@ -87,17 +87,21 @@ class _OpenTar:
             self._images = stream_images(self._open.enter_context(open_whole(fs, path)))
         for image in self._images:
             self._passed.add(image.name)
-            if image.name == member:
-                return image.load()
-            if image.sparse or image.size > _KEPT_BYTES // 4:
+            wanted = image.name == member
+            small = not image.sparse and image.size <= _KEPT_BYTES // 4
+            if not wanted and not small:
                 image.skip()
-            else:
-                self._keep(image.name, image.load())
+                continue
+            data = image.load()
+            if small:
+                self._keep(image.name, data)
+            if wanted:
+                return data
         raise KeyError(member)
 
     def _keep(self, name: str, data: bytes) -> None:
+        self._kept_bytes += len(data) - len(self._kept.pop(name, b""))
         self._kept[name] = data
-        self._kept_bytes += len(data)
         while self._kept_bytes > _KEPT_BYTES:
             self._kept_bytes -= len(self._kept.popitem(last=False)[1])
 

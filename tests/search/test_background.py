@@ -130,5 +130,23 @@ def test_the_background_is_encoded_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert len(asked) == 2
 
 
+def test_a_cache_that_cannot_be_used_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    expected = background_vectors(encode)
+    monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path))
+    cached_background(encode, {"weights": "a" * 64})
+    (file,) = tmp_path.iterdir()
+    for damaged in (b"", b"no vectors", file.read_bytes()[:200]):
+        file.write_bytes(damaged)
+        np.testing.assert_array_equal(cached_background(encode, {"weights": "a" * 64}), expected)
+        np.testing.assert_array_equal(np.load(file), expected)  # mended
+    file.unlink()
+    file.mkdir()  # the name is taken, so that the file cannot be put there
+    np.testing.assert_array_equal(cached_background(encode, {"weights": "a" * 64}), expected)
+    assert list(tmp_path.iterdir()) == [file]
+    (tmp_path / "in the way").touch()
+    monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path / "in the way" / "cache"))
+    np.testing.assert_array_equal(cached_background(encode, {"weights": "a" * 64}), expected)
+
+
 def test_the_command_has_the_same_default() -> None:
     assert cli_search.MIN_CALIBRATED == MIN_CALIBRATED

@@ -16,6 +16,7 @@ from sources.made_inputs import small_images, tar_bytes
 from web.many import many_photographs
 
 from fastsam_batch import Corpus
+from fastsam_batch.web import shards
 from fastsam_batch.web.cache import BoundedCache
 from fastsam_batch.web.shards import ShardReader
 
@@ -85,6 +86,28 @@ def test_neighbours_in_a_tar_cost_about_one_reading_of_it(tmp_path: Path, suffix
     with pytest.raises(FileNotFoundError, match=r"999\.png"):
         reader.read(f"counted://{shard}#999.png")
     assert reader.read(f"counted://{shard}#150.png") == images["150.png"]
+    reader.close()
+
+
+def test_what_was_read_of_a_tar_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.register_implementation("counted", CountedFiles, clobber=True)
+    monkeypatch.setattr(shards, "_KEPT_BYTES", 60_000)
+    images = {f"{number}.png": bytes([number]) * 5000 for number in range(6)} | {"large.png": b"l" * 20_000}
+    (tmp_path / "shard.tar").write_bytes(tar_bytes(images.items()))
+    reader = ShardReader()
+    for _ in range(5):  # too large to be kept: the others are passed over each time
+        assert reader.read(f"counted://{tmp_path}/shard.tar#large.png") == images["large.png"]
+    CountedFile.total = 0
+    for name in ("0.png", "5.png", "0.png"):
+        assert reader.read(f"counted://{tmp_path}/shard.tar#{name}") == images[name]
+    assert CountedFile.total == 0
+    reader.close()
+
+    reader = ShardReader()
+    assert reader.read(f"counted://{tmp_path}/shard.tar#3.png") == images["3.png"]
+    CountedFile.total = 0
+    assert reader.read(f"counted://{tmp_path}/shard.tar#3.png") == images["3.png"]
+    assert CountedFile.total == 0  # what was asked for, too
     reader.close()
 
 
