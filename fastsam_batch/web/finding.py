@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.corpus.where import parse_where
 from fastsam_batch.search.background import MIN_CALIBRATED
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.query import EncodeTexts
@@ -32,8 +33,10 @@ class Filters:
     max_area: int | None = None
     where: str = ""
 
-    def options(self) -> dict[str, Any]:
-        """All of it as options of `find_masks`."""
+    def options(self, corpus: Corpus) -> dict[str, Any]:
+        """All of it as options of `find_masks`. Raises InputError for a wrong filter."""
+        if self.where.strip():  # read alone: between parentheses another filter may come of it
+            parse_where(self.where, corpus.filter_columns())
         terms = [f"({self.where})"] if self.where.strip() else []
         terms += [f"area >= {self.min_area}"] if self.min_area is not None else []
         terms += [f"area <= {self.max_area}"] if self.max_area is not None else []
@@ -57,7 +60,7 @@ def find_text(
     least = filters.min_calibrated
     if least is None and filters.min_score is None:
         least = MIN_CALIBRATED
-    options = {**filters.options(), "min_calibrated": least, "background": background}
+    options = {**filters.options(corpus), "min_calibrated": least, "background": background}
     return find_masks(corpus, [text], encode=encode, **options)
 
 
@@ -66,4 +69,4 @@ def find_like(corpus: Corpus, image_id: str, mask_index: int, filters: Filters, 
 
     Raises InputError as `find_masks`.
     """
-    return find_masks(corpus, like=[(image_id, mask_index)], encode=encode, **filters.options())
+    return find_masks(corpus, like=[(image_id, mask_index)], encode=encode, **filters.options(corpus))

@@ -142,6 +142,7 @@ def test_picked_masks_are_coco_instances(client, made_once: MadeCorpus, tmp_path
         ("/api/search?q=a&min_score=nan", 422, "min_score: "),
         ("/api/search?q=a&where=aria%20%3E%203", 400, "there is no column aria"),
         ("/api/search?q=a&where=area%20%3E", 400, "expected a"),
+        ("/api/search?q=a&where=score%20%3E=%200)%20or%20(score%20%3C%200&min_area=9", 400, "or the end, found )"),
         ("/api/like?image=astronaut.png&mask=99", 400, "holds no mask 99"),
         ("/api/image?image=nothing.png", 400, "holds no image 'nothing.png'"),
         ("/api/thumbnail?image=../../../etc/passwd", 400, "holds no image"),
