@@ -27,12 +27,13 @@ def text_queries(
 ) -> list[Query]:
     """A query a text, of its `alternatives`; with `background`, float32 [b, D], its hits are calibrated.
 
-    Raises InputError for an empty text, alternative or contrast.
+    Alternatives of a contrast are a contrast each. Raises InputError for an empty text, alternative or contrast.
     """
     groups = [alternatives(text) for text in texts]
-    every = [*(each for group in groups for each in group), *contrasts]
+    unlike = _each(contrasts)
+    every = [*(each for group in groups for each in group), *unlike]
     vectors = text_vectors(every, encode, templates)
-    split = len(every) - len(contrasts)
+    split = len(every) - len(unlike)
     parts = np.split(vectors[:split], np.cumsum([len(group) for group in groups])[:-1])
     return [
         Query(
@@ -61,8 +62,12 @@ def mask_queries(
     vectors = mask_vectors(corpus, masks)
     none_of = np.zeros((0, vectors.shape[1]), np.float32)
     if contrasts and encode is not None:
-        none_of = text_vectors(contrasts, encode, templates)
+        none_of = text_vectors(_each(contrasts), encode, templates)
     return [
         Query(vector[None], none_of, min_score, None, frozenset([mask]))
         for mask, vector in zip(masks, vectors, strict=True)
     ]
+
+
+def _each(contrasts: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(each for text in contrasts for each in alternatives(text)))

@@ -23,7 +23,7 @@ from fastsam_batch.images import decode_image
 from fastsam_batch.masks.draw import View, distinct_colours
 from fastsam_batch.search.pictures import ReadPixels, boxed_mask
 from fastsam_batch.search.prompts import ImageSelection
-from fastsam_batch.search.query import EncodeTexts, alternatives
+from fastsam_batch.search.query import EncodeTexts
 from fastsam_batch.search.selection import selection_png
 from fastsam_batch.web import answers
 from fastsam_batch.web.access import Guard
@@ -192,7 +192,7 @@ def _filters(
     max_area: Annotated[int | None, Query(ge=0, le=2**31)] = None,
     where: Annotated[str, Query(max_length=2000)] = "",
 ) -> Filters:
-    unlike = tuple(alternatives(contrasts)) if contrasts.strip() else ()
+    unlike = (contrasts,) if contrasts.strip() else ()
     return Filters(top_k, per_image, min_score, min_calibrated, unlike, distinct, min_area, max_area, where)
 
 

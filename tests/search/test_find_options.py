@@ -80,6 +80,17 @@ def test_options_together(
     assert found(hits, "tree") == answers(crowded.masks, vectors[2:3], top_k, **options)
 
 
+def test_a_contrast_with_alternatives_is_several(made: MadeCorpus) -> None:
+    corpus = Corpus.open(made.uri)
+    for asked in ({"texts": ["cat"]}, {"like": [("coffee.png", 3)]}):
+        one, two, all_of_them = (
+            find_masks(corpus, **asked, contrasts=contrasts, top_k=100, encode=encode)
+            for contrasts in (["dog|a house"], ["dog", "a house"], [])
+        )
+        assert one.equals(two)
+        assert 0 < len(one) < len(all_of_them)
+
+
 def test_alternatives_of_a_text() -> None:
     assert alternatives("a cup | a mug|a cup") == ["a cup", "a mug"]
     assert alternatives("cup") == ["cup"]
