@@ -28,7 +28,7 @@ def embed_options(parser: argparse.ArgumentParser) -> None:
     add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more images failed")
     add("--verbose", action="store_true", help="show Ray's own log")
     add = parser.add_argument_group("columns of Parquet and manifest inputs").add_argument
-    add("--bytes-column", default="bytes", help="encoded image")
+    add("--bytes-column", help="encoded image; default: as the corpus has it")
     add("--uri-column", default="uri", help="where the image is")
     add("--id-column", default="image_id", help="image_id, optional")
 

@@ -168,7 +168,6 @@ def _speed(arguments: dict[str, Any]) -> Summary:
 
     from fastsam_batch.evaluate.region_report import speed_plot, speed_table
     from fastsam_batch.evaluate.speed import speed_figures
-    from fastsam_batch.search.pictures import read_pixels
     from fastsam_batch.storage import redact
 
     _, images = _corpus_images(arguments["corpus"])
@@ -176,7 +175,7 @@ def _speed(arguments: dict[str, Any]) -> Summary:
     if arguments["segmenter"]:
         segmenter = load_segmenter(arguments)
         machine |= {"segmenter": redact(arguments["segmenter"]), "device": str(segmenter.device)}
-        figures = speed_figures(images, arguments["images"], read_pixels, lambda pixels: segmenter.segment([pixels]))
+        figures = speed_figures(images, arguments["images"], lambda pixels: segmenter.segment([pixels]))
     else:
         figures = speed_figures(images, arguments["images"])
     summary = {**machine, **figures}

@@ -59,7 +59,7 @@ def select(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     encode = corpus_encoder(corpus, arguments["embedder"]) if prompts.texts else None
     found = select_masks(corpus.image(arguments["image"]), prompts, encode)
     for output in arguments["output"]:
-        write_selection(output, found)
+        write_selection(output, found, corpus.photographs.pixels)
 
     print(f"image    {arguments['image']}, {found.rle.size[1]} x {found.rle.size[0]}")
     print(f"masks    {', '.join(map(str, found.mask_indices)) or 'none'}")

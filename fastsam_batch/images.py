@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +83,17 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", _sentence(error)) from error
     except Exception as error:  # Pillow lets through whatever its parsers raise
+        raise ImageError(_kind_of_failure(error, data), _sentence(error)) from error
+
+
+def image_format(data: bytes) -> str | None:
+    """Pillow's name of the format of an encoded image of any size. Raises ImageError for a header that is none."""
+    try:
+        with _pillow_limit_lifted(sys.maxsize), _open(data) as image:
+            return image.format
+    except ImageError:
+        raise
+    except Exception as error:  # as in decode_image
         raise ImageError(_kind_of_failure(error, data), _sentence(error)) from error
 
 

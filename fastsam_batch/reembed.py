@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastsam_batch.config import LATER_OPTIONS, SegmentOptions, segment_options
-from fastsam_batch.corpus.info import admit, describe, read_info, write_info
+from fastsam_batch.corpus.info import CorpusInfo, admit, describe, read_info, write_info
 from fastsam_batch.corpus.lease import hold
 from fastsam_batch.corpus.plan import PendingRow, pending, read_plans, write_plan
 from fastsam_batch.corpus.read import Corpus
@@ -27,16 +27,16 @@ def embed_corpus(
     """Write a corpus's units again with embeddings of another embedder, what is missing of them; the summary.
 
     `values` are options of `SegmentOptions`: `output`, `embedder`, and any of `crop`, `min_area`,
-    `embedding_mode` (None: as the corpus has it), the machine's and the columns'. Units keep their names, images
-    and masks; an image that is gone or whose bytes changed becomes a failed row. Raises InputError for a corpus,
-    an output or weights that cannot be used.
+    `embedding_mode`, `bytes_column` (None: as the corpus has it), the machine's and the other columns'. Units keep
+    their names, images and masks; an image that is gone or whose bytes changed becomes a failed row. Raises
+    InputError for a corpus, an output or weights that cannot be used.
     """
     began = time.perf_counter()
     corpus = Corpus.open(corpus_uri)
     there = read_info(corpus_uri)
     if there is None:  # Corpus.open has just read it
         raise InputError(f"{redact(corpus_uri)} is not a corpus any more")
-    options = _options(there.input, there.options, values)
+    options = _options(there, values)
     if redact(options.output).rstrip("/") == redact(corpus_uri).rstrip("/"):
         raise InputError(f"--output {redact(options.output)}: is the corpus itself; name another place")
     if options.embedder == "none":
@@ -51,7 +51,7 @@ def embed_corpus(
             "text_encoder": embedder.name,
         },
     }
-    info = describe(there.input, _results(there.options, options), models, embedder.dim)
+    info = describe(there.input, _results(there.options, options), models, embedder.dim, options.bytes_column)
     source = open_source(
         there.input,
         bytes_column=options.bytes_column,
@@ -76,12 +76,13 @@ def embed_corpus(
     return tally.summary(time.perf_counter() - began)
 
 
-def _options(input_uri: str, stored: dict[str, Any], values: dict[str, Any]) -> SegmentOptions:
+def _options(there: CorpusInfo, values: dict[str, Any]) -> SegmentOptions:
     names = (*_EMBEDDING_OPTIONS, "max_pixels")
-    as_made = {name: stored.get(name, LATER_OPTIONS.get(name)) for name in names}
+    as_made = {name: there.options.get(name, LATER_OPTIONS.get(name)) for name in names}
+    as_made["bytes_column"] = there.bytes_column
     given = {name: value for name, value in values.items() if value is not None}
     # What neither names is as segment_corpus does it by default.
-    return segment_options({"input": input_uri, **{k: v for k, v in as_made.items() if v is not None}, **given})
+    return segment_options({"input": there.input, **{k: v for k, v in as_made.items() if v is not None}, **given})
 
 
 def _results(stored: dict[str, Any], options: SegmentOptions) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict
     tiling = options.tiling()
     later = {name: tiling.get(name, getattr(options, name)) for name in LATER_OPTIONS}
     results |= {name: value for name, value in later.items() if value != LATER_OPTIONS[name]}
-    info = describe(options.input, results, models, embedder.dim if embedder else None)
+    info = describe(options.input, results, models, embedder.dim if embedder else None, options.bytes_column)
     arguments = {"path": options.segmenter, **resolved, "max_masks": options.max_masks}
     if options.tile is not None:
         arguments |= tiling

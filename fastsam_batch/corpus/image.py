@@ -89,7 +89,7 @@ class CorpusImage:
         """
         from fastsam_batch.search.pictures import read_photograph
 
-        return read_photograph(self.row)
+        return read_photograph(self.row, self.corpus.photographs.pixels)
 
     def draw(self, selection: ImageSelection | None = None) -> Image:
         """The photograph with all its masks over it and their numbers, or with a selection lit and its prompts marked.
@@ -100,7 +100,7 @@ class CorpusImage:
         from fastsam_batch.search.selection import selection_picture
 
         if selection is not None:
-            return selection_picture(selection)
+            return selection_picture(selection, self.corpus.photographs.pixels)
         rows = self.masks.select(["mask_index", "bbox", "area", "rle"]).to_pylist()
         return photograph_picture(self.pixels(), rows)
 

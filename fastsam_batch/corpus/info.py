@@ -15,10 +15,15 @@ from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import explain, is_refusal
 from fastsam_batch.storage import filesystem, join, read_whole, redact, write_atomic
 
+BYTES_COLUMN = "bytes"  # where nothing else is said
+
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """Content of corpus.json (schemas/corpus.v1.json)."""
+    """Content of corpus.json (schemas/corpus.v1.json).
+
+    `bytes_column` of a Parquet input is written only where it is another than bytes.
+    """
 
     input: str
     options: dict[str, Any]
@@ -28,9 +33,16 @@ class CorpusInfo:
     created_by: str
     created_at: str
     schema_version: int = SCHEMA_VERSION
+    bytes_column: str = BYTES_COLUMN
 
 
-def describe(input_uri: str, options: dict[str, Any], models: dict[str, Any], embedding_dim: int | None) -> CorpusInfo:
+def describe(
+    input_uri: str,
+    options: dict[str, Any],
+    models: dict[str, Any],
+    embedding_dim: int | None,
+    bytes_column: str = BYTES_COLUMN,
+) -> CorpusInfo:
     """The description of a corpus to be made; its fingerprint covers the options and the weights' digests."""
     weights = {role: model and sorted(model["sha256"].values()) for role, model in models.items()}
     basis = json.dumps({"schema": SCHEMA_VERSION, "options": options, "weights": weights}, sort_keys=True)
@@ -42,6 +54,7 @@ def describe(input_uri: str, options: dict[str, Any], models: dict[str, Any], em
         fingerprint=hashlib.sha256(basis.encode()).hexdigest(),
         created_by=f"fastsam-batch {fastsam_batch.__version__}",
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        bytes_column=bytes_column,
     )
 
 
@@ -71,8 +84,11 @@ def read_info(corpus_uri: str) -> CorpusInfo | None:
 def write_info(corpus_uri: str, info: CorpusInfo) -> None:
     """Make corpus.json. Raises InputError where the output cannot be written, OutageError where its store fails."""
     fs, root = filesystem(corpus_uri)
+    content = asdict(info)
+    if info.bytes_column == BYTES_COLUMN:
+        del content["bytes_column"]
     try:
-        write_atomic(fs, join(root, CORPUS_FILE), json.dumps(asdict(info), indent=1).encode())
+        write_atomic(fs, join(root, CORPUS_FILE), json.dumps(content, indent=1).encode())
     except OSError as error:
         raise unwritable(corpus_uri, error) from error
 

@@ -26,6 +26,8 @@ from fastsam_batch.errors import InputError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+    from fastsam_batch.corpus.photographs import Photographs
+
 # A filter as `parse_where` reads it, a pyarrow expression, or all rows.
 Where: TypeAlias = str | pc.Expression | None
 
@@ -47,6 +49,13 @@ class Corpus:
         self.info = info
         self._fs, self._root = storage.filesystem(uri)
         self._only: list[str] | None = None
+
+    @property
+    def photographs(self) -> Photographs:
+        """What reads its photographs anew."""
+        from fastsam_batch.corpus.photographs import Photographs
+
+        return Photographs.of(self.info)
 
     def only(self, units: Collection[str]) -> Corpus:
         """The same corpus of which these committed units alone are seen; no other receipt is read."""

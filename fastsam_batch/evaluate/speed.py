@@ -18,7 +18,6 @@ from fastsam_batch.masks.select import Point
 
 GRIDS = {"16 x 16": 16, "32 x 32": 32, "64 x 64": 64}
 FEW = (1, 10, 100)
-ReadPixels = Callable[[str], NDArray[np.uint8]]
 Segment = Callable[[NDArray[np.uint8]], object]
 
 
@@ -33,13 +32,11 @@ def prompt_points(size_hw: tuple[int, int]) -> dict[str, list[Point]]:
     return points
 
 
-def speed_figures(
-    images: Iterable[ExportImage], limit: int, read: ReadPixels | None = None, segment: Segment | None = None
-) -> dict[str, Any]:
+def speed_figures(images: Iterable[ExportImage], limit: int, segment: Segment | None = None) -> dict[str, Any]:
     """Median milliseconds an image for each number of prompts, over at most `limit` images.
 
     `answer_ms`: stored masks, not parsed yet, answer every point with the masks around it. `model_ms`: `segment`
-    turns pixels from `read` into masks, with one image before that is not counted. `peak_mib`: the most memory
+    turns a photograph's pixels into masks, with one image before that is not counted. `peak_mib`: the most memory
     this process has held. Raises InputError where there is no image.
     """
     answers: dict[str, list[float]] = {}
@@ -50,8 +47,8 @@ def speed_figures(
             break
         counted += 1
         masks += len(image.masks)
-        if segment is not None and read is not None:
-            pixels = read(image.uri)
+        if segment is not None:
+            pixels = image.photographs.pixels(image.uri)
             if counted == 1:
                 segment(pixels)
             began = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fastsam_batch import storage
 from fastsam_batch.errors import InputError
@@ -33,15 +33,14 @@ class Folder:
         The bytes are copied as they are; a format that training code may not know becomes PNG. Raises
         InputError where it cannot be read.
         """
-        from fastsam_batch.images import ImageError, decode_image
-        from fastsam_batch.sources.locate import read_image_bytes
+        from fastsam_batch.images import ImageError, image_format
 
         try:
-            data = read_image_bytes(image.uri)
-            ending = _ENDINGS.get(_format_of(data) or "")
+            data = image.photographs.data(image.uri)
+            ending = _ENDINGS.get(image_format(data) or "")
             if ending is None:
                 sink = io.BytesIO()
-                Image.fromarray(decode_image(data)).save(sink, "PNG")
+                Image.fromarray(image.photographs.decode(data)).save(sink, "PNG")
                 data, ending = sink.getvalue(), "png"
         except (OSError, ImageError) as error:
             raise InputError(
@@ -50,11 +49,3 @@ class Folder:
             ) from error
         self.write(f"{stem}.{ending}", data)
         return f"{stem}.{ending}"
-
-
-def _format_of(data: bytes) -> str | None:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.format
-    except UnidentifiedImageError:
-        return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from fastsam_batch.corpus.photographs import Photographs
 from fastsam_batch.masks.rle import Rle
 
 RankBy = Literal["score", "stability", "product"]
@@ -36,10 +37,14 @@ class ExportMask:
 
 @dataclass(frozen=True)
 class ExportImage:
-    """An image that was segmented, with the masks to export by mask_index; they can be none."""
+    """An image that was segmented, with the masks to export by mask_index; they can be none.
+
+    `photographs` reads the photograph at its `uri`.
+    """
 
     image_id: str
     uri: str
     width: int
     height: int
     masks: tuple[ExportMask, ...]
+    photographs: Photographs = field(default_factory=Photographs)

@@ -43,6 +43,7 @@ def labelled_images(
     `counts` follows what has been given out. Raises InputError as `Corpus.masks`.
     """
     columns = _MASK_COLUMNS if labeller is None else [*_MASK_COLUMNS, "embedding"]
+    photographs = corpus.photographs
     of_masks = _by_unit(corpus.mask_batches(columns, where))
     unit_of_masks, masks = next(of_masks, ("", None))
     for unit, images in _by_unit(corpus.image_batches(_IMAGE_COLUMNS)):
@@ -62,7 +63,8 @@ def labelled_images(
             counts.labels.update(mask.label for mask in kept)
             counts.images += 1
             counts.masks += len(kept)
-            yield ExportImage(image["image_id"], image["uri"], image["width"], image["height"], tuple(kept))
+            size = image["width"], image["height"]
+            yield ExportImage(image["image_id"], image["uri"], *size, tuple(kept), photographs)
         if unit_of_masks == unit:
             unit_of_masks, masks = next(of_masks, ("", None))
 

@@ -13,7 +13,7 @@ from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.cards import make_gallery
 from fastsam_batch.search.page import html_page
-from fastsam_batch.search.pictures import ReadPixels, read_pixels
+from fastsam_batch.search.pictures import ReadPixels
 from fastsam_batch.search.sheet import contact_sheet
 
 FORMATS = (".html", ".png")
@@ -29,17 +29,18 @@ def write_gallery(
     min_calibrated: float | None = None,
     max_hits: int = 20,
     max_photographs: int = 24,
-    read: ReadPixels = read_pixels,
+    read: ReadPixels | None = None,
 ) -> None:
     """Draw a search result (`find.hits_schema`) and the corpus's photographs with all their masks.
 
     `.html` is one file that asks for nothing else, `.png` a contact sheet. `texts` are the queries, those
     without hits included; `min_score` and `min_calibrated` are what they had to reach. At most `max_hits` a
     query are drawn (a sheet shows ten), and `max_photographs` in all. Photographs are read anew from their
-    `uri`, one at a time; one that is gone or has changed becomes a card that says so.
+    `uri` (or by `read`), one at a time; one that is gone or has changed becomes a card that says so.
     Raises InputError for another ending, or where the file cannot be written.
     """
     check_gallery_name(uri)
+    read = read or corpus.photographs.pixels
     queries = list(dict.fromkeys(texts))
     gallery = make_gallery(corpus, hits, queries, min_score, max_hits, max_photographs, read, min_calibrated)
     made_by = f"Made by fastsam-batch {fastsam_batch.__version__}"

@@ -26,16 +26,8 @@ _CONTEXT = 0.35
 _LEAST_SHARE = 0.22
 
 
-def read_pixels(uri: str) -> NDArray[np.uint8]:
-    """The photograph at an image's `uri`, uint8 RGB [H, W, 3]. Raises OSError, InputError or ImageError."""
-    from fastsam_batch.images import decode_image
-    from fastsam_batch.sources.locate import read_image_bytes
-
-    return decode_image(read_image_bytes(uri))
-
-
-def read_photograph(image: dict[str, Any], read: ReadPixels = read_pixels) -> NDArray[np.uint8]:
-    """The photograph of an image's row (schemas/images.v1.json), uint8 RGB [H, W, 3].
+def read_photograph(image: dict[str, Any], read: ReadPixels) -> NDArray[np.uint8]:
+    """The photograph of an image's row (schemas/images.v1.json), uint8 RGB [H, W, 3], as `read` gives it.
 
     Raises InputError where it is gone, cannot be read, or is no longer the one that was segmented.
     """

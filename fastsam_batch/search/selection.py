@@ -13,7 +13,7 @@ from fastsam_batch import storage
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.draw import RGB, BoxedMask, View, spotlight
 from fastsam_batch.masks.rle import foreground_runs, tight_box
-from fastsam_batch.search.pictures import ACCENT, ReadPixels, read_photograph, read_pixels
+from fastsam_batch.search.pictures import ACCENT, ReadPixels, read_photograph
 from fastsam_batch.search.prompts import ImageSelection, Prompts
 
 FORMATS = (".json", ".png")
@@ -26,10 +26,10 @@ _CASING: RGB = (255, 255, 255)
 _INK: RGB = (16, 18, 24)
 
 
-def write_selection(uri: str, selection: ImageSelection, read: ReadPixels = read_pixels) -> None:
+def write_selection(uri: str, selection: ImageSelection, read: ReadPixels) -> None:
     """Write a selection whole or not at all, as the name's ending says: `.json` or `.png`.
 
-    The picture is the photograph, read anew from its `uri`, with the union lit and the prompts drawn.
+    The picture is the photograph, which `read` gives by its `uri`, with the union lit and the prompts drawn.
     Raises InputError for another ending, a photograph that is gone or changed, a place that cannot be written.
     """
     check_selection_name(uri)
@@ -46,14 +46,14 @@ def check_selection_name(uri: str) -> None:
         raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .json or .png")
 
 
-def selection_png(selection: ImageSelection, read: ReadPixels = read_pixels) -> bytes:
+def selection_png(selection: ImageSelection, read: ReadPixels) -> bytes:
     """`selection_picture` as a PNG file."""
     sink = io.BytesIO()
     selection_picture(selection, read).save(sink, "PNG")
     return sink.getvalue()
 
 
-def selection_picture(selection: ImageSelection, read: ReadPixels = read_pixels) -> Image.Image:
+def selection_picture(selection: ImageSelection, read: ReadPixels) -> Image.Image:
     """The photograph with the union lit, foreground points (+), background points (-) and numbered boxes.
 
     RGB, 1600 pixels on its long side, but no more than twice its own size. Raises InputError for a photograph

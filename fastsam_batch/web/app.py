@@ -19,7 +19,6 @@ from starlette.exceptions import HTTPException
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
-from fastsam_batch.images import decode_image
 from fastsam_batch.masks.draw import View, distinct_colours
 from fastsam_batch.search.pictures import ReadPixels, boxed_mask
 from fastsam_batch.search.prompts import ImageSelection
@@ -58,8 +57,9 @@ def make_app(
     `token` is what every request must bring, None for requests to localhost; `read` gives the pixels of a URI,
     from where the corpus says without it.
     """
-    shards = ShardReader()
-    catalogue, pictures = Catalogue(corpus), Pictures(read or (lambda uri: decode_image(shards.read(uri))))
+    photographs = corpus.photographs
+    shards = ShardReader(photographs.data)
+    catalogue, pictures = Catalogue(corpus), Pictures(read or (lambda uri: photographs.decode(shards.read(uri))))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from fastsam_batch.sources.locate import read_image_bytes, splits
@@ -16,26 +16,27 @@ _KEPT_BYTES = 64 * 2**20
 
 
 class ShardReader:
-    """`read` as `read_image_bytes`, but the tars asked for last stay open where they were read up to.
+    """`read` as the function given, but the tars asked for last stay open where they were read up to.
 
     What is passed over on the way to an image stays in bounded memory for a while: a page asks for neighbours,
     and not in order. Safe to use from many threads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[str], bytes] = read_image_bytes) -> None:
+        self._read = read
         self._tars: OrderedDict[str, _OpenTar] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, uri: str) -> bytes:
-        """Bytes of the image at a stored URI. Raises FileNotFoundError and OSError as `read_image_bytes`."""
+        """Bytes of the image at a stored URI. Raises FileNotFoundError and OSError as the function given."""
         inside = next(splits(uri), None)
         if inside is None or inside[0].lower().endswith(".parquet") or _is_plain(uri):
-            return read_image_bytes(uri)
+            return self._read(uri)
         container, member = inside
         try:
             return self._tar(container).read(member)
         except (OSError, BrokenTarError, KeyError):
-            return read_image_bytes(uri)  # with its retries, other meanings of the name, and its own words
+            return self._read(uri)  # with its retries, other meanings of the name, and its own words
 
     def close(self) -> None:
         """Close what is open."""

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fastsam_batch import Corpus
+from fastsam_batch.corpus.photographs import Photographs
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.find import find_masks, hits_schema
 from fastsam_batch.search.gallery import write_gallery
-from fastsam_batch.search.pictures import TILE_WH, read_pixels, window_around
+from fastsam_batch.search.pictures import TILE_WH, window_around
 from fastsam_batch.search.sheet import WIDTH
 
 
@@ -152,7 +153,7 @@ def test_each_photograph_is_read_once(made: MadeCorpus, tmp_path: Path) -> None:
 
     def read(uri: str) -> np.ndarray:
         reads[uri] += 1
-        return read_pixels(uri)
+        return Photographs().pixels(uri)
 
     hits = find_masks(Corpus.open(made.uri), ["cat", "dog"], top_k=20, encode=encode)
     html_of(made, tmp_path, ["cat", "dog"], hits, read=read, max_photographs=2)
