@@ -132,7 +132,7 @@ class PixelMatcher:
 
 def _pairs(
     height: int, width: int, true_pixels: NDArray[np.int64], radius: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint16]]:
     """All pixels within reach of true ones: their positions, the true pixels' numbers, the distances' ranks."""
     reach = int(radius)
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
@@ -143,4 +143,4 @@ def _pairs(
     y, x = true_pixels[:, None] // width + dy, true_pixels[:, None] % width + dx
     number, place = np.nonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
     positions = y[number, place] * width + x[number, place]
-    return positions, number, rank[place].astype(np.uint8)
+    return positions, number, rank[place].astype(np.uint16)

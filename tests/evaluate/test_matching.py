@@ -45,6 +45,18 @@ def test_the_nearest_pixel_is_the_partner():
     assert PixelMatcher(truth, 4).update(found).tolist() == [4 * 9 + 5]
 
 
+def test_the_nearest_among_hundreds_of_distances():
+    radius = 0.0075 * 5000
+    squares = {y * y + x * x: (y, x) for y in range(38) for x in range(38) if y * y + x * x <= radius * radius}
+    distances = sorted(squares)
+    assert len(distances) > 400
+    truth, found = np.zeros((80, 80), bool), np.zeros((80, 80), bool)
+    truth[40, 40] = found[40, 42] = True
+    y, x = squares[distances[256]]
+    found[40 - y, 40 - x] = True
+    assert PixelMatcher(truth, radius).update(found).tolist() == [40 * 80 + 42]
+
+
 def test_no_pair_is_longer_than_the_radius():
     truth, found = np.zeros((1, 20), bool), np.zeros((1, 20), bool)
     truth[0, 3] = found[0, 6] = True
