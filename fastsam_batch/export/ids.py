@@ -17,7 +17,10 @@ def image_number(image_id: str) -> int:
 
 
 def mask_number(image_id: str, mask_index: int) -> int:
-    """The id of a mask: the first 53 bits of the SHA-256 of `image_id`, a line feed and `mask_index`, never 0."""
+    """The id of a mask: the first 53 bits of the SHA-256 of `image_id`, a line feed and `mask_index`, never 0.
+
+    Two among ten million masks share one with probability 6e-3, among a hundred million with 0.43.
+    """
     return _number(f"{image_id}\n{mask_index}")
 
 

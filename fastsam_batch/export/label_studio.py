@@ -84,7 +84,7 @@ def label_config(categories: Sequence[str]) -> str:
 def _check_url(url: str, copy_images: bool) -> None:
     try:
         url.format(uri="", image_id="", file="")
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         raise InputError(
             f"--image-url {url!r} has a field that is none; use {{uri}}, {{image_id}} or {{file}}"
         ) from error

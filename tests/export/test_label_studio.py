@@ -173,7 +173,12 @@ def test_photographs_and_where_label_studio_finds_them(hard: MadeCorpus, tmp_pat
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--image-url", "x/{nothing}"], "{uri}, {image_id} or {file}"), (["--image-url", "{file}"], "--images copy")],
+    [
+        (["--image-url", "x/{nothing}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "{uri.x}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "{uri[x]}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "{file}"], "--images copy"),
+    ],
 )
 def test_a_wrong_address_is_a_sentence(hard: MadeCorpus, tmp_path: Path, capsys, arguments, message) -> None:
     assert run(hard, tmp_path / "ls", *arguments) == 2
