@@ -90,7 +90,7 @@ def _instances_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--corpus", metavar="URI", required=True, help="what segment_corpus made: its masks are chosen from")
     add("--detections", metavar="FILE", required=True, help="boxes with classes and scores, as COCO results")
-    add("--ground-truth", metavar="FILE", required=True, help="instances.json of COCO or LVIS")
+    add("--ground-truth", metavar="FILE", required=True, help="instances.json of COCO, every category labelled")
     add("--max-det", type=int, default=100, help="objects of a category and image at most")
     output_option(parser)
 

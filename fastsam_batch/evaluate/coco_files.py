@@ -68,9 +68,18 @@ def read_truth_images(uri: str) -> list[TruthImage]:
 
 
 def read_category_names(uri: str) -> dict[int, str]:
-    """Names of an `instances.json`'s categories by id. Raises InputError for another file."""
+    """Names of an `instances.json`'s categories by id.
+
+    Raises InputError for another file, and for LVIS's, whose images are labelled for some categories only.
+    """
+    document = _load(uri, "--ground-truth")
     try:
-        return {row["id"]: row["name"] for row in _load(uri, "--ground-truth")["categories"]}
+        if any("neg_category_ids" in row for row in document["images"]):
+            raise InputError(
+                f"--ground-truth {redact(uri)}: is LVIS, whose images are labelled for some categories only, and "
+                "COCO's AP would be wrong; name COCO instances, or measure it by `evaluate proposals`"
+            )
+        return {row["id"]: row["name"] for row in document["categories"]}
     except (KeyError, TypeError) as error:
         raise InputError(f"--ground-truth {redact(uri)}: lists no categories with id and name") from error
 

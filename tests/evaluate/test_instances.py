@@ -109,6 +109,16 @@ def test_wrong_detections_are_a_sentence(made_once, tmp_path, capsys, change, op
     assert said.startswith("error: ") and said.count("\n") == 1 and reason in said
 
 
+def test_lvis_is_refused(made_once, tmp_path, capsys):
+    truth, boxes, _ = made_detections(made_once, tmp_path)
+    document = json.loads(truth.read_text())
+    document["images"][0] |= {"neg_category_ids": [7], "not_exhaustive_category_ids": []}
+    truth.write_text(json.dumps(document))
+    given = ["instances", "--corpus", made_once.uri, "--detections", str(boxes), "--ground-truth", str(truth)]
+    assert job("evaluate", given) == 2
+    assert "instances.json: is LVIS" in capsys.readouterr().err
+
+
 def test_prompts_are_as_many_as_they_say_and_inside():
     by_number = prompt_points((30, 50))
     expected = {"1": 1, "10": 10, "100": 100, "16 x 16": 256, "32 x 32": 1024, "64 x 64": 4096}
