@@ -77,7 +77,7 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         choices=("copy", "none"),
         help="put the photographs into the folder of yolo, label-studio or sa1b; default: copy for yolo, else none",
     )
-    add("--val-fraction", type=float, default=0.1, help="yolo: share of images for validation, by their image_id")
+    add("--val-fraction", type=float, help="yolo: share of images for validation, by their image_id; default: 0.1")
     add(
         "--image-url",
         metavar="TEMPLATE",

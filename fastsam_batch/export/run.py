@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ from fastsam_batch.export.yolo import write_yolo
 
 AGNOSTIC = "object"  # the one category where there are no classes
 RLE, POLYGON = "rle", "polygon"
+COPY, URL, TRUTH, FRACTION = "--images copy", "--image-url", "--ground-truth", "--val-fraction"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Export:
 
     `categories` names the labels that `labeller` gives, one name where there is none. `tolerance` in pixels;
     `loss_report` is a JSON file to write. `copy_images`: put the photographs beside the labels, where the format is a
-    folder; None: the format's own way. `val_fraction`: yolo's share of images for validation.
+    folder; None: the format's own way. `val_fraction`: yolo's share of images for validation, a tenth for None.
     """
 
     format: str
@@ -48,14 +50,14 @@ class Export:
     max_loss: float | None = None
     loss_report: str | None = None
     copy_images: bool | None = None
-    val_fraction: float = 0.1
+    val_fraction: float | None = None
     image_url: str | None = None
     ground_truth: str | None = None
 
 
 @dataclass(frozen=True)
 class _Format:
-    """`shapes` it can write, its own first; `tolerance` and `min_piece` of its polygons.
+    """`shapes` it can write, its own first; `tolerance` and `min_piece` of its polygons; `options` that it alone takes.
 
     `write` does it and says what it made.
     """
@@ -64,6 +66,7 @@ class _Format:
     tolerance: float
     min_piece: int
     write: Callable[[Export, Corpus, Iterator[ExportImage], Polygons | None], dict[str, Any]]
+    options: tuple[str, ...] = ()
 
 
 def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
@@ -87,6 +90,15 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
             "--tolerance, --min-piece, --max-loss and --loss-report are about polygons, and "
             f"--format {export.format} writes RLE, which loses nothing; leave them out{remedy}"
         )
+    for option, is_given in (
+        (COPY, export.copy_images is True),
+        (URL, export.image_url is not None),
+        (TRUTH, export.ground_truth is not None),
+        (FRACTION, export.val_fraction is not None),
+    ):
+        if is_given and option not in format_.options:
+            having = " and ".join(name for name, each in FORMATS.items() if option in each.options)
+            raise InputError(f"{option} is for {having}, and --format {export.format} has no use for it; leave it out")
     for name, value in (("--tolerance", export.tolerance), ("--min-piece", export.min_piece)):
         if value is not None and value < 0:
             raise InputError(f"{name} is {value:g}; give 0 pixels or more")
@@ -97,7 +109,7 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
         tolerance = format_.tolerance if export.tolerance is None else export.tolerance
         min_piece = format_.min_piece if export.min_piece is None else export.min_piece
         polygons = Polygons(tolerance, min_piece, export.max_loss)
-    counts = Counts()
+    counts = Counts(refused=polygons.refused if polygons else Counter())
     images = labelled_images(corpus, export.budget, export.labeller, export.where, counts)
     made = format_.write(export, corpus, images, polygons)
     loss = polygons.loss.to_json() if polygons else None
@@ -108,9 +120,11 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
         "shape": shape,
         "images": counts.images,
         "failed_images": counts.failed_images,
-        "masks": counts.masks,
-        "left_out": dict(counts.left_out),
-        "labels": {name: counts.labels[number] for number, name in enumerate(export.categories)},
+        "masks": counts.masks - counts.refused.total(),
+        "left_out": dict(counts.left_out) | ({"max_loss": counts.refused.total()} if counts.refused else {}),
+        "labels": {
+            name: counts.labels[number] - counts.refused[number] for number, name in enumerate(export.categories)
+        },
         **made,
         "loss": loss,
         "seconds": round(time.perf_counter() - began, 3),
@@ -135,7 +149,8 @@ def _coco(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygon
 def _yolo(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
     assert polygons is not None
     copied = export.copy_images is not False
-    return write_yolo(export.output, images, export.categories, polygons, export.val_fraction, copied)
+    fraction = 0.1 if export.val_fraction is None else export.val_fraction
+    return write_yolo(export.output, images, export.categories, polygons, fraction, copied)
 
 
 def _label_studio(
@@ -165,10 +180,10 @@ def _cvat(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygon
 
 FORMATS: dict[str, _Format] = {
     "coco": _Format((RLE, POLYGON), 0.0, 0, _coco),
-    "coco-results": _Format((RLE,), 0.0, 0, _coco_results),
-    "sa1b": _Format((RLE,), 0.0, 0, _sa1b),
-    "yolo": _Format((POLYGON,), 0.0, 0, _yolo),
+    "coco-results": _Format((RLE,), 0.0, 0, _coco_results, (TRUTH,)),
+    "sa1b": _Format((RLE,), 0.0, 0, _sa1b, (COPY,)),
+    "yolo": _Format((POLYGON,), 0.0, 0, _yolo, (COPY, FRACTION)),
     # An annotator drags vertices: as few as a pixel's play allows, and none around specks.
-    "label-studio": _Format((POLYGON, RLE), 1.0, 16, _label_studio),
+    "label-studio": _Format((POLYGON, RLE), 1.0, 16, _label_studio, (COPY, URL)),
     "cvat": _Format((RLE,), 0.0, 0, _cvat),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -30,13 +31,14 @@ class Polygons:
     """How masks become polygons: `tolerance` in pixels that a point may move, `min_piece` pixels that a hole, or a
     part beside the largest, must have to be kept, `max_loss` of 1 - IoU at most.
 
-    `loss` is told of every mask.
+    `loss` is told of every mask; `refused` counts by label those that are no ring for `max_loss`.
     """
 
     tolerance: float = 0.0
     min_piece: int = 0
     max_loss: float | None = None
     loss: LossReport = field(default_factory=LossReport)
+    refused: Counter[int] = field(default_factory=Counter)
 
     def along_edges(self, image: ExportImage, mask: ExportMask) -> list[Ring] | None:
         """One ring a part along pixel edges, holes joined in by bridges; None where that loses too much.
@@ -105,6 +107,8 @@ class Polygons:
             parts_joined=parts_joined,
             outcome="written" if accepted else otherwise,
         )
+        if not accepted and otherwise == "refused":
+            self.refused[mask.label] += 1
         return accepted
 
 

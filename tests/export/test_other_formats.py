@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from fastsam_batch.cli import job
 from fastsam_batch.export.ids import image_number, mask_number
+from fastsam_batch.export.run import FORMATS
 
 
 def run(made: MadeCorpus, format_: str, output: Path, *arguments: str) -> int:
@@ -133,6 +134,23 @@ def test_cvats_coco_zip_is_the_coco_format(hard: MadeCorpus, tmp_path: Path) -> 
     assert {image["file_name"] for image in coco.imgs.values()} >= {NAME, "coffee.png"}
     for key, pixels in masks_of(hard).items():
         np.testing.assert_array_equal(coco.annToMask(coco.anns[mask_number(*key)]), pixels)
+
+
+@pytest.mark.parametrize(
+    ("option", "formats"),
+    [
+        (["--images", "copy"], {"sa1b", "yolo", "label-studio"}),
+        (["--image-url", "x/{image_id}"], {"label-studio"}),
+        (["--ground-truth", "truth.json"], {"coco-results"}),
+        (["--val-fraction", "0.2"], {"yolo"}),
+    ],
+)
+def test_an_option_of_another_format_is_refused(made_once: MadeCorpus, tmp_path: Path, capsys, option, formats) -> None:
+    for format_ in FORMATS.keys() - formats:
+        assert run(made_once, format_, tmp_path / format_, *option) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and option[0] in said and all(name in said for name in formats)
+        assert not (tmp_path / format_).exists()
 
 
 def test_cvat_needs_an_ending(hard: MadeCorpus, tmp_path: Path, capsys) -> None:

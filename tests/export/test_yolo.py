@@ -115,8 +115,10 @@ def test_ultralytics_trains_a_step(hard: MadeCorpus, tmp_path: Path) -> None:
 def test_masks_that_lose_too_much_are_left_out_and_told(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
     arguments = ["--max-loss", "0.001", "--images", "none", "--val-fraction", "0"]
     assert run(hard, tmp_path / "yolo", *arguments) == 0
-    loss = summary_of(capsys)["loss"]
-    assert loss["refused"] == 2
+    summary = summary_of(capsys)
+    loss = summary["loss"]
+    assert loss["refused"] == 2 == summary["left_out"]["max_loss"]
+    assert summary["masks"] == summary["labels"]["object"] == len(hard.masks) - 2
     assert [(case["mask_index"], case["outcome"]) for case in loss["worst"][:2]] == [(5, "refused"), (2, "refused")]
     lines = sum(len(path.read_text().splitlines()) for path in (tmp_path / "yolo" / "labels").rglob("*.txt"))
     assert lines == len(hard.masks) - 2
