@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import pickle
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,8 +43,10 @@ _REAL_NAMES: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
 }
 _BUILTINS = {"set": set, "frozenset": frozenset, "slice": slice, "range": range, "complex": complex}
-_ACTIVATIONS = {None, "nn.SiLU()", "torch.nn.SiLU()", "nn.ReLU()", "torch.nn.ReLU()"}
+_ACTIVATIONS = (None, "nn.SiLU()", "torch.nn.SiLU()", "nn.ReLU()", "torch.nn.ReLU()")
 _LAYER_CALLS = {"nn.Upsample", "nn.ConvTranspose2d", "nn.Identity", "nn.MaxPool2d"}
+_LAYER_MODULES = "ultralytics.nn.modules."
+_NO_LAYERS = {"TorchVision"}  # downloads weights when it is built
 
 
 class _Shell:
@@ -118,23 +121,34 @@ def _tensors(module: _Shell, prefix: str = "") -> dict[str, torch.Tensor]:
 
 def _check_architecture(path: Path, architecture: dict[str, Any]) -> None:
     """Refuse an architecture with anything but layer names and plain numbers: parts of it are evaluated."""
-    problem = None
-    if architecture.get("activation") not in _ACTIVATIONS or architecture.get("act") not in _ACTIVATIONS:
-        problem = "an activation that is not a plain one"
-    rows = [*(architecture.get("backbone") or []), *(architecture.get("head") or [])]
-    for row in rows:
-        if not (isinstance(row, (list, tuple)) and len(row) == 4 and isinstance(row[2], str)):
-            problem = "a layer that is not [from, repeats, name, arguments]"
-            break
-        name = row[2]
-        if name not in _LAYER_CALLS and not name.isidentifier():
-            problem = f"the layer name {name!r}"
-        if not all(_plain(value) for value in (row[0], row[1], *row[3])):
-            problem = f"an argument of {name} that is not a plain value"
-    if not rows:
-        problem = "no layers"
-    if problem:
+    if problem := next(_problems(architecture), None):
         raise InputError(f"{path}: refused, its architecture holds {problem}; pass a YOLOv8-seg checkpoint")
+
+
+def _problems(architecture: dict[str, Any]) -> Iterator[str]:
+    if architecture.get("activation") not in _ACTIVATIONS or architecture.get("act") not in _ACTIVATIONS:
+        yield "an activation that is not a plain one"
+    parts = [architecture.get(part) or [] for part in ("backbone", "head")]
+    if not all(isinstance(part, (list, tuple)) for part in parts):
+        yield "a backbone or head that is no list of layers"
+    elif not any(parts):
+        yield "no layers"
+    for row in (row for part in parts if isinstance(part, (list, tuple)) for row in part):
+        if not (isinstance(row, (list, tuple)) and len(row) == 4 and isinstance(row[2], str)):
+            yield "a layer that is not [from, repeats, name, arguments]"
+        elif not _is_layer(row[2]):
+            yield f"the layer name {row[2]!r}"
+        elif not isinstance(row[3], (list, tuple)) or not all(_plain(value) for value in (row[0], row[1], *row[3])):
+            yield f"an argument of {row[2]} that is not a plain value"
+
+
+def _is_layer(name: str) -> bool:
+    """True for what builds a layer and does nothing else: Ultralytics calls whatever name of its module is given."""
+    from ultralytics.nn import tasks
+
+    kind = getattr(tasks, name, None)
+    is_module = isinstance(kind, type) and issubclass(kind, torch.nn.Module)
+    return name in _LAYER_CALLS or (is_module and kind.__module__.startswith(_LAYER_MODULES) and name not in _NO_LAYERS)
 
 
 def _plain(value: Any) -> bool:

@@ -11,6 +11,7 @@ import skimage.data
 import torch
 from reference.checkpoints import official_checkpoint
 from safetensors.torch import load_file, save_file
+from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
 from fastsam_batch.errors import InputError
@@ -120,14 +121,34 @@ def test_allowed_classes_are_not_called(tmp_path):
         (lambda y: y["backbone"][0].__setitem__(2, "torch.hub.load"), "layer name"),
         (lambda y: y["backbone"][0][3].__setitem__(0, "__import__('os')"), "not a plain value"),
         (lambda y: y.update(backbone=[], head=[]), "no layers"),
+        (lambda y: y["backbone"][0].__setitem__(2, "NoSuchLayer"), "layer name"),
+        (lambda y: y["backbone"][0].__setitem__(2, "TorchVision"), "layer name"),  # would download
+        (lambda y: y["backbone"][0].__setitem__(2, "SegmentationModel"), "layer name"),
+        (lambda y: y["backbone"][0].__setitem__(3, None), "not a plain value"),
+        (lambda y: y.update(activation=[]), "activation"),
+        (lambda y: y.update(backbone=5), "no list of layers"),
         (lambda y: y.update(backbone=["Conv"]), "a layer that is not"),
-        (lambda y: y["backbone"][0].__setitem__(2, "NoSuchLayer"), "cannot be built"),
+        (lambda y: y["backbone"][1].__setitem__(1, "None"), "cannot be built"),
         (lambda y: y.update(nc=7), "do not fit"),
     ],
 )
 def test_architectures_that_are_refused(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         load_module(with_architecture(tmp_path, change))
+
+
+@pytest.mark.parametrize("name", ["check_requirements", "check_file", "torch_load", "yaml_model_load"])
+def test_functions_that_ultralytics_has_at_hand_are_no_layers(tmp_path, monkeypatch, name):
+    def change(architecture):
+        architecture["backbone"][0] = [-1, 1, name, ["package"]]
+
+    calls = []
+    path = with_architecture(tmp_path, change)
+    assert hasattr(tasks, name)
+    monkeypatch.setattr(tasks, name, lambda *arguments: calls.append(arguments))
+    with pytest.raises(InputError, match=f"layer name '{name}'"):
+        load_module(path)
+    assert not calls
 
 
 def detection(path):
