@@ -22,6 +22,7 @@ from fastsam_batch.models.dense import dense_tower
 from fastsam_batch.models.fold import fold_batch_norms
 from fastsam_batch.models.network import UNSTATED_LICENCE
 from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
+from fastsam_batch.storage import redact
 
 POOL_SCALE = 3  # the long side of an image that is pooled, over the side of a crop
 POOL_CELLS = 2.0  # a mask of fewer cells' area is embedded by its crops instead
@@ -52,8 +53,8 @@ def find_embedder(name: str) -> tuple[ModelFiles, str]:
 
     if not colon or architecture not in open_clip.list_models():
         raise InputError(
-            f"--embedder {name}: not builtin, none, a folder with {_CONFIG}, hf-hub:ORG/REPO, or ARCH:TAG with an "
-            "architecture of open_clip.list_models()"
+            f"--embedder {_told(name)}: not builtin, none, a folder with {_CONFIG}, hf-hub:ORG/REPO, or ARCH:TAG with "
+            "an architecture of open_clip.list_models()"
         )
     pretrained = open_clip.get_pretrained_cfg(architecture, tag)
     if pretrained:
@@ -63,7 +64,13 @@ def find_embedder(name: str) -> tuple[ModelFiles, str]:
             raise _no_download(name, error) from error
     else:
         weights = local_copy(tag, f"--embedder {architecture}:")
-    return ModelFiles(name, weights), architecture
+    return ModelFiles(_told(name), weights), architecture
+
+
+def _told(name: str) -> str:
+    """An embedder's name without the secrets of an address in it."""
+    architecture, colon, tag = name.partition(":")
+    return f"{architecture}{colon}{redact(tag)}" if "://" in tag else redact(name)
 
 
 def _folder(name: str, folder: Path) -> tuple[ModelFiles, str]:
@@ -123,7 +130,7 @@ class Embedder:
                 )
             self._tokenizer = open_clip.get_tokenizer(model_name)
         except (RuntimeError, ValueError, OSError, KeyError, TypeError, SafetensorError) as error:
-            raise InputError(f"--embedder {name}: cannot be loaded ({str(error).splitlines()[0]})") from error
+            raise InputError(f"--embedder {self.name}: cannot be loaded ({str(error).splitlines()[0]})") from error
         self._model = model.to(self.device).eval().requires_grad_(False)
         fold_batch_norms(self._model.visual)
         self._model.visual.to(memory_format=torch.channels_last)  # as images come: no transposing in each layer
@@ -135,7 +142,7 @@ class Embedder:
         self.fill_rgb = np.round(np.array(preprocess["mean"]) * 255).astype(np.uint8)
         self.dim = int(self.encode_texts(["a"]).shape[1])
         self.licence = _licence(self.files)
-        self._dense = dense_tower(name, self._model.visual) if mode == "pool" else None
+        self._dense = dense_tower(self.name, self._model.visual) if mode == "pool" else None
 
     def embed_crops(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings float32 [n, dim], unit length, of crops uint8 RGB [n, image_size, image_size, 3]."""

@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.outage import explain, is_storage_error
 from fastsam_batch.storage import filesystem, redact
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 FASTSAM_NAMES = ("FastSAM-s", "FastSAM-x")
 BUILTIN_FOLDER = Path(str(files("fastsam_batch"))) / "models" / "builtin"
+_WEB_VERSION = ("size", "ETag", "Content-MD5", "Digest", "Last-Modified")
 
 
 @dataclass(frozen=True)
@@ -72,20 +79,39 @@ def local_copy(uri: str, option: str) -> Path:
         if not path.is_file():
             raise InputError(f"{option} {uri}: no such file, and not a name of a model; see --help for the names")
         return path
+    told = redact(uri)
     fs, remote = filesystem(uri)
     try:
-        version = fs.ukey(remote)
-        target = cache_folder() / f"{hashlib.sha256(str(version).encode()).hexdigest()[:16]}-{os.path.basename(remote)}"
+        version = hashlib.sha256(_version(fs, remote).encode()).hexdigest()[:16]
+        target = cache_folder() / f"{version}-{os.path.basename(told)}"
         if not target.is_file():
             handle, temporary = tempfile.mkstemp(dir=target.parent)
             os.close(handle)
-            fs.get_file(remote, temporary)
-            os.replace(temporary, target)
-    except FileNotFoundError as error:
-        raise InputError(f"{option} {redact(uri)}: no such object") from error
-    except OSError as error:
-        raise InputError(f"{option} {redact(uri)}: cannot be read ({type(error).__name__}: {error})") from error
+            try:
+                fs.get_file(remote, temporary)
+                os.replace(temporary, target)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
+    except Exception as error:
+        if not is_storage_error(error):
+            raise
+        if isinstance(error, FileNotFoundError) and getattr(error.__cause__, "status", 404) == 404:
+            raise InputError(f"{option} {told}: no such object") from error
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) else None  # fsspec says so of every status
+        raise InputError(
+            f"{option} {told}: cannot be read ({explain(cause or error)}); mend its address or your access to it, "
+            "or download it and pass its path"
+        ) from error
     return target
+
+
+def _version(fs: AbstractFileSystem, remote: str) -> str:
+    """What changes with a remote file's content."""
+    if not remote.startswith(("http://", "https://")):
+        return str(fs.ukey(remote))
+    info = fs.info(remote)  # fsspec's ukey is of the address alone
+    return str([remote, *(info.get(name) for name in _WEB_VERSION)])
 
 
 def cache_folder() -> Path:

@@ -120,7 +120,7 @@ def corpus_encoder(corpus: Corpus, name: str | None = None) -> EncodeTexts:
     loaded = Embedder(name)
     if sorted(loaded.files.sha256().values()) != sorted(embedder["sha256"].values()):
         raise InputError(
-            f"--embedder {name}: its weights are not those the corpus {corpus.uri} was embedded with "
+            f"--embedder {loaded.name}: its weights are not those the corpus {corpus.uri} was embedded with "
             f"({embedder['name']}); name a copy of those"
         )
     return loaded.encode_texts

@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
+from fastsam_batch.models import embedder as embedder_module
 from fastsam_batch.models.crops import image_pyramid, mask_crop, merge_crops
 from fastsam_batch.models.embedder import Embedder, find_embedder
 from fastsam_batch.models.weights import BUILTIN_FOLDER, sha256_of
@@ -131,6 +132,16 @@ def test_an_architecture_with_a_file_of_weights(tmp_path):
     files, name = find_embedder(f"RN50:{tmp_path / 'rn50.pt'}")
     assert name == "RN50" and files.sha256() == {"rn50.pt": sha256_of(tmp_path / "rn50.pt")}
     assert Embedder(f"RN50:{tmp_path / 'rn50.pt'}").dim == 1024
+
+
+def test_a_signed_address_is_told_without_its_signature(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(embedder_module, "local_copy", lambda uri, option: tmp_path / "w.pt")
+    files, _ = find_embedder("RN50:https://host/w.pt?sig=SECRET")
+    assert files.name == "RN50:https://host/w.pt"
+    with pytest.raises(InputError, match="not builtin, none") as refused:
+        find_embedder("NoSuch:https://host/w.pt?sig=SECRET")
+    assert "SECRET" not in str(refused.value)
 
 
 def broken_weights(folder):
