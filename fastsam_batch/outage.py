@@ -103,7 +103,7 @@ def explain(error: BaseException) -> str:
     """The error in a line, without credentials and without the signatures of web addresses."""
     text = str(error).strip().partition("\n")[0] or type(error).__name__
     text = re.sub(r"(\w+://)[^/\s@'\"]*@", r"\1", text)
-    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1", text)
+    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1", text, flags=re.IGNORECASE)
 
 
 class WholeFile(io.RawIOBase):

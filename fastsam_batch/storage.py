@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _COPIED_AT_ONCE = 8 << 20
+_WEB = ("http", "https")
+_AZURE = ("abfs", "abfss", "az")
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what file systems without hard links say
 
 
@@ -41,10 +43,16 @@ def redact(uri: str) -> str:
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return uri
+    if scheme.lower() in _WEB:
+        address, query, _ = rest.partition("?")
+        if query and "/" not in address:  # right behind the host, or within a password: which, nothing tells
+            return f"{scheme}://{'' if '@' in rest else address}"
+        rest = address
     authority, slash, path = rest.partition("/")
-    if scheme in ("http", "https"):
-        path = path.partition("?")[0]
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    user, _, host = authority.rpartition("@")
+    if scheme.lower() in _AZURE and ":" not in user:  # container@account
+        host = authority
+    return f"{scheme}://{host}{slash}{path}"
 
 
 def join(uri: str, *parts: str) -> str:

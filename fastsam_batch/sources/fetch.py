@@ -23,10 +23,12 @@ class TooLargeError(Exception):
     """An object above MAX_IMAGE_BYTES: not read at all."""
 
 
-def stored_uri(uri: str) -> str:
-    """The URI as a corpus may hold it: without user, password, and the query that signs a web address."""
-    authority = uri.partition("://")[2].partition("/")[0]
-    return redact(uri) if "@" in authority or uri.startswith(("http://", "https://")) else uri
+def stored_uri(uri: str, inner: str = "") -> str:
+    """The URI as a corpus may hold it, without user, password, and the query that signs a web address.
+
+    `inner` names what lies in the file, from its `#` on: a member's own `?` starts no query.
+    """
+    return redact(uri) + inner
 
 
 def read_bytes(uri: str) -> bytes:

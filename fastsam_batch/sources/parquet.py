@@ -87,7 +87,7 @@ class ParquetSource(Source):
             kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
             message = f"{stored_uri(uri)} could not be read: {explain(error)}"
             images = [
-                EncodedImage(f"{row.shard}#{index}", stored_uri(f"{uri}#{index}"), None, kind, message)
+                EncodedImage(f"{row.shard}#{index}", stored_uri(uri, f"#{index}"), None, kind, message)
                 for index in range(row.start, stop)
             ]
         else:
@@ -124,7 +124,7 @@ def _encoded(rows: list[ParquetRow], key: str, uri: str, record_unreachable: boo
 
 
 def _from_bytes(row: ParquetRow, key: str, uri: str) -> EncodedImage:
-    image_id, row_uri = _image_id(row, key), stored_uri(f"{uri}#{row.number}")
+    image_id, row_uri = _image_id(row, key), stored_uri(uri, f"#{row.number}")
     if row.data is None:
         return EncodedImage(image_id, row_uri, None, "missing_bytes", f"{row_uri} holds no bytes and no URI")
     return EncodedImage(image_id, row_uri, row.data)

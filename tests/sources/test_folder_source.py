@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import http.server
+import io
+import tarfile
 import threading
 from functools import partial
 
@@ -225,6 +227,17 @@ def test_images_over_http_and_no_signature_is_stored(tmp_path, web):
 )
 def test_what_is_stored_of_a_uri(uri, kept):
     assert stored_uri(uri) == kept
+    assert stored_uri(uri, "#what?.png") == f"{kept}#what?.png"
+
+
+def test_a_member_with_a_question_mark_keeps_its_name_behind_a_signed_address(tmp_path, web):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        info = tarfile.TarInfo("what?.png")
+        info.size = len(small_image(0))
+        archive.addfile(info, io.BytesIO(small_image(0)))
+    (alone,) = images(open_source(f"{web}/a.tar?sig=secret"))
+    assert (alone.uri, alone.data) == (f"{web}/a.tar#what?.png", small_image(0))
+    assert read_image_bytes(alone.uri) == small_image(0)
 
 
 def test_errors_are_told_without_credentials():
