@@ -27,10 +27,12 @@ def embed_options(parser: argparse.ArgumentParser) -> None:
     add("--gpus-per-actor", type=float, default=1.0, help="share of a GPU an actor takes")
     add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more images failed")
     add("--verbose", action="store_true", help="show Ray's own log")
-    add = parser.add_argument_group("columns of Parquet and manifest inputs").add_argument
-    add("--bytes-column", help="encoded image; default: as the corpus has it")
-    add("--uri-column", default="uri", help="where the image is")
-    add("--id-column", default="image_id", help="image_id, optional")
+    add = parser.add_argument_group(
+        "columns of Parquet and manifest inputs (default: as the corpus has them)"
+    ).add_argument
+    add("--bytes-column", help="encoded image")
+    add("--uri-column", help="where the image is")
+    add("--id-column", help="image_id, optional")
 
 
 def embed(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:

@@ -11,7 +11,13 @@ from fastsam_batch.errors import InputError
 # Options that change rows: they make the fingerprint, together with the weights.
 RESULT_OPTIONS = ("imgsz", "conf", "iou", "max_masks", "min_area", "crop", "max_pixels")
 # Later ones, named in a corpus only where they differ from this, so that older corpora can still be added to.
-LATER_OPTIONS: dict[str, Any] = {"embedding_mode": "crop", "tile": None, "overlap": None}
+LATER_OPTIONS: dict[str, Any] = {
+    "embedding_mode": "crop",
+    "tile": None,
+    "overlap": None,
+    "uri_column": "uri",
+    "id_column": "image_id",
+}
 
 
 class SegmentOptions(BaseModel):

@@ -19,6 +19,7 @@ from fastsam_batch.storage import redact
 
 # What an embedder does with a mask; everything else stays as the corpus was made.
 _EMBEDDING_OPTIONS = ("crop", "min_area", "embedding_mode")
+_READING_OPTIONS = ("max_pixels", "uri_column", "id_column")
 
 
 def embed_corpus(
@@ -27,9 +28,9 @@ def embed_corpus(
     """Write a corpus's units again with embeddings of another embedder, what is missing of them; the summary.
 
     `values` are options of `SegmentOptions`: `output`, `embedder`, and any of `crop`, `min_area`,
-    `embedding_mode`, `bytes_column` (None: as the corpus has it), the machine's and the other columns'. Units keep
-    their names, images and masks; an image that is gone or whose bytes changed becomes a failed row. Raises
-    InputError for a corpus, an output or weights that cannot be used.
+    `embedding_mode` and the columns' (None: as the corpus has it), and the machine's. Units keep their names, images
+    and masks; an image that is gone or whose bytes changed becomes a failed row. Raises InputError for a corpus,
+    an output or weights that cannot be used.
     """
     began = time.perf_counter()
     corpus = Corpus.open(corpus_uri)
@@ -77,7 +78,7 @@ def embed_corpus(
 
 
 def _options(there: CorpusInfo, values: dict[str, Any]) -> SegmentOptions:
-    names = (*_EMBEDDING_OPTIONS, "max_pixels")
+    names = (*_EMBEDDING_OPTIONS, *_READING_OPTIONS)
     as_made = {name: there.options.get(name, LATER_OPTIONS.get(name)) for name in names}
     as_made["bytes_column"] = there.bytes_column
     given = {name: value for name, value in values.items() if value is not None}

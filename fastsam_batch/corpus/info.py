@@ -124,15 +124,21 @@ def _differences(there: CorpusInfo, here: CorpusInfo) -> list[str]:
     found = []
     if there.input != here.input:
         found.append(f"--input was {there.input}, is {here.input}")
+    if there.bytes_column != here.bytes_column:
+        found.append(f"--bytes-column was {there.bytes_column}, is {here.bytes_column}")
     for name in sorted({*there.options, *here.options}):
         before, now = there.options.get(name), here.options.get(name)
         if before != now:
-            found.append(f"--{name.replace('_', '-')} was {before}, is {now}")
+            found.append(f"--{name.replace('_', '-')} was {_value(before)}, is {_value(now)}")
     for role in ("segmenter", "embedder"):
         before, now = there.models[role], here.models[role]
         if (before and sorted(before["sha256"].values())) != (now and sorted(now["sha256"].values())):
             found.append(f"the {role} was {_model(before)}, is {_model(now)}")
     return found
+
+
+def _value(value: Any) -> Any:
+    return "not given" if value is None else value
 
 
 def _model(model: dict[str, Any] | None) -> str:
