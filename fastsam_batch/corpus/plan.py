@@ -26,6 +26,7 @@ PLAN_SCHEMA = pa.schema(
         pa.field("unit_size", pa.int64(), nullable=False),
         pa.field("shard_size", pa.int64()),
         pa.field("members", pa.list_(pa.struct([("image_id", pa.string()), ("uri", pa.string())]))),
+        pa.field("images", pa.int64()),
     ]
 )
 _READERS = 32
@@ -87,12 +88,9 @@ def images_planned(rows: Iterable[PlanRow]) -> int | None:
     """How many images the rows hold; None with a shard that is streamed to an unknown end."""
     total = 0
     for row in rows:
-        if row.kind == "members":
-            total += len(row.members)
-        elif row.stop is None:
+        if row.known_images is None:
             return None
-        else:
-            total += row.stop - row.start
+        total += row.known_images
     return total
 
 

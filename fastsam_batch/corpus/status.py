@@ -178,7 +178,7 @@ def _left(rows: Sequence[PlanRow], receipts: Sequence[dict[str, Any]]) -> _Left:
         if row.kind != "stream":
             if row.unit_id not in done:
                 left.units += 1
-                left.images_known += (row.stop or row.start) - row.start
+                left.images_known += row.known_images or 0
             continue
         units = stream_units(row, by_prefix.get(row.unit_id, []))
         given = sum(done[unit_id]["images"] for unit_id in units)
@@ -186,8 +186,8 @@ def _left(rows: Sequence[PlanRow], receipts: Sequence[dict[str, Any]]) -> _Left:
             left.finished_shards.append(given)
             continue
         left.shards += 1
-        if row.stop is None:
+        if row.known_images is None:
             left.given.append(given)
         else:
-            left.images_known += row.stop - row.start - given
+            left.images_known += row.known_images - given
     return left

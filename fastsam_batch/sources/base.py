@@ -25,8 +25,8 @@ class PlanRow:
 
     `members`: one unit, its images listed. `rows`: one unit, rows [start, stop) of a Parquet shard.
     `stream`: a whole tar shard, or its images [start, stop), read once in order and cut into units of
-    `unit_size` as it is read; `stop` None means to its end. `unit_id` names the unit, or for a stream
-    the prefix of its units' names.
+    `unit_size` as it is read; `stop` None means to its end, and `images` is then how many those are where
+    they were counted. `unit_id` names the unit, or for a stream the prefix of its units' names.
     """
 
     unit_id: str
@@ -37,6 +37,12 @@ class PlanRow:
     unit_size: int
     shard_size: int | None = None
     members: tuple[ImageRef, ...] = ()
+    images: int | None = None
+
+    @property
+    def known_images(self) -> int | None:
+        """How many images the row holds; None for a shard that is read to an unknown end."""
+        return self.images if self.stop is None else self.stop - self.start
 
 
 @dataclass(frozen=True)

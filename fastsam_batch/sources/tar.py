@@ -45,14 +45,17 @@ class TarSource(Source):
             start = planned.stops.get(key, 0)
             if start is None:
                 continue
-            stop = None
+            stop = images = None
             if left is not None:
                 found = self._count(key, start + left + 1)
                 if start and found <= start:
                     continue
-                stop = start + left if found > start + left else None
-                left -= min(found - start, left)
-            yield PlanRow(unit_prefix(key), key, "stream", start, stop, unit_size, entry.size)
+                if found > start + left:
+                    stop, left = start + left, 0
+                else:
+                    images = found - start
+                    left -= images
+            yield PlanRow(unit_prefix(key), key, "stream", start, stop, unit_size, entry.size, images=images)
 
     def read(self, row: PlanRow, done: Collection[str]) -> Iterator[UnitBytes]:
         """The shard's units in order; only the bytes of the one being filled are held."""
@@ -136,7 +139,7 @@ class TarSource(Source):
         if not wanted:
             member.skip()
             return None
-        image_id, member_uri = f"{key}/{member.name}", stored_uri(f"{uri}#{member.name}")
+        image_id, member_uri = f"{key}/{member.name}", stored_uri(uri, f"#{member.name}")
         if member.sparse:
             member.skip()
             message = f"{member_uri} is a sparse member, which is not read: pack the shard without --sparse"
@@ -150,7 +153,7 @@ class TarSource(Source):
 
 def _broken(key: str, uri: str, images: int, reason: str) -> EncodedImage:
     message = f"the tar shard {stored_uri(uri)} is broken after {images} images: {reason}"
-    image_id, member_uri = f"{key}/{BROKEN_MEMBER}", stored_uri(f"{uri}{BROKEN_MEMBER}")
+    image_id, member_uri = f"{key}/{BROKEN_MEMBER}", stored_uri(uri, BROKEN_MEMBER)
     return EncodedImage(image_id, member_uri, None, BROKEN_KIND, message)
 
 

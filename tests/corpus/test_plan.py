@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 
 from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, write_plan
@@ -34,8 +36,15 @@ def receipts(corpus, *units, last=()):
 
 def test_plans_are_read_as_they_were_written(tmp_path):
     write_plan(str(tmp_path), 1, [FILES, ROWS])
-    write_plan(str(tmp_path), 2, [TAR])
-    assert read_plans(str(tmp_path)) == ([FILES, ROWS, TAR], 2)
+    write_plan(str(tmp_path), 2, [TAR, replace(TAR, images=9)])
+    assert read_plans(str(tmp_path)) == ([FILES, ROWS, TAR, replace(TAR, images=9)], 2)
+
+
+def test_a_plan_from_before_images_were_counted_is_read(tmp_path):
+    write_plan(str(tmp_path), 1, [FILES, TAR])
+    path = tmp_path / "plan" / "0001.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["images"]), path)
+    assert read_plans(str(tmp_path)) == ([FILES, TAR], 1)
 
 
 def test_no_plan_is_an_empty_one(tmp_path):
@@ -53,6 +62,7 @@ def test_planned_tells_a_source_what_is_there():
 def test_images_planned_are_counted_where_they_can_be():
     assert images_planned([FILES, ROWS, PART]) == 2 + 4 + 6
     assert images_planned([FILES, TAR]) is None
+    assert images_planned([FILES, replace(TAR, images=9)]) == 2 + 9
     assert images_planned([]) == 0
 
 

@@ -20,6 +20,7 @@ from sources.made_inputs import (
     write_tar,
 )
 
+from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.plan import planned
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import ATTEMPTS
@@ -247,6 +248,18 @@ def test_a_limit_within_a_broken_shard_counts_its_broken_end(tmp_path):
         assert images(source, rows) == everything[:limit]
         rest = plan(source, rows)
         assert images(source, rows + rest) == everything
+
+
+def test_a_limit_is_raised_over_shards_that_were_planned_whole(tmp_path):
+    from fastsam_batch.run import _plan
+
+    for name in "abc":
+        write_tar(tmp_path / "in" / f"{name}.tar", small_images(5).items())
+    source, held = open_source(str(tmp_path / "in")), []
+    for limit in (7, 12, 1000, 1000):
+        values = {"input": str(tmp_path / "in"), "output": str(tmp_path / "out"), "unit_size": 4, "limit": limit}
+        held.append(len(images(source, _plan(segment_options(values), source, None))))
+    assert held == [7, 12, 15, 15]
 
 
 def test_a_limit_and_the_rest_share_a_prefix_but_no_unit(tmp_path):
