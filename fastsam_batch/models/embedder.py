@@ -150,16 +150,23 @@ class Embedder:
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
     def _forward(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        vectors = self._try(crops)
+        if vectors is not None:
+            return vectors
+        self.oom_retries += 1
+        torch.cuda.empty_cache()
+        half = len(crops) // 2
+        return np.concatenate([self._forward(crops[:half]), self._forward(crops[half:])])
+
+    def _try(self, crops: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """None where memory is too small for a batch that can be halved; see `Segmenter._try`."""
         try:
             with torch.inference_mode():
                 return _unit(self._model.encode_image(self._pixels(crops)))
         except torch.cuda.OutOfMemoryError:
             if len(crops) == 1:
                 raise
-            self.oom_retries += 1
-            torch.cuda.empty_cache()
-            half = len(crops) // 2
-            return np.concatenate([self._forward(crops[:half]), self._forward(crops[half:])])
+            return None
 
     def _pixels(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """Normalised input [n, 3, h, w] of images uint8 RGB [n, h, w, 3]."""

@@ -187,6 +187,18 @@ class Segmenter:
 
     def _forward(self, inputs: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Kept detections [n, 5 + 32] (box in input pixels, score, coefficients) and prototypes, by image."""
+        found = self._try(inputs)
+        if found is not None:
+            return found
+        self.oom_retries += 1
+        torch.cuda.empty_cache()
+        half = len(inputs) // 2
+        return self._forward(inputs[:half]) + self._forward(inputs[half:])
+
+    def _try(self, inputs: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]] | None:
+        """As `_forward`, but None where memory is too small for a batch that can be halved: within the handler, the
+        error would keep the failed batch's tensors alive.
+        """
         try:
             pixels = torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2)
             with torch.inference_mode():
@@ -201,10 +213,7 @@ class Segmenter:
         except torch.cuda.OutOfMemoryError:
             if len(inputs) == 1:
                 raise
-            self.oom_retries += 1
-            torch.cuda.empty_cache()
-            half = len(inputs) // 2
-            return self._forward(inputs[:half]) + self._forward(inputs[half:])
+            return None
 
 
 def keep_best(prediction: torch.Tensor, conf: float, iou: float, max_masks: int) -> torch.Tensor:
