@@ -78,7 +78,11 @@ def open_path(uri: str) -> tuple[AbstractFileSystem, str]:
 
 @contextmanager
 def open_whole(fs: AbstractFileSystem, path: str) -> Iterator[WholeFile]:
-    """A file to read, whose store's failures are OutageErrors. Raises FileNotFoundError and other answers."""
+    """A file to read, whose store's failures are OutageErrors. Raises FileNotFoundError and other answers, for a
+    pipe, socket or device an InputError: opening one may wait for ever.
+    """
+    if is_local(fs) and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise InputError(f"{path} is no regular file")
     with answering():
         file = fs.open(path, "rb")
     with file:

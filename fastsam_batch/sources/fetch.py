@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.errors import OutageError
 from fastsam_batch.outage import answering, explain, is_answer, retry
@@ -20,7 +21,16 @@ MAX_IMAGE_BYTES = 2 * 1024**3
 
 
 class TooLargeError(Exception):
-    """An object above MAX_IMAGE_BYTES: not read at all."""
+    """An object above MAX_IMAGE_BYTES: not read, or no further."""
+
+
+class _Body(io.BytesIO):
+    """What a web server sends, which need not say how much. Raises TooLargeError above MAX_IMAGE_BYTES."""
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + len(data) > MAX_IMAGE_BYTES:
+            raise TooLargeError
+        return super().write(data)
 
 
 def stored_uri(uri: str, inner: str = "") -> str:
@@ -43,8 +53,9 @@ def read_bytes(uri: str) -> bytes:
 def _read_once(fs: AbstractFileSystem, path: str) -> bytes:
     if path.startswith(("http://", "https://")):  # its client checks the length; an opening would ask twice
         with answering():
-            data: bytes = fs.cat_file(path)
-            return data
+            body = _Body()
+            fs.get_file(path, body)
+            return body.getvalue()
     with open_whole(fs, path) as file:
         if (file.size or 0) > MAX_IMAGE_BYTES:
             raise TooLargeError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import http.server
 import io
+import os
 import tarfile
 import threading
 from functools import partial
@@ -238,6 +239,27 @@ def test_a_member_with_a_question_mark_keeps_its_name_behind_a_signed_address(tm
     (alone,) = images(open_source(f"{web}/a.tar?sig=secret"))
     assert (alone.uri, alone.data) == (f"{web}/a.tar#what?.png", small_image(0))
     assert read_image_bytes(alone.uri) == small_image(0)
+
+
+def test_a_pipe_is_no_image_and_is_not_waited_for(tmp_path):
+    write_folder(tmp_path, small_images(1))
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe.csv")
+    plain, pipe = images(open_source(str(tmp_path)))
+    assert plain.data == small_image(0)
+    assert (pipe.image_id, pipe.error_kind) == ("pipe.png", "unreadable")
+    assert pipe.error_message.endswith("pipe.png is no regular file")
+    with pytest.raises(InputError, match="is no regular file"):
+        plan(open_source(str(tmp_path / "*.csv")))
+
+
+def test_a_web_server_cannot_send_without_end(tmp_path, web, monkeypatch):
+    write_folder(tmp_path, small_images(1))
+    size = len(small_image(0))
+    monkeypatch.setattr("fastsam_batch.sources.fetch.MAX_IMAGE_BYTES", size)
+    assert fetch_image(ImageRef("a", f"{web}/0000.png")).data == small_image(0)
+    monkeypatch.setattr("fastsam_batch.sources.fetch.MAX_IMAGE_BYTES", size - 1)
+    assert fetch_image(ImageRef("a", f"{web}/0000.png")).error_kind == "too_large"
 
 
 def test_errors_are_told_without_credentials():
