@@ -45,7 +45,7 @@ class SegmentOptions(BaseModel):
     actors: str | None = Field(None, pattern=r"^[1-9]\d*(:[1-9]\d*)?$")
     gpus_per_actor: float = Field(1.0, gt=0, le=1)  # an actor runs on one
     limit: int | None = Field(None, ge=1)
-    decode_seconds: float = Field(60.0, gt=0)
+    decode_seconds: float = Field(60.0, gt=0, le=86_400)
     record_unreachable: bool = False
     max_failed_fraction: float = Field(1.0, ge=0, le=1)
     bytes_column: str = "bytes"

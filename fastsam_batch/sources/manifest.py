@@ -97,6 +97,10 @@ def read_manifest(uri: str, uri_column: str, id_column: str) -> Iterator[ImageRe
                 written = str(row[uri_column])
                 image_id = row.get(id_column)
                 image_id = written if image_id in (None, "") else str(image_id)
+                if not _is_text(written + image_id):
+                    raise InputError(
+                        f"{name} line {line} holds half a surrogate pair, which is no character: write it as UTF-8"
+                    )
                 try:
                     yield ImageRef(storable(image_id), resolve(written, uri))
                 except UnknownSchemeError as error:
@@ -109,6 +113,14 @@ def read_manifest(uri: str, uri_column: str, id_column: str) -> Iterator[ImageRe
         if not is_storage_error(error):
             raise
         raise InputError(f"cannot read {name}: {explain(error)}") from error
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _csv_rows(file: IO[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -129,7 +141,7 @@ def _json_rows(file: IO[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # an integer of thousands of digits is a plain ValueError
             raise InputError(f"{name} line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise InputError(f"{name} line {number} is not a JSON object: write one object a line")

@@ -123,6 +123,10 @@ def test_an_id_given_twice_is_refused(tmp_path, write):
         ("m.jsonl", b'{"uri": "a.png"}\n{"uri": \n', r"m\.jsonl line 2 is not JSON"),
         ("m.jsonl", b'["a.png"]\n', r"m\.jsonl line 1 is not a JSON object"),
         ("m.jsonl", b'{"link": "a.png"}\n', r"m\.jsonl line 1 has no 'uri' \(it has link\)"),
+        ("m.jsonl", b'{"uri": "a\\ud800.jpg"}\n', r"m\.jsonl line 1 holds half a surrogate"),
+        ("m.jsonl", b'{"uri": "a.jpg"}\n{"uri": "a\\udcff.jpg"}\n', r"m\.jsonl line 2 holds half a surrogate"),
+        ("m.jsonl", b'{"uri": "a.jpg", "image_id": "\\udcff"}\n', r"m\.jsonl line 1 holds half a surrogate"),
+        ("m.jsonl", b'{"uri": ' + b"1" * 5000 + b"}\n", r"m\.jsonl line 1 is not JSON"),
         ("m.ndjson", b"{}\n", r"m\.ndjson line 1 has no 'uri' \(it has nothing\)"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a rerun must say again: options that choose which images a corpus holds."""
+"""Options: what a rerun must say again, and values that are refused."""
 
 from __future__ import annotations
 
@@ -29,3 +29,9 @@ def test_a_corpus_is_embedded_anew_from_its_own_columns():
     options = _options(there, {"output": "/anew", "bytes_column": None, "id_column": None, "uri_column": "link"})
     assert (options.bytes_column, options.id_column, options.uri_column) == ("jpg", "key", "link")
     assert _options(described(), {"output": "/anew"}).id_column == "image_id"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), 1e9])
+def test_decoding_ends(seconds):
+    with pytest.raises(InputError, match="--decode-seconds"):
+        segment_options({"input": "/in", "output": "/out", "decode_seconds": seconds})
