@@ -21,7 +21,8 @@ from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_sch
 from fastsam_batch.corpus.units_of import units_of_image
 from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.outage import explain, is_answer, is_storage_error
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -65,17 +66,21 @@ class Corpus:
 
     @classmethod
     def open(cls, uri: str) -> Corpus:
-        """The corpus at `uri`. Raises InputError where there is none, or one of a newer version."""
+        """The corpus at `uri`. Raises InputError where there is none, or one of a newer version, OutageError where
+        its store fails.
+        """
         fs, root = storage.filesystem(uri)
         name = storage.redact(uri)
         try:
-            info = json.loads(fs.cat_file(storage.join(root, layout.CORPUS_FILE)))
+            info = json.loads(storage.read_whole(fs, storage.join(root, layout.CORPUS_FILE)))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise InputError(
                 f"{name} is not a corpus: it holds no {layout.CORPUS_FILE}; name the output of a segment job"
             ) from error
         except ValueError as error:
             raise InputError(f"{name}/{layout.CORPUS_FILE} is not JSON; restore it or segment anew") from error
+        except OutageError:
+            raise
         except OSError as error:
             raise InputError(f"cannot read {name}/{layout.CORPUS_FILE}: {error}") from error
         version = info.get("schema_version") if isinstance(info, dict) else None
@@ -178,8 +183,10 @@ class Corpus:
 
     def _receipt(self, path: str) -> dict[str, Any]:
         try:
-            receipt: dict[str, Any] = json.loads(self._fs.cat_file(path))
+            receipt: dict[str, Any] = json.loads(storage.read_whole(self._fs, path))
             _ = receipt["unit_id"], receipt["files"]["masks"]["path"], receipt["files"]["images"]["path"]
+        except OutageError:
+            raise
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._broken(f"{layout.RECEIPTS_FOLDER}/{path.rpartition('/')[2]}", error) from error
         return receipt
@@ -252,12 +259,22 @@ class Corpus:
             except (OSError, pa.ArrowException) as error:
                 yield fragment.path[len(self._root) :].lstrip("/"), error
 
-    def _broken(self, file: str, problem: Exception) -> InputError:
+    def _broken(self, file: str, problem: Exception) -> InputError | OutageError:
+        what = f"cannot read {file} of the corpus {storage.redact(self.uri)}"
+        if not storage.is_local(self._fs) and _is_outage(problem):
+            return OutageError(f"{what}: {explain(problem)}")
         reason = "it is missing" if isinstance(problem, FileNotFoundError) else f"it is broken ({_line(problem)})"
         return InputError(
-            f"cannot read {file} of the corpus {storage.redact(self.uri)}: {reason}; "
+            f"{what}: {reason}; "
             "verify_corpus lists every such file, and segmenting again after deleting its receipt restores it"
         )
+
+
+def _is_outage(problem: Exception) -> bool:
+    """True for what a store's client raises; Arrow's own OSErrors, of damaged files, have no number and no cause."""
+    if isinstance(problem, OSError) and problem.errno is None and problem.__cause__ is None:
+        return isinstance(problem, OutageError)
+    return is_storage_error(problem) and not is_answer(problem)
 
 
 def _selected(schema: pa.Schema, names: list[str]) -> pa.Schema:

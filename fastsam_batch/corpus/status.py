@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import collections
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.corpus.layout import RECEIPTS_FOLDER
 from fastsam_batch.corpus.plan import none_is_missing, read_plans, stream_units
 from fastsam_batch.corpus.read import Corpus, list_files
-from fastsam_batch.errors import InputError
-from fastsam_batch.outage import explain
+from fastsam_batch.corpus.receipts import parse_receipt
+from fastsam_batch.outage import answering, explain, retry
 from fastsam_batch.sources.base import PlanRow
 from fastsam_batch.storage import filesystem, join
 
@@ -97,13 +97,9 @@ def corpus_status(corpus_uri: str, recent: int = RECENT) -> CorpusStatus:
 
 
 def read_receipts(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Receipts in the order of the paths, many requests at a time. Raises InputError for a damaged one."""
+    """Receipts in the order of the paths, many requests at a time. Raises InputError for a damaged one, OutageError."""
     for path, content in zip(paths, _read_many(fs, paths), strict=True):
-        try:
-            yield json.loads(content)
-        except ValueError as error:
-            name = f"{RECEIPTS_FOLDER}/{path.rpartition('/')[2]}"
-            raise InputError(f"{name} is damaged ({error}): delete it and run the job again") from error
+        yield parse_receipt(path, content)
 
 
 def _read_many(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[bytes]:
@@ -130,8 +126,14 @@ def _read_many(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[bytes]:
             logger.info("Arrow cannot read these receipts, s3fs does: %s", explain(error))
     for start in range(0, len(paths), _CHUNK):
         chunk = list(paths[start : start + _CHUNK])
-        contents = fs.cat(chunk)
+        contents = retry(partial(_cat, fs, chunk))
         yield from (contents[path] for path in chunk)
+
+
+def _cat(fs: AbstractFileSystem, paths: list[str]) -> dict[str, bytes]:
+    with answering():
+        contents: dict[str, bytes] = fs.cat(paths)
+        return contents
 
 
 def images_per_hour(receipts: Sequence[dict[str, Any]], recent: int = RECENT) -> float | None:

@@ -20,6 +20,7 @@ from fastsam_batch.corpus.read import Corpus, list_files
 from fastsam_batch.corpus.rows import FOOTER_KEY
 from fastsam_batch.corpus.schema import contract, images_schema, masks_schema
 from fastsam_batch.corpus.verify_rows import image_problems, mask_problems
+from fastsam_batch.errors import OutageError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -69,7 +70,7 @@ def verify_corpus(corpus_uri: str) -> VerifyReport:
     """Check all of a corpus. Reads every file once; holds a few units and all image_ids.
 
     Files without a receipt are notes: an interrupted run leaves them and the next one overwrites them.
-    Raises InputError where there is no corpus at all.
+    Raises InputError where there is no corpus at all, OutageError where its store fails.
     """
     corpus = Corpus.open(corpus_uri)
     fs, root = storage.filesystem(corpus_uri)
@@ -94,7 +95,9 @@ def _check_unit(fs: AbstractFileSystem, root: str, info: dict[str, Any], unit_id
     unit = _Unit(unit_id)
     name = layout.receipt_file(unit_id)
     try:
-        receipt = json.loads(fs.cat_file(storage.join(root, name)))
+        receipt = json.loads(storage.read_whole(fs, storage.join(root, name)))
+    except OutageError:
+        raise
     except (OSError, ValueError) as error:
         unit.add(name, f"cannot be read as JSON ({_line(error)})")
         return unit
@@ -138,10 +141,12 @@ def _read_table(
         unit.add(layout.receipt_file(unit.unit_id), f"names {entry['path']} where the layout has {file}")
         return None
     try:
-        data = fs.cat_file(storage.join(root, file))
+        data = storage.read_whole(fs, storage.join(root, file))
     except FileNotFoundError:
         unit.add(file, "is missing")
         return None
+    except OutageError:
+        raise
     except OSError as error:
         unit.add(file, f"cannot be read ({_line(error)})")
         return None

@@ -111,7 +111,7 @@ def test_what_is_no_corpus_or_damaged_is_refused(tmp_path, made: MadeCorpus):
     with pytest.raises(InputError, match="is not a corpus"):
         corpus_status(str(tmp_path))
     write(made.uri, "receipts/unit-0001.json", b"{")
-    with pytest.raises(InputError, match=r"receipts/unit-0001\.json is damaged"):
+    with pytest.raises(InputError, match=r"receipts/unit-0001\.json: a damaged receipt"):
         corpus_status(made.uri)
 
 

@@ -34,6 +34,7 @@ class _Failing:
     def __init__(self, file: Any, error: Exception | None, after: int) -> None:
         self._file, self._error, self._left = file, error, after
         self.size = file.size
+        self.closed = False
 
     def __enter__(self) -> _Failing:
         return self
@@ -66,3 +67,4 @@ class _Failing:
 
     def close(self) -> None:
         self._left = 0
+        self.closed = True
