@@ -59,6 +59,16 @@ def is_answer(error: BaseException) -> bool:
     return isinstance(error, ValueError) or type(error).__name__ == "ParamValidationError"
 
 
+def is_outage(error: BaseException) -> bool:
+    """True for what a store's client raises while Arrow reads from it: nothing is known of the file.
+
+    Arrow's own OSErrors, of damaged files, have no number and no cause.
+    """
+    if isinstance(error, OSError) and error.errno is None and error.__cause__ is None:
+        return isinstance(error, OutageError)
+    return is_storage_error(error) and not is_answer(error)
+
+
 def is_refusal(error: BaseException | None) -> bool:
     """True where a store says no to who asks: credentials are missing, wrong or not enough.
 

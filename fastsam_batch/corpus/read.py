@@ -22,7 +22,7 @@ from fastsam_batch.corpus.units_of import units_of_image
 from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
 from fastsam_batch.errors import InputError, OutageError
-from fastsam_batch.outage import explain, is_answer, is_storage_error
+from fastsam_batch.outage import explain, is_outage
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -261,20 +261,13 @@ class Corpus:
 
     def _broken(self, file: str, problem: Exception) -> InputError | OutageError:
         what = f"cannot read {file} of the corpus {storage.redact(self.uri)}"
-        if not storage.is_local(self._fs) and _is_outage(problem):
+        if not storage.is_local(self._fs) and is_outage(problem):
             return OutageError(f"{what}: {explain(problem)}")
         reason = "it is missing" if isinstance(problem, FileNotFoundError) else f"it is broken ({_line(problem)})"
         return InputError(
             f"{what}: {reason}; "
             "verify_corpus lists every such file, and segmenting again after deleting its receipt restores it"
         )
-
-
-def _is_outage(problem: Exception) -> bool:
-    """True for what a store's client raises; Arrow's own OSErrors, of damaged files, have no number and no cause."""
-    if isinstance(problem, OSError) and problem.errno is None and problem.__cause__ is None:
-        return isinstance(problem, OutageError)
-    return is_storage_error(problem) and not is_answer(problem)
 
 
 def _selected(schema: pa.Schema, names: list[str]) -> pa.Schema:
