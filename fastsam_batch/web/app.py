@@ -50,7 +50,7 @@ def make_app(
     background: NDArray[np.float32] | None = None,
     token: str | None = None,
     read: ReadPixels | None = None,
-) -> FastAPI:
+) -> Guard:
     """The app over a corpus. `encode` and `background` as in `find_masks`; without `encode` texts are refused and
     all else works.
 
@@ -68,7 +68,6 @@ def make_app(
         shards.close()
 
     app = FastAPI(title="fastsam-batch", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.add_middleware(Guard, token=token)
     _add_errors(app)
     _add_finding(app, catalogue, encode, background)
     _add_images(app, catalogue, pictures, encode)
@@ -79,7 +78,7 @@ def make_app(
         return FileResponse(_STATIC / "index.html", headers={"cache-control": "no-cache"})
 
     app.mount("/static", StaticFiles(directory=_STATIC))
-    return app
+    return Guard(app, token)  # around all of it: its own middlewares lie within what answers a failure
 
 
 def _add_finding(

@@ -200,9 +200,19 @@ def test_a_photograph_that_is_gone_says_so(made: MadeCorpus, tmp_path) -> None:
         assert refused.status_code == 400 and "no embeddings" in refused.json()["error"]
 
 
-def test_every_answer_carries_the_headers_that_keep_the_page_safe(client) -> None:
-    for path in ("/", "/static/main.js", "/api/corpus", "/api/nothing", "/api/thumbnail?image=rocket.png"):
-        headers = client.get(path).headers
+def test_every_answer_carries_the_headers_that_keep_the_page_safe(made_once: MadeCorpus) -> None:
+    from fastapi.testclient import TestClient
+
+    from fastsam_batch import Corpus
+    from fastsam_batch.web.app import make_app
+
+    app = make_app(Corpus.open(made_once.uri), read=lambda uri: {}[uri])  # a failure that no one foresaw
+    client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+    paths = {"/": 200, "/static/main.js": 200, "/api/corpus": 200, "/api/nothing": 404}
+    for path, status in {**paths, "/api/thumbnail?image=rocket.png": 500}.items():
+        answer = client.get(path)
+        assert answer.status_code == status
+        headers = answer.headers
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
         assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
