@@ -231,6 +231,12 @@ def test_all_of_it_by_keys(open_page, made_once: MadeCorpus) -> None:
     page.wait_for_function("!location.search.includes('not%3A')")
     page.keyboard.press("v")
     page.locator(".stage.without-masks").wait_for()
+    row = page.locator(".mask-list li").first
+    row.locator(".name").focus()
+    page.keyboard.press("x")
+    row.locator(".pick[aria-pressed=true]").wait_for()
+    page.keyboard.press("x")
+    row.locator(".pick[aria-pressed=false]").wait_for()
     page.keyboard.press("?")
     assert page.get_by_role("dialog").is_visible()
     page.keyboard.press("Escape")

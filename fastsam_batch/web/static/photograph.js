@@ -2,7 +2,7 @@
 
 import { address, ask } from "./api.js";
 import { count, h, say } from "./dom.js";
-import { pick, pickButton } from "./picks.js";
+import { pick, pickButton, picked } from "./picks.js";
 import { makeStage } from "./stage.js";
 import { go } from "./state.js";
 
@@ -147,7 +147,10 @@ export function openPhotograph(first, corpus, leave) {
   function line(mask) {
     const target = { image_id: state.image, mask_index: mask.mask_index };
     const hover = (on) => () => stage.hover(on ? mask.mask_index : null);
-    return h("li", { onpointerenter: hover(true), onpointerleave: hover(false), onfocusin: hover(true), onfocusout: hover(false) },
+    const key = (event) => {
+      if (event.key === "x" && !event.ctrlKey && !event.metaKey && !event.altKey) pick([target], label(), picked(target));
+    };
+    return h("li", { onpointerenter: hover(true), onpointerleave: hover(false), onfocusin: hover(true), onfocusout: hover(false), onkeydown: key },
       h("button", { type: "button", class: "name", style: { "--colour": mask.colour },
         onclick: () => go({ ...state, prompts: [], mask: mask.mask_index }) },
         h("span", { class: "swatch", "aria-hidden": "true" }), h("span", {}, `Mask ${mask.mask_index}`),
