@@ -103,12 +103,13 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         encode=encode,
         background=background,
     )
-    names = [*texts, *map(mask_name, like)]
+    examples = list(map(mask_name, like))
+    names = [*texts, *examples]
     if arguments["output"]:
         write_hits(arguments["output"], hits)
     if arguments["gallery"]:
         least = {"min_score": arguments["min_score"], "min_calibrated": min_calibrated}
-        write_gallery(arguments["gallery"], corpus, hits, names, **least)
+        write_gallery(arguments["gallery"], corpus, hits, names, like=examples, **least)
     hint = _nearest_hint(arguments["min_score"], min_calibrated)
     queries = [_query(name, hits, hint if name in texts else "") for name in names]
     seconds = round(time.perf_counter() - began, 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,8 +60,12 @@ def make_gallery(
     max_photographs: int,
     read: ReadPixels,
     min_calibrated: float | None = None,
+    like: Collection[str] = (),
 ) -> Gallery:
-    """Draw the hits (`find.hits_schema`) and the photographs; each photograph is read once, one at a time."""
+    """Draw the hits (`find.hits_schema`) and the photographs; each photograph is read once, one at a time.
+
+    `like` are those of `texts` that name a mask: they have no calibrated score.
+    """
     found = Counter(hits["text"].to_pylist())
     rows = hits.filter(pc.field("rank") <= max_hits).to_pylist()
     images, total = _images_to_show(corpus, rows, max_photographs)
@@ -77,7 +81,8 @@ def make_gallery(
     queries = []
     for text in texts:
         cards = [hit_cards[row["text"], row["rank"]] for row in rows if row["text"] == text]
-        queries.append(QueryRow(text, _query_note(cards, found[text], min_score, min_calibrated), cards))
+        note = _query_note(cards, found[text], min_score, None if text in like else min_calibrated)
+        queries.append(QueryRow(text, note, cards))
     shown = f"{len(photographs)} of {_count(total, 'photograph')}, each with all of its masks"
     title = redact(corpus.uri).rstrip("/").rpartition("/")[2] or "corpus"
     return Gallery(title, _facts(corpus), queries, photographs, shown)

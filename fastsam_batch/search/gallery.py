@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
@@ -30,19 +30,21 @@ def write_gallery(
     max_hits: int = 20,
     max_photographs: int = 24,
     read: ReadPixels | None = None,
+    like: Collection[str] = (),
 ) -> None:
     """Draw a search result (`find.hits_schema`) and the corpus's photographs with all their masks.
 
     `.html` is one file that asks for nothing else, `.png` a contact sheet. `texts` are the queries, those
-    without hits included; `min_score` and `min_calibrated` are what they had to reach. At most `max_hits` a
-    query are drawn (a sheet shows ten), and `max_photographs` in all. Photographs are read anew from their
-    `uri` (or by `read`), one at a time; one that is gone or has changed becomes a card that says so.
+    without hits included; `min_score` and `min_calibrated` are what they had to reach, but for the calibrated
+    score of those that name a mask, `like`. At most `max_hits` a query are drawn (a sheet shows ten), and
+    `max_photographs` in all. Photographs are read anew from their `uri` (or by `read`), one at a time; one that
+    is gone or has changed becomes a card that says so.
     Raises InputError for another ending, or where the file cannot be written.
     """
     check_gallery_name(uri)
     read = read or corpus.photographs.pixels
     queries = list(dict.fromkeys(texts))
-    gallery = make_gallery(corpus, hits, queries, min_score, max_hits, max_photographs, read, min_calibrated)
+    gallery = make_gallery(corpus, hits, queries, min_score, max_hits, max_photographs, read, min_calibrated, like)
     made_by = f"Made by fastsam-batch {fastsam_batch.__version__}"
     if uri.lower().endswith(".html"):
         data = html_page(gallery, made_by).encode()

@@ -124,6 +124,7 @@ def test_texts_are_text(made: MadeCorpus, tmp_path: Path) -> None:
     [
         ({"min_score": 0.99}, "No mask scores above 0.99."),
         ({"min_calibrated": 0.5}, "No mask convinces: none has a calibrated score of 0.5 or more."),
+        ({"min_calibrated": 0.5, "like": ["unicorn"]}, "No mask to compare with."),
         ({}, "No mask to compare with."),
     ],
 )
