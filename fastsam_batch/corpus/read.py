@@ -18,7 +18,7 @@ from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.joined import filter_joined, named_columns
 from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_schema
-from fastsam_batch.corpus.units_of import units_of_image
+from fastsam_batch.corpus.units_of import units_of_images
 from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
 from fastsam_batch.errors import InputError, OutageError
@@ -149,20 +149,31 @@ class Corpus:
             raise self._broken(path, error) from error
 
     def image(self, image_id: str) -> CorpusImage:
-        """One image with its masks, ready for points and boxes. Raises InputError for an unknown id.
-
-        Opens the files of the units that receipts and plan name for it, and all images files only where those
-        do not hold it.
-        """
+        """One image with its masks, ready for points and boxes. Raises InputError for an unknown id."""
+        row = self.image_rows([image_id])[image_id]
         named = pc.field("image_id") == image_id
-        likely = units_of_image(self._fs, self._root, self._receipts, image_id)
-        rows = self.images(where=pc.field("unit_id").isin(likely) & named).to_pylist() if likely else []
-        rows = rows or self.images(where=named).to_pylist()
-        if not rows:
-            raise InputError(f"{storage.redact(self.uri)} holds no image {image_id!r}; its images table lists them")
-        row: dict[str, Any] = rows[0]
         masks = self.masks(where=(pc.field("unit_id") == row["unit_id"]) & named)
         return CorpusImage(self, row, masks.sort_by("mask_index"))
+
+    def image_rows(self, image_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Rows of images (schemas/images.v1.json) by image_id. Raises InputError for an unknown one.
+
+        Opens the images files of the units that receipts and plan name for them, and all of them only where
+        those do not hold them.
+        """
+        rows: dict[str, dict[str, Any]] = {}
+        units = units_of_images(self._fs, self._root, self._receipts, image_ids)
+        likely = pc.field("unit_id").isin(pa.array(units, pa.string()))
+        for part in (likely, pc.scalar(True)):
+            missing = [image_id for image_id in dict.fromkeys(image_ids) if image_id not in rows]
+            if missing:
+                named = pc.field("image_id").isin(pa.array(missing, pa.string()))
+                found = self.images(where=part & named).to_pylist()
+                rows |= {row["image_id"]: row for row in reversed(found)}  # the first of several, as ever
+        for image_id in image_ids:
+            if image_id not in rows:
+                raise InputError(f"{storage.redact(self.uri)} holds no image {image_id!r}; its images table lists them")
+        return rows
 
     def search(self, text: str | Collection[str], **options: Any) -> pa.Table:
         """The masks that look most like a text: `search.find.find_masks`, whose options these are."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,19 +16,32 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 
-def units_of_image(
-    fs: AbstractFileSystem, root: str, receipts: Mapping[str, Mapping[str, Any]], image_id: str
+def units_of_images(
+    fs: AbstractFileSystem, root: str, receipts: Mapping[str, Mapping[str, Any]], image_ids: Collection[str]
 ) -> list[str]:
-    """Committed units that are likely to hold an image, none where nothing tells.
+    """Committed units that are likely to hold these images, none for one of which nothing tells.
 
     A member of a shard carries the shard's name before `/` or `#`; other images stand in the plan by name,
     unless they are rows of a Parquet file with ids of their own. Raises OutageError where the store fails.
     """
     shards = {str(receipt.get("shard", "")) for receipt in receipts.values()} - {""}
-    own = [shard for shard in shards if image_id.startswith((f"{shard}/", f"{shard}#"))]
-    if own:
-        shard = max(own, key=len)
-        return [unit for unit, receipt in receipts.items() if receipt.get("shard") == shard]
+    of_images, planned = set(), []
+    for image_id in image_ids:
+        own = [shard for shard in shards if image_id.startswith((f"{shard}/", f"{shard}#"))]
+        if own:
+            of_images.add(max(own, key=len))
+        else:
+            planned.append(image_id)
+    units = {unit for unit, receipt in receipts.items() if receipt.get("shard") in of_images}
+    return sorted(units | (_planned_units(fs, root, planned) & receipts.keys()))
+
+
+def _planned_units(fs: AbstractFileSystem, root: str, image_ids: Sequence[str]) -> set[str]:
+    """Units whose members the plan names and that are among the images; the plan is read until all are found."""
+    units: set[str] = set()
+    if not image_ids:
+        return units
+    wanted = pa.array(image_ids, pa.string())
     folder = join(root, PLAN_FOLDER)
     for name in sorted(name for name in list_names(fs, folder) if name.endswith(".parquet")):
         data = pa.BufferReader(read_whole(fs, join(folder, name)))
@@ -38,9 +51,9 @@ def units_of_image(
             continue
         members = plan["members"].combine_chunks()
         ids = pc.struct_field(members.flatten(), "image_id")
-        place = pc.index(ids, image_id).as_py()
-        if place >= 0:
-            row = pc.list_parent_indices(members)[place].as_py()
-            unit = plan["unit_id"][row].as_py()
-            return [unit] if unit in receipts else []
-    return []
+        found = pc.is_in(ids, wanted)
+        units.update(plan["unit_id"].take(pc.list_parent_indices(members).filter(found)).to_pylist())
+        wanted = wanted.filter(pc.invert(pc.is_in(wanted, ids)))
+        if not len(wanted):
+            break
+    return units

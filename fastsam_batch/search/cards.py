@@ -109,8 +109,7 @@ def _images_to_show(corpus: Corpus, rows: list[dict[str, Any]], limit: int) -> t
     receipts = corpus.receipts().values()
     total = sum(receipt["images"] - receipt["failed"] for receipt in receipts)
     wanted = list(dict.fromkeys(row["image_id"] for row in sorted(rows, key=lambda row: row["rank"])))
-    of_hits = corpus.images(where=pc.field("image_id").isin(pa.array(wanted, pa.string()))).to_pylist()
-    by_id = {row["image_id"]: row for row in of_hits}
+    by_id = corpus.image_rows(wanted)
     images = [by_id[image_id] for image_id in wanted]
     if len(images) < limit:
         others = _ok_images(corpus, set(wanted))

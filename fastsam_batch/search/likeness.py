@@ -21,8 +21,8 @@ def mask_vectors(corpus: Corpus, masks: Sequence[MaskKey]) -> NDArray[np.float32
     """
     if corpus.embedding_dim is None:
         raise InputError(f"{corpus!r} has no embeddings to search; segment again with an embedder")
-    units = {image_id: _unit_of(corpus, image_id) for image_id, _ in masks}
-    vectors = [_vector(corpus, units[mask[0]], mask) for mask in masks]
+    images = corpus.image_rows([image_id for image_id, _ in masks])
+    vectors = [_vector(corpus, images[mask[0]]["unit_id"], mask) for mask in masks]
     return np.array(vectors, np.float32).reshape(len(masks), corpus.embedding_dim)
 
 
@@ -37,14 +37,6 @@ def parse_mask(text: str, option: str) -> MaskKey:
     if not sign or not image_id or not index.isdecimal():
         raise InputError(f"{option} {text}: write image_id#mask_index, such as 00000.tar/cup.jpg#3")
     return image_id, int(index)
-
-
-def _unit_of(corpus: Corpus, image_id: str) -> str:
-    rows = corpus.images(["unit_id"], pc.field("image_id") == image_id).to_pylist()
-    if not rows:
-        raise InputError(f"{corpus!r} holds no image {image_id!r}; its images table lists them")
-    unit_id: str = rows[0]["unit_id"]
-    return unit_id
 
 
 def _vector(corpus: Corpus, unit_id: str, mask: MaskKey) -> NDArray[np.float32]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from corpus.made_corpus import MadeCorpus, receipt_of, write, write_unit
+from corpus.made_corpus import DIM, MadeCorpus, receipt_of, write, write_unit
 
 from fastsam_batch import Corpus
 from fastsam_batch.corpus.plan import write_plan
 from fastsam_batch.errors import InputError
+from fastsam_batch.search.cards import make_gallery
+from fastsam_batch.search.find import find_masks
+from fastsam_batch.search.likeness import mask_vectors
 from fastsam_batch.sources.base import ImageRef, PlanRow
 
 
@@ -40,6 +43,21 @@ def test_by_the_plan(made: MadeCorpus) -> None:
     image = Corpus.open(made.uri).image("coffee.png")
     assert image.row == next(row for row in made.images if row["image_id"] == "coffee.png")
     assert image.masks.num_rows == sum(row["image_id"] == "coffee.png" for row in made.masks)
+
+
+def test_several_images_and_what_asks_for_them(made: MadeCorpus) -> None:
+    plan(made)
+    break_others(made, "unit-0001")
+    corpus = Corpus.open(made.uri)
+    rows = {row["image_id"]: row for row in made.images if row["unit_id"] == "unit-0001"}
+    assert len(rows) == 2 and corpus.image_rows(list(rows)) == rows
+    assert corpus.image_rows([]) == {}
+    assert mask_vectors(corpus, [("coffee.png", 3), ("rocket.png", 0)]).shape == (2, DIM)
+    hits = find_masks(corpus.only(["unit-0001"]), like=[("coffee.png", 3)], top_k=2)
+    gallery = make_gallery(corpus, hits, ["coffee.png#3"], None, 9, 0, corpus.photographs.pixels)
+    assert [len(query.cards) for query in gallery.queries] == [2]
+    with pytest.raises(InputError, match="cannot read images/unit-000"):  # else no file was opened to find them
+        corpus.image_rows([*rows, "nowhere.jpg"])
 
 
 def test_by_the_shard(made: MadeCorpus) -> None:
