@@ -15,10 +15,11 @@ from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, plann
 from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.exported import check_device
 from fastsam_batch.models.network import read_header
-from fastsam_batch.models.weights import find_segmenter
+from fastsam_batch.models.weights import anywhere, find_segmenter
 from fastsam_batch.ray_cluster import joined_ray
 from fastsam_batch.sources import open_source
 from fastsam_batch.sources.base import PlanRow, Source
+from fastsam_batch.storage import absolute
 from fastsam_batch.unit import UnitOptions
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict
     later = {name: tiling.get(name, getattr(options, name)) for name in LATER_OPTIONS}
     results |= {name: value for name, value in later.items() if value != LATER_OPTIONS[name]}
     info = describe(options.input, results, models, embedder.dim if embedder else None, options.bytes_column)
-    arguments = {"path": options.segmenter, **resolved, "max_masks": options.max_masks}
+    arguments = {"path": anywhere(options.segmenter), **resolved, "max_masks": options.max_masks}
     if options.tile is not None:
         arguments |= tiling
     return info, arguments, {"name": options.embedder, "mode": options.embedding_mode} if embedder else None
@@ -142,7 +143,7 @@ def run_units(
         if segmenter is not None:
             check_device(find_segmenter(segmenter["path"]).main, resources.device)
         job = pipeline.Job(
-            corpus_uri=options.output,
+            corpus_uri=absolute(options.output),
             run=lease.run,
             info=info,
             source=source,
@@ -155,7 +156,7 @@ def run_units(
                 max_pixels=options.max_pixels,
                 decode_seconds=options.decode_seconds,
             ),
-            stored=stored,
+            stored=stored and absolute(stored),
         )
         for outcome in pipeline.run(job, left, resources):
             lease.check()

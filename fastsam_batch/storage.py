@@ -55,6 +55,13 @@ def redact(uri: str) -> str:
     return f"{scheme}://{host}{slash}{path}"
 
 
+def absolute(uri: str) -> str:
+    """A local path from the root, so that it means the same in every working folder; any other URI as it is."""
+    if "://" in uri or uri.startswith(("file:", "demo:")):
+        return uri
+    return os.path.abspath(os.path.expanduser(uri))
+
+
 def join(uri: str, *parts: str) -> str:
     """`uri` with `parts` behind it, one slash between each."""
     return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])

@@ -6,7 +6,7 @@ import fsspec
 import pytest
 
 from fastsam_batch.errors import InputError
-from fastsam_batch.storage import filesystem, join, open_result, redact, write_atomic
+from fastsam_batch.storage import absolute, filesystem, join, open_result, redact, write_atomic
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,15 @@ from fastsam_batch.storage import filesystem, join, open_result, redact, write_a
 )
 def test_redact(uri, told):
     assert redact(uri) == told
+
+
+def test_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert absolute("photos/") == absolute(f"{tmp_path}/photos") == f"{tmp_path}/photos"
+    assert absolute("~/photos/*.tar") == "/home/me/photos/*.tar"
+    for uri in ("s3://bucket/x/", "demo:", "file:/x", "memory://x"):
+        assert absolute(uri) == uri
 
 
 def test_join():

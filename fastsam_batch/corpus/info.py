@@ -13,7 +13,7 @@ from fastsam_batch.corpus.layout import CORPUS_FILE
 from fastsam_batch.corpus.schema import SCHEMA_VERSION
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import explain, is_refusal
-from fastsam_batch.storage import filesystem, join, read_whole, redact, write_atomic
+from fastsam_batch.storage import absolute, filesystem, join, read_whole, redact, write_atomic
 
 BYTES_COLUMN = "bytes"  # where nothing else is said
 
@@ -47,7 +47,7 @@ def describe(
     weights = {role: model and sorted(model["sha256"].values()) for role, model in models.items()}
     basis = json.dumps({"schema": SCHEMA_VERSION, "options": options, "weights": weights}, sort_keys=True)
     return CorpusInfo(
-        input=redact(input_uri),
+        input=redact(absolute(input_uri)),
         options=options,
         models=models,
         embedding_dim=embedding_dim,
@@ -122,7 +122,7 @@ def admit(corpus_uri: str, info: CorpusInfo) -> CorpusInfo | None:
 
 def _differences(there: CorpusInfo, here: CorpusInfo) -> list[str]:
     found = []
-    if there.input != here.input:
+    if _place(there.input) != _place(here.input):
         found.append(f"--input was {there.input}, is {here.input}")
     if there.bytes_column != here.bytes_column:
         found.append(f"--bytes-column was {there.bytes_column}, is {here.bytes_column}")
@@ -135,6 +135,10 @@ def _differences(there: CorpusInfo, here: CorpusInfo) -> list[str]:
         if (before and sorted(before["sha256"].values())) != (now and sorted(now["sha256"].values())):
             found.append(f"the {role} was {_model(before)}, is {_model(now)}")
     return found
+
+
+def _place(uri: str) -> str:
+    return absolute(uri).rstrip("/")  # a description may be older than `absolute`
 
 
 def _value(value: Any) -> Any:

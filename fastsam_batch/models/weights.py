@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.outage import explain, is_storage_error
-from fastsam_batch.storage import filesystem, redact
+from fastsam_batch.storage import absolute, filesystem, redact
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -57,6 +57,11 @@ def find_segmenter(name: str) -> ModelFiles:
     if (folder := Path(name).expanduser()).is_dir():
         return ModelFiles(name, folder, openvino_files(folder))
     return ModelFiles(redact(name), local_copy(name, "--segmenter"))
+
+
+def anywhere(name: str) -> str:
+    """The option of `find_segmenter` so that it finds the same in every working folder."""
+    return name if name == "builtin" or name in FASTSAM_NAMES else absolute(name)
 
 
 def openvino_files(folder: Path) -> tuple[Path, Path, Path]:

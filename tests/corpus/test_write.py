@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import duckdb
 import jsonschema
@@ -61,6 +62,23 @@ def corpus(tmp_path):
     assert admit(str(tmp_path), info) is None
     write_info(str(tmp_path), info)
     return tmp_path, info, commit_unit(str(tmp_path), info, unit())
+
+
+def test_an_input_is_a_place_and_not_how_it_is_written(tmp_path, monkeypatch):
+    def described(uri):
+        return describe(uri, {}, MODELS, DIM)
+
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    relative = described("photos")
+    for name, made in {"now": relative, "before": replace(relative, input="photos")}.items():
+        write_info(str(tmp_path / name), made)
+        assert admit(str(tmp_path / name), described(f"{tmp_path}/photos/")) == made
+    write_info(str(tmp_path / "s3"), described("s3://b/p"))
+    assert admit(str(tmp_path / "s3"), described("s3://b/p/"))
+    monkeypatch.chdir(tmp_path / "other")
+    with pytest.raises(InputError, match="--input was"):
+        admit(str(tmp_path / "now"), described("photos"))
 
 
 def test_receipt_and_corpus_file_keep_the_contract(corpus):

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from fastsam_batch.errors import InputError
-from fastsam_batch.models.weights import find_segmenter, local_copy
+from fastsam_batch.models.weights import anywhere, find_segmenter, local_copy
 
 
 class Web(http.server.SimpleHTTPRequestHandler):
@@ -51,6 +51,16 @@ def web(tmp_path, monkeypatch):
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_a_path_finds_the_same_file_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [anywhere(name) for name in ("builtin", "FastSAM-x", "s3://b/w.pt")] == [
+        "builtin",
+        "FastSAM-x",
+        "s3://b/w.pt",
+    ]
+    assert anywhere("w.pt") == str(tmp_path / "w.pt")
 
 
 def test_a_signature_is_in_no_name(tmp_path, web):
