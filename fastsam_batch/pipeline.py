@@ -116,7 +116,7 @@ class SegmentUnits:
     """One actor: both models, one unit at a time."""
 
     def __init__(self, job: Job, device: str, threads: int | None) -> None:
-        from fastsam_batch.models.pair import load_embedder, load_models  # torch loads where it runs
+        from fastsam_batch.models.pair import check_weights, load_embedder, load_models  # torch loads where it runs
 
         self._job = job
         self._metrics = JobMetrics()
@@ -128,6 +128,7 @@ class SegmentUnits:
         else:
             models = load_models(job.segmenter, job.embedder, device, torch_threads)
         self._segmenter, self._embedder = models
+        check_weights(job.info.models, job.segmenter, self._embedder)
         self._worked = False  # has this process finished a unit?
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:

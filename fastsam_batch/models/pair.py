@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import torch
 
+from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter
@@ -23,6 +25,23 @@ def load_models(
         torch.set_num_threads(threads)
     arguments = {**segmenter, "path": find_segmenter(segmenter["path"]).main}
     return Segmenter(**arguments, device=device), load_embedder(embedder, device, threads)
+
+
+def check_weights(recorded: dict[str, Any], segmenter: dict[str, Any] | None, embedder: Embedder | None) -> None:
+    """Raises InputError where what this machine loads is not what the corpus records under `models`.
+
+    `segmenter` as for `load_models`.
+    """
+    found = {
+        "segmenter": find_segmenter(segmenter["path"]) if segmenter else None,
+        "embedder": embedder.files if embedder else None,
+    }
+    for role, files in found.items():
+        if files and sorted(files.sha256().values()) != sorted(recorded[role]["sha256"].values()):
+            raise InputError(
+                f"--{role} {files.name}: {files.main} on the node {socket.gethostname()} is not the file that the "
+                "corpus is made with; put the same file on every node"
+            )
 
 
 def load_embedder(embedder: dict[str, Any] | None, device: str, threads: int | None) -> Embedder | None:
