@@ -24,7 +24,7 @@ RECALL_AT = 100
 # A search looks into more partitions until so much is found of what the exact scan finds.
 _WANTED = 0.97
 _FIRST_PROBES = 16
-_REFINE = 10
+_REFINE = 15
 # Partitions are found anew when the table has grown by this factor.
 _GROWN = 1.5
 _FEW = 500

@@ -22,7 +22,9 @@ from fastsam_batch.search.scan import check_queries, embedding_matrix
 
 INDEX_VERSION = 1
 # A filter that keeps no more rows is answered by comparing with each of them.
-EXACT_ROWS = 20_000
+EXACT_ROWS = 5_000
+# With another filter so many times the partitions are looked into, its nearest masks being spread over more of them.
+_FILTERED = 2
 # Fewer neighbours are not asked for: quantised vectors order the very first ones loosely.
 _LEAST = 100
 # How far into the ranking an answer is looked for before the exact scan takes over.
@@ -119,6 +121,8 @@ class Index:
     def _nearest(self, vector: NDArray[np.float32], limit: int, condition: str | None, matching: int) -> pa.Table:
         few = condition is not None and matching <= EXACT_ROWS
         probes = None if few or not self.info.trained_rows else self.info.probes
+        if probes is not None and condition is not None:
+            probes *= _FILTERED
         rows = nearest(self.table, vector, limit, condition, probes, self.info.refine)
         # The partitions looked into can hold fewer rows that match than there are.
         if probes is not None and len(rows) < limit:
