@@ -252,7 +252,7 @@ def test_killing_an_actor_loses_and_doubles_nothing(local_ray, photos, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--conf", "0.9"], "--conf was 0.15, is 0.9"),
+        (["--conf", "0.9"], "--conf was 0.1, is 0.9"),
         (["--conf", "7"], "--conf 7.0: Input should be less than 1"),
         (["--actors", "4:2"], "MIN:MAX needs MIN <= MAX"),
         (["--segmenter", "none.pt"], "none.pt: no such file"),
