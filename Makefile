@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := out/demo
 # The nearest masks even where the small built-in CLIP is unsure; without it a search shows what stands out.
-QUERIES := --text "a motorcycle" --text "a spoon" --text "a building" --text "a person" --text "a tower" --text "a helmet" --min-calibrated 0
+QUERIES := --text "a motorcycle" --text "a cup" --text "a building" --text "a person" --text "a tower" --text "a helmet" --min-calibrated 0
 
 CHROMIUM := /usr/bin/chromium
 
