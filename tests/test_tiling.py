@@ -71,7 +71,7 @@ def test_small_things_of_a_large_photograph_are_found(things):
     without = recall(Segmenter(BUILTIN).segment([canvas])[0], things)
     tiled = Segmenter(BUILTIN, tile=640, overlap=160).segment([canvas])[0]
     assert len(things) >= 15
-    assert recall(tiled, things) >= 0.75 and without <= 0.5
+    assert recall(tiled, things) >= 0.75 and without <= recall(tiled, things) - 0.25
     assert tiled.image_hw == canvas.shape[:2]
     assert (np.diff(tiled.scores) <= 0).all()
     for rle, area, bbox, box in zip(tiled.rles, tiled.areas, tiled.bboxes_xywh, tiled.boxes_xyxy, strict=True):
