@@ -173,5 +173,5 @@ def test_the_job_with_tiles(local_ray, tmp_path: Path):
     assert segment_corpus(segment_options({**given, "overlap": 100}))["skipped_units"] == 1  # what it is anyway
     with pytest.raises(InputError, match="--overlap was 100, is 0"):
         segment_corpus(segment_options({**given, "overlap": 0}))
-    with pytest.raises(InputError, match="--tile was 400, is None"):
+    with pytest.raises(InputError, match="--tile was 400, is not given"):
         segment_corpus(segment_options({**given, "tile": None}))

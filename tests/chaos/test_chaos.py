@@ -14,7 +14,7 @@ import pytest
 from chaos.harness import HUNG, Harness
 from chaos.schedule import HEAD, Run, Schedule, Storm, Strike, make
 
-SECONDS = 40  # no schedule begins later
+SECONDS = 25  # no schedule begins later
 SHARDS = Schedule(
     -1, "shards", "s3", (Run((Strike("actor", 0.5, 0.1),), (Storm(0.2, 0.8, 0.05, ("503", "reset-after", "short")),)),)
 )
