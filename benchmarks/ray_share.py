@@ -2,7 +2,8 @@
 
 Both run in one session, bare first and last around the job, with the same weights and threads, over `--images`
 photographs made of those that ship in installed packages. Start-up is left out of both: of the job by the time
-from its first unit's begin to its last commit, of the bare components by a warm-up.
+from its first unit's begin to its last commit, of the bare components by a warm-up. Run it with OMP_NUM_THREADS=1,
+as Ray gives it to its workers: with more the bare side's threads stand in each other's way.
 """
 
 from __future__ import annotations
