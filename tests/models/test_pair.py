@@ -8,7 +8,6 @@ from fastsam_batch.corpus.info import describe
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.pair import check_weights
 from fastsam_batch.models.weights import find_segmenter
-from fastsam_batch.pipeline import Job, SegmentUnits
 from fastsam_batch.sources.demo import DemoSource
 from fastsam_batch.unit import UnitOptions
 
@@ -25,6 +24,8 @@ def test_other_weights_under_the_same_name_are_refused(tmp_path):
 
 
 def test_a_worker_checks_what_it_loaded(monkeypatch):
+    from fastsam_batch.pipeline import Job, SegmentUnits  # imports Ray, which chaos configures before
+
     monkeypatch.setenv("RAY_enable_metrics_collection", "0")
     models = {"segmenter": {"sha256": {"segmenter.safetensors": "0" * 64}}, "embedder": None}
     info = describe("/in", {}, models, None)
