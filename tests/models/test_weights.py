@@ -16,15 +16,12 @@ class Web(http.server.SimpleHTTPRequestHandler):
     """Files, a body that ends too early, and a server that fails."""
 
     def do_GET(self):
-        if self.path.startswith("/fails"):
-            self.send_error(503)
-        elif self.path.startswith("/cut"):
-            self.send_response(200)
-            self.send_header("Content-Length", "1000")
-            self.end_headers()
-            self.wfile.write(b"x" * 10)
-        else:
+        if not self.path.startswith(("/fails", "/cut")):
             super().do_GET()
+            return
+        self.do_HEAD()
+        if self.path.startswith("/cut"):
+            self.wfile.write(b"x" * 10)
 
     def do_HEAD(self):
         if self.path.startswith("/fails"):
