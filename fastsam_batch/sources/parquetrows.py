@@ -40,9 +40,9 @@ class ParquetRow(NamedTuple):
 
 
 class Footer(NamedTuple):
-    """What a file's footer tells: how many rows, whether they have ids, and the bytes of an image in them.
+    """What a file's footer tells: how many rows, whether they have ids, and how large a row is.
 
-    `row_bytes` is the mean of that row group whose images are the largest, 0 where they are named by URI.
+    `row_bytes` is the mean, uncompressed, of that row group whose rows are the largest; 0 where URIs name the images.
     """
 
     rows: int
@@ -56,7 +56,8 @@ def read_footer(uri: str, columns: ColumnNames) -> Footer:
     def read() -> Footer:
         with _opened(uri) as file:
             chosen = _choose(file.schema_arrow, columns, uri)
-            return Footer(int(file.metadata.num_rows), bool(chosen.id), _row_bytes(file.metadata, chosen.bytes))
+            row_bytes = _row_bytes(file.metadata) if chosen.bytes else 0
+            return Footer(int(file.metadata.num_rows), bool(chosen.id), row_bytes)
 
     return _readable(uri, read)
 
@@ -72,14 +73,10 @@ def read_ids(uri: str, columns: ColumnNames) -> list[str]:
     return _readable(uri, read)
 
 
-def _row_bytes(footer: pq.FileMetaData, column: str) -> int:
-    largest = 0
-    for number in range(footer.num_row_groups if column else 0):
-        group = footer.row_group(number)
-        chunks = [group.column(index) for index in range(group.num_columns)]
-        held = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.partition(".")[0] == column)
-        largest = max(largest, held // max(group.num_rows, 1))
-    return largest
+def _row_bytes(footer: pq.FileMetaData) -> int:
+    # Of all columns: in a damaged footer, pyarrow's view of a single column ends the process.
+    groups = (footer.row_group(number) for number in range(footer.num_row_groups))
+    return max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
 
 
 def _readable(uri: str, read: Callable[[], T]) -> T:

@@ -20,6 +20,14 @@ def parquet(columns: dict[str, object], **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def ending_arrow() -> bytes:
+    """A file whose footer calls a column of text Boolean: pyarrow ends the process that looks at its chunk."""
+    whole = parquet({"note": ["text"] * 3, "bytes": pictures(3)})
+    said = whole.index(b"\x15\x0c")  # SchemaElement.type: BYTE_ARRAY; Thrift's compact protocol
+    assert whole.count(b"\x15\x0c", said) == 4, "a schema element and a column chunk each"
+    return whole[: said + 1] + b"\x00" + whole[said + 2 :]
+
+
 def pictures(count: int) -> pa.Array:
     """The photograph so many times."""
     return pa.array([JPEG] * count, pa.binary())
@@ -62,6 +70,7 @@ PARQUETS: list[Case] = [
          {f"one row group.parquet#{row}": NO_IMAGE for row in range(5000)}),
     Case("row groups of one.parquet", parquet({"bytes": pictures(9)}, row_group_size=1),
          numbered("row groups of one.parquet#", 9)),
+    Case("a footer that ends Arrow.parquet", ending_arrow(), numbered("a footer that ends Arrow.parquet#", 3)),
     Case("唯一 %20 'x'.parquet", WHOLE, numbered("唯一 %20 'x'.parquet#", 3)),
 ]  # fmt: skip
 
