@@ -49,10 +49,11 @@ def main() -> None:
     options = parser.parse_args()
     ray.init("local", log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": os.path.dirname(__file__)}})
     ray.data.DataContext.get_current().enable_progress_bars = False
+    # An actor a core at half a core each: readers and writers need the rest, and wait for ever where there is none.
     pool = ray.data.ActorPoolStrategy(size=max(os.cpu_count() or 1, 1))
     images = ray.data.read_images(options.input, mode="RGB", include_paths=True)
     found = images.map_batches(
-        Actor, fn_constructor_args=[options], batch_size=options.batch_size, compute=pool, num_cpus=0.75
+        Actor, fn_constructor_args=[options], batch_size=options.batch_size, compute=pool, num_cpus=0.5
     )
     found.write_parquet(options.output)
     ended = time.time()

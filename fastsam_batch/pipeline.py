@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import ray
 import ray.data
+from ray.exceptions import ActorDiedError
 
 from fastsam_batch.corpus.attempts import MAX_ATTEMPTS, begin_attempt, end_attempts, is_newest
 from fastsam_batch.corpus.info import CorpusInfo
@@ -25,7 +26,7 @@ from fastsam_batch.corpus.plan import PendingRow
 from fastsam_batch.corpus.receipts import read_receipt
 from fastsam_batch.corpus.rows import UnitResult
 from fastsam_batch.corpus.write import commit_unit
-from fastsam_batch.errors import OutageError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.metrics import JobMetrics
 from fastsam_batch.outage import explain
 from fastsam_batch.resources import Resources
@@ -71,7 +72,10 @@ class Unfinished:
 
 
 def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[dict[str, Any] | Unfinished]:
-    """Process the pending rows of the plan; yields each unit's receipt as it is committed, or why it is not."""
+    """Process the pending rows of the plan; yields each unit's receipt as it is committed, or why it is not.
+
+    Raises InputError or OutageError where an actor cannot have its models.
+    """
     items = [{"value": pickle.dumps(row)} for row in rows]
     units = ray.data.from_items(items, override_num_blocks=min(len(items), resources.max_blocks))
     units.context.enable_progress_bars = False
@@ -93,12 +97,21 @@ def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[
     receipts = units.map_batches(
         commit, fn_args=[job], batch_size=1, batch_format="pyarrow", num_cpus=resources.commit_cpus
     )
-    for batch in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for value in batch["value"].to_pylist():
-            outcome = json.loads(value)
-            yield outcome["receipt"] if "receipt" in outcome else Unfinished(**outcome["unfinished"])
+    try:
+        for batch in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for value in batch["value"].to_pylist():
+                outcome = json.loads(value)
+                yield outcome["receipt"] if "receipt" in outcome else Unfinished(**outcome["unfinished"])
+    except ActorDiedError as error:
+        raise _told_by(error) from error
     if logger.isEnabledFor(logging.INFO):
         logger.info("Ray's statistics of the stages:\n%s", receipts.stats())
+
+
+def _told_by(error: ActorDiedError) -> Exception:
+    """What an actor's constructor raised where that is a sentence for the user, else the error itself."""
+    cause = getattr(error.args[0], "cause", None) if error.args else None
+    return cause if isinstance(cause, (InputError, OutageError)) else error
 
 
 def fetch(batch: pa.Table, job: Job) -> Iterator[pa.Table]:

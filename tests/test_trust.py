@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,13 +17,17 @@ import numpy as np
 import pytest
 from PIL import Image
 from poison import CRASH, HANG, RAISE
+from safetensors import safe_open
+from safetensors.torch import save_file
 
+from fastsam_batch import run as run_module
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.lease import Lease
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.verify import verify_corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.pair import load_models
+from fastsam_batch.models.weights import BUILTIN_FOLDER
 from fastsam_batch.run import segment_corpus
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
 from fastsam_batch.unit import UnitOptions, process_unit
@@ -197,3 +202,23 @@ def test_a_second_job_on_an_output_stops_and_writes_nothing(local_ray, tmp_path)
     assert sorted(path.name for path in corpus.iterdir()) == sorted(
         ["attempts", "corpus.json", "images", "masks", "plan", "receipts"]
     )
+
+
+def test_a_node_with_other_weights_ends_the_job_in_one_sentence(local_ray, tmp_path, monkeypatch):
+    weights = tmp_path / "segmenter.safetensors"
+    shutil.copy(BUILTIN_FOLDER / "segmenter.safetensors", weights)
+    describe = run_module._describe
+
+    def then_changed(options):
+        described = describe(options)
+        with safe_open(weights, "pt") as file:
+            about = file.metadata()
+            tensors = {name: file.get_tensor(name) * 2 for name in file.keys()}  # noqa: SIM118 (no dict)
+        save_file(tensors, weights, about)
+        return described
+
+    monkeypatch.setattr(run_module, "_describe", then_changed)
+    tiny_images(tmp_path / "photos", ["a.png"])
+    with pytest.raises(InputError, match=r"is not the file that the corpus is made with; put the same file on every"):
+        run(tmp_path / "photos", tmp_path / "corpus", segmenter=str(weights))
+    assert not list((tmp_path / "corpus").glob("receipts/*"))
