@@ -22,9 +22,12 @@ from fastsam_batch.search.scan import scan
 LEAST_ROWS = 100_000
 RECALL_AT = 100
 # A search looks into more partitions until so much is found of what the exact scan finds.
-_WANTED = 0.97
-_FIRST_PROBES = 16
-_REFINE = 15
+_WANTED = 0.98
+_FIRST_PROBES = 8
+# Rows whose stored vectors rank them again, for each that is asked for: most of a search's random reads.
+_REFINE = 2
+# Small enough to be found quickly and read from a store, large enough that few are looked into.
+_PARTITION_ROWS = 4096
 # Partitions are found anew when the table has grown by this factor.
 _GROWN = 1.5
 _FEW = 500
@@ -34,7 +37,7 @@ def build_index(corpus: Corpus, queries: NDArray[np.float32], least_rows: int = 
     """Bring the corpus's index up to date and measure it by unit vectors float32 [q, D]; returns the summary.
 
     Only units that are new, changed or gone since the last time are read or removed. From `least_rows` masks
-    on the vectors are indexed (IVF with RaBitQ codes, re-ranked by the stored float16), below they are only
+    on the vectors are indexed (IVF with 8-bit codes, re-ranked by the stored float16), below they are only
     stored. Until it is finished, searches use the scan. Raises InputError for a corpus without embeddings.
     """
     if corpus.embedding_dim is None:
@@ -90,7 +93,7 @@ def _change(corpus: Corpus, table: Any, new: list[str], gone: list[str]) -> None
 
 def train(table: Any, rows: int, trained_rows: int, least_rows: int) -> int:
     """Make the indices that a table lacks; returns how many rows its partitions were found from, 0 for none."""
-    from lancedb.index import BTree, IvfRq
+    from lancedb.index import BTree, IvfSq
 
     have = {column for index in table.list_indices() for column in index.columns}
     for column in SCALARS:
@@ -100,8 +103,8 @@ def train(table: Any, rows: int, trained_rows: int, least_rows: int) -> int:
         return 0
     if trained_rows and "embedding" in have and rows <= _GROWN * trained_rows:
         return trained_rows
-    partitions = max(min(round(math.sqrt(rows)), rows // 64), 1)
-    config = IvfRq(distance_type="cosine", num_partitions=partitions, sample_rate=64, max_iterations=20)
+    partitions = max(rows // _PARTITION_ROWS, 1)
+    config = IvfSq(distance_type="cosine", num_partitions=partitions, sample_rate=64, max_iterations=20)
     table.create_index("embedding", config=config, replace=True)
     return rows
 
@@ -116,9 +119,11 @@ def _measured(corpus: Corpus, info: IndexInfo, queries: NDArray[np.float32]) -> 
         info = replace(info, probes=probes)
         found = Index(corpus, info).search([query_of(vector) for vector in queries], RECALL_AT)
         info = replace(info, recall=recall(found, exact))
-        if not info.trained_rows or (info.recall or 0) >= _WANTED or probes >= math.sqrt(info.rows):
-            return info if info.trained_rows else replace(info, probes=None)
-        probes *= 2
+        if not info.trained_rows:
+            return replace(info, probes=None)
+        if (info.recall or 0) >= _WANTED or probes >= info.rows // _PARTITION_ROWS:
+            return info
+        probes = math.ceil(1.25 * probes)
 
 
 def recall(found: list[list[Hit] | None], exact: list[list[Hit]]) -> float:
