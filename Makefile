@@ -33,7 +33,7 @@ demo: setup
 	@echo "Look at   $(DEMO)/gallery.html (in a browser) or $(DEMO)/contact-sheet.png"
 	@echo "Ask more  $(BIN)/python jobs/search_masks.py --corpus $(DEMO)/corpus --text 'a helmet' --gallery $(DEMO)/helmet.html"
 
-# Two at a time, then those that measure time or need a process of their own.
+# Two at a time, then those that measure time.
 test: setup chromium
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone"
 	$(BIN)/python -m pytest -m alone

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,12 @@ import pytest
 from chaos.harness import HUNG, Harness
 from chaos.schedule import HEAD, Run, Schedule, Storm, Strike, make
 
+ROOT = Path(__file__).parents[2]
+ALONE = "CHAOS_IN_A_PROCESS_OF_ITS_OWN"
+needs_weed = pytest.mark.skipif(
+    shutil.which("weed", path=str(Path(sys.executable).parent)) is None,
+    reason="no SeaweedFS: it is not built for this platform",
+)
 SECONDS = 25  # no schedule begins later
 SHARDS = Schedule(
     -1, "shards", "s3", (Run((Strike("actor", 0.5, 0.1),), (Storm(0.2, 0.8, 0.05, ("503", "reset-after", "short")),)),)
@@ -28,15 +36,13 @@ SHORT = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def play(request):
-    if shutil.which("weed", path=str(Path(sys.executable).parent)) is None:
-        pytest.skip("no SeaweedFS: it is not built for this platform")
+@contextmanager
+def _harness(ray: bool):
     # Ray's sockets lie below it, and their paths may have 107 bytes: pytest's own folders are too deep.
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
         before = dict(os.environ)
         try:
-            harness = Harness(Path(folder), ray=request.param)
+            harness = Harness(Path(folder), ray=ray)
             yield harness.play
             harness.close()
         finally:
@@ -44,21 +50,33 @@ def play(request):
             os.environ.update(before)
 
 
+@needs_weed
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("play", [False], indirect=True, ids=["stages without Ray"])
-def test_what_fails_loses_doubles_and_changes_nothing(play):
-    _play(play, SHORT, SECONDS / 2)
+def test_what_fails_loses_doubles_and_changes_nothing():
+    with _harness(ray=False) as play:
+        _play(play, SHORT, SECONDS / 2)
 
 
-@pytest.mark.alone  # Ray's core reads the cluster's token when it is imported, which other tests have done before
+@needs_weed
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("play", [True], indirect=True, ids=["on Ray"])
-def test_what_fails_on_a_cluster_loses_doubles_and_changes_nothing(play):
+def test_what_fails_on_a_cluster_loses_doubles_and_changes_nothing(request):
+    if ALONE not in os.environ:
+        _in_a_process_of_its_own(request.node.nodeid)
+        return
     more = (SHARDS, *map(make, range(100))) if "CHAOS" in os.environ else ()
-    _play(play, (*SHORT, *more), 20 * SECONDS if more else SECONDS)
-    if more:
-        outcome = play(HEAD)
-        assert not outcome.wrong and outcome.struck == ("head",) and outcome.exits[0] not in (0, HUNG), outcome
+    with _harness(ray=True) as play:
+        _play(play, (*SHORT, *more), 20 * SECONDS if more else SECONDS)
+        if more:
+            outcome = play(HEAD)
+            assert not outcome.wrong and outcome.struck == ("head",) and outcome.exits[0] not in (0, HUNG), outcome
+
+
+def _in_a_process_of_its_own(test):
+    """Ray's core reads a cluster's token when it is imported, once for all tests of a process."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", test]
+    done = subprocess.run(command, cwd=ROOT, env=environment | {ALONE: "1"}, capture_output=True, text=True)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def _play(play, schedules, seconds):
