@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from corpus.made_corpus import MadeCorpus
+from playwright.sync_api import Route
 
 IMAGE = "astronaut.png"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
@@ -231,7 +232,8 @@ def test_all_of_it_by_keys(open_page, made_once: MadeCorpus) -> None:
     page.wait_for_function("!location.search.includes('not%3A')")
     page.keyboard.press("v")
     page.locator(".stage.without-masks").wait_for()
-    row = page.locator(".mask-list li").first
+    last = page.locator(".mask-list .name").last.locator("span").nth(1).inner_text()
+    row = page.locator(".mask-list li").filter(has=page.get_by_text(last, exact=True))
     row.locator(".name").focus()
     page.keyboard.press("x")
     row.locator(".pick[aria-pressed=true]").wait_for()
@@ -243,6 +245,29 @@ def test_all_of_it_by_keys(open_page, made_once: MadeCorpus) -> None:
     assert page.locator(".stage").is_visible()
     page.keyboard.press("Escape")
     page.locator(".photographs").wait_for()
+
+
+def test_a_late_answer_leaves_the_focus_where_it_is(open_page, made_once: MadeCorpus) -> None:
+    page = open_page(f"/?image={IMAGE}")
+    page.locator(".mask-list li").first.wait_for()
+    before = page.locator(".mask-list .name").all_inner_texts()
+    held: list[Route] = []
+    page.route("**/api/select*", lambda route: held.append(route))
+    page.locator(".stage").focus()
+    with page.expect_request("**/api/select*"):
+        page.keyboard.press("Enter")
+    names = page.locator(".mask-list .name")
+    names.first.focus()
+    first = names.first.evaluate_handle("each => each")
+    for route in held:
+        route.continue_()
+    page.locator(".mask-list li.chosen").first.wait_for()
+    assert first.evaluate("each => each === document.activeElement")
+    assert page.locator(".mask-list li").first.evaluate("each => each.matches('.chosen')")
+    page.keyboard.press("u")
+    page.locator(".mask-list li.chosen").first.wait_for(state="detached")
+    assert names.all_inner_texts() == before
+    assert first.evaluate("each => each === document.activeElement")
 
 
 @pytest.mark.parametrize("path", ["/", "/?q=a+cup", f"/?image={IMAGE}&prompt=add:200,200"])

@@ -137,7 +137,10 @@ export function openPhotograph(first, corpus, leave) {
       row.classList.toggle("chosen", chosen.has(index));
       row.querySelector(".chosen-note").textContent = chosen.has(index) ? ", selected" : "";
     }
-    list.prepend(...[...rows].filter(([index]) => chosen.has(index)).map(([, row]) => row));
+    const focused = list.contains(document.activeElement) && document.activeElement;
+    const order = [...rows].sort(([a], [b]) => chosen.has(b) - chosen.has(a)).map(([, row]) => row);
+    list.append(...order); // the chosen first; a line that is moved loses the focus
+    if (focused) focused.focus({ preventScroll: true });
   }
 
   function lightRow(index) {
