@@ -7,6 +7,7 @@ specification, data pages of version 1, PLAIN encoding, RLE levels, Thrift compa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,68 +27,88 @@ class UnknownPages(ValueError):
 
 def half_lists(
     chunk: bytes | memoryview, rows: int, size: int, compression: str
-) -> tuple[list[NDArray[np.float16]], NDArray[np.bool_] | None]:
-    """A column chunk of `rows` lists of `size` float16: values [valid rows, size] in parts, and which rows are valid.
+) -> Iterator[tuple[list[NDArray[np.float16]], NDArray[np.int64]]]:
+    """The lists of a column chunk of `rows` lists of `size` float16, page by page, without those that are null.
 
-    `compression` is as `ColumnChunkMetaData.compression` says. Values of pages that are not compressed are views
-    of the chunk. Rows are None where all are valid. Raises UnknownPages for another layout than this package and
-    Arrow write, and for a broken chunk.
+    Gives their values [n, size] in one or two parts and their rows int64 [n], which ascend. `compression` is as
+    `ColumnChunkMetaData.compression` says. Values are views of a page, or of the chunk where that is not compressed.
+    Raises UnknownPages for another layout than this package and Arrow write, and for a broken chunk, before the
+    first list wherever the headers tell.
     """
     if compression not in (*_CODECS, "UNCOMPRESSED"):
         raise UnknownPages(f"compression {compression}")
     codec = None if compression == "UNCOMPRESSED" else pa.Codec(_CODECS[compression])
-    parts: list[NDArray[np.float16]] = []
-    nulls: list[NDArray[np.int64]] = []
-    position = values = slots = 0
-    while position < len(chunk):
-        header = _page_header(chunk, position)
-        start, position = header.end, header.end + header.compressed_bytes
-        if position > len(chunk):
-            raise UnknownPages("a page is longer than its chunk")
-        body = memoryview(chunk)[start:position]
+    headers = _page_headers(chunk)
+    spare = rows * size - sum(header.slots for header in headers)  # a null list has one slot, another `size`
+    if spare < 0 or (spare % (size - 1) if size > 1 else spare):
+        raise UnknownPages("lists of several lengths")
+    slots = done = 0
+    before = np.zeros(0, np.int64)  # for each null list how many others lie before it
+    rest = np.zeros(0, np.float16)  # of a list that goes on in the next page
+    for header in headers:
+        body = memoryview(chunk)[header.start : header.end]
         # Arrow's buffers count their bytes from -128 on.
         page = memoryview(codec.decompress(body, header.bytes) if codec else body).cast("B")
         _, page = _level_bytes(page)  # repetition levels
         levels, page = _level_bytes(page)
-        count = len(page) // 2
-        parts.append(np.frombuffer(page, np.float16, count))
-        if count != header.slots:
-            nulls.append(slots + _null_lists(levels, header.slots, count))
-        values, slots = values + count, slots + header.slots
-    missing = np.concatenate(nulls) if nulls else np.zeros(0, np.int64)
-    if values + len(missing) * size != rows * size or slots != values + len(missing):
+        values = np.frombuffer(page, np.float16, len(page) // 2)
+        if len(values) != header.slots:
+            nulls = slots + _null_lists(levels, header.slots, len(values))
+            others = nulls - np.arange(len(before), len(before) + len(nulls))
+            before = np.append(before, others // size)
+        slots += header.slots
+        lists, rest = _lists(rest, values, size)
+        order = np.arange(done, done + sum(map(len, lists)))
+        done += len(order)
+        yield lists, order + np.searchsorted(before, order, side="right")
+    if len(rest) or done + len(before) != rows:
         raise UnknownPages("lists of several lengths")
-    if any(len(part) % size for part in parts):  # a list goes on in the next page
-        parts = [np.concatenate(parts)]
-    lists = [part.reshape(-1, size) for part in parts]
-    if not len(missing):
-        return lists, None
-    # Before the i-th null list lie i others, of one slot each, and full lists of `size` slots.
-    before = np.arange(len(missing))
-    valid = np.ones(rows, np.bool_)
-    valid[(missing - before) // size + before] = False
-    return lists, valid
+
+
+def _lists(
+    rest: NDArray[np.float16], values: NDArray[np.float16], size: int
+) -> tuple[list[NDArray[np.float16]], NDArray[np.float16]]:
+    """Values as lists [n, size], in parts, the first begun by `rest`, and the values of the list that goes on."""
+    lists = []
+    if len(rest):
+        missing = size - len(rest)
+        rest, values = np.concatenate([rest, values[:missing]]), values[missing:]
+        if len(rest) < size:
+            return [], rest
+        lists.append(rest[None])
+    whole = len(values) // size * size
+    if whole:
+        lists.append(values[:whole].reshape(-1, size))
+    return lists, values[whole:].copy()  # a copy, so that the page can go
 
 
 @dataclass(frozen=True)
 class _PageHeader:
+    """A page's bytes in its chunk, how many they are when decompressed, and its levels."""
+
+    start: int
     end: int
     bytes: int
-    compressed_bytes: int
     slots: int
 
 
-def _page_header(chunk: bytes | memoryview, position: int) -> _PageHeader:
-    try:
-        fields, end = _struct(chunk, position)
-        page = fields[5]
-        kinds = fields[1], page[2], page[3], page[4]
-        found = _PageHeader(end, fields[2], fields[3], page[1])
-    except (IndexError, KeyError, TypeError) as error:
-        raise UnknownPages("a page header of another kind") from error
-    if kinds != (_DATA_PAGE, _PLAIN, _RLE, _RLE):
-        raise UnknownPages(f"page type, encodings {kinds}")
-    return found
+def _page_headers(chunk: bytes | memoryview) -> list[_PageHeader]:
+    headers: list[_PageHeader] = []
+    position = 0
+    while position < len(chunk):
+        try:
+            fields, start = _struct(chunk, position)
+            page = fields[5]
+            kinds = fields[1], page[2], page[3], page[4]
+            position = start + fields[3]
+            headers.append(_PageHeader(start, position, fields[2], page[1]))
+        except (IndexError, KeyError, TypeError) as error:
+            raise UnknownPages("a page header of another kind") from error
+        if kinds != (_DATA_PAGE, _PLAIN, _RLE, _RLE):
+            raise UnknownPages(f"page type, encodings {kinds}")
+        if not start <= position <= len(chunk):
+            raise UnknownPages("a page is longer than its chunk")
+    return headers
 
 
 def _struct(data: bytes | memoryview, position: int) -> tuple[dict[int, Any], int]:

@@ -22,35 +22,33 @@ if TYPE_CHECKING:
 
 _COLUMN = "embedding"
 # Values turned to float32 at once: they are multiplied while they lie in a core's cache.
-_VALUES_AT_ONCE = 2**18
+_VALUES_AT_ONCE = 2**19
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
     """Some masks that have an embedding, valid until the next block is made.
 
-    `halfs` are their embeddings as stored, float16 [n, D] in parts; `keys` names rows as (image_id, mask_index).
+    `halfs` are their embeddings as stored, float16 [n, D] in parts; `keys` names rows as (image_id, mask_index);
+    `room` float32 [n or more, D] is where cosines turns them to float32.
     """
 
     halfs: Sequence[NDArray[np.float16]]
     keys: Callable[[NDArray[np.int64]], list[tuple[str, int]]]
+    room: NDArray[np.float32]
 
     def __len__(self) -> int:
         return sum(map(len, self.halfs))
 
     def cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Float32 products [q, n] of unit vectors [q, D] with every embedding."""
-        out = np.empty((len(vectors), len(self)), np.float32)
-        at_once = max(_VALUES_AT_ONCE // vectors.shape[1], 1)
-        room = np.empty((at_once, vectors.shape[1]), np.float32)
-        start = 0
-        for halfs in self.halfs:
-            for first in range(0, len(halfs), at_once):
-                part = halfs[first : first + at_once]
-                with np.errstate(invalid="ignore", over="ignore"):  # embeddings that are no numbers
-                    np.matmul(vectors, to_float(part, room[: len(part)]).T, out=out[:, start : start + len(part)])
-                start += len(part)
-        return out
+        end = 0
+        with np.errstate(invalid="ignore", over="ignore"):  # embeddings that are no numbers
+            for halfs in self.halfs:
+                start, end = end, end + len(halfs)
+                to_float(halfs, self.room[start:end])
+            found: NDArray[np.float32] = vectors @ self.room[:end].T
+        return found
 
     def embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Float32 [len(rows), D] of some rows, which ascend."""
@@ -77,17 +75,18 @@ def vector_blocks(fs: AbstractFileSystem, path: str, dim: int, block_rows: int) 
     Only the embeddings are read, and the names of row groups that are asked for. Raises OSError or
     pyarrow's errors for a missing or broken file.
     """
+    block_rows = max(min(block_rows, _VALUES_AT_ONCE // dim), 1)
+    room = np.empty((block_rows, dim), np.float32)
     with fs.open(path, "rb") as file:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
-            halfs, valid = _row_group(fs, path, parquet, group, dim)
-            rows = np.arange(sum(map(len, halfs))) if valid is None else np.flatnonzero(valid)
             names = cache(partial(parquet.read_row_group, group, columns=["image_id", "mask_index"]))
-            start = 0
-            for parts in _blocks(halfs, block_rows):
-                end = start + sum(map(len, parts))
-                yield Block(parts, partial(_keys, names, rows[start:end]))
-                start = end
+            for halfs, rows in _row_group(fs, path, parquet, group, dim):
+                start = 0
+                for parts in _blocks(halfs, block_rows):
+                    end = start + sum(map(len, parts))
+                    yield Block(parts, partial(_keys, names, rows[start:end]), room)
+                    start = end
 
 
 def _blocks(halfs: Sequence[NDArray[np.float16]], block_rows: int) -> Iterator[list[NDArray[np.float16]]]:
@@ -107,22 +106,26 @@ def _blocks(halfs: Sequence[NDArray[np.float16]], block_rows: int) -> Iterator[l
 
 def _row_group(
     fs: AbstractFileSystem, path: str, parquet: pq.ParquetFile, group: int, dim: int
-) -> tuple[list[NDArray[np.float16]], NDArray[np.bool_] | None]:
-    """Embeddings float16 [valid rows, D] of a row group, in parts, and which rows are valid, None for all."""
+) -> Iterator[tuple[list[NDArray[np.float16]], NDArray[np.int64]]]:
+    """Embeddings float16 [n, D] of a row group, in parts, and their rows int64 [n], page by page."""
     meta = parquet.metadata.row_group(group)
     chunks = (meta.column(number) for number in range(meta.num_columns))
     chunk = next((each for each in chunks if each.path_in_schema.partition(".")[0] == _COLUMN), None)
+    done = 0
     if chunk is not None and not chunk.has_dictionary_page:
         start = chunk.data_page_offset
         try:
             data = _bytes(fs, path, start, start + chunk.total_compressed_size)
-            return half_lists(data, meta.num_rows, dim, chunk.compression)
-        except UnknownPages:  # laid out by another writer: Arrow reads them all
+            for halfs, rows in half_lists(data, meta.num_rows, dim, chunk.compression):
+                yield halfs, rows
+                done += len(rows)
+            return
+        except UnknownPages:  # laid out by another writer: Arrow reads what is left
             pass
     column = parquet.read_row_group(group, columns=[_COLUMN])[_COLUMN].combine_chunks()
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    halfs = column.drop_null().flatten().to_numpy(zero_copy_only=False).astype(np.float16).reshape(-1, dim)
-    return [halfs], None if valid.all() else valid
+    valid = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    matrix = column.drop_null().flatten().to_numpy(zero_copy_only=False).astype(np.float16).reshape(-1, dim)
+    yield [matrix[done:]], valid[done:]
 
 
 def _bytes(fs: AbstractFileSystem, path: str, start: int, end: int) -> memoryview:

@@ -105,4 +105,4 @@ def test_half_floats_become_float32_exactly() -> None:
 @pytest.mark.parametrize("chunk", [b"\x00", b"\x15\x04\x15", b"\xff" * 40])
 def test_bytes_that_are_no_pages(chunk: bytes) -> None:
     with pytest.raises(UnknownPages):
-        half_lists(chunk, 4, 8, "ZSTD")
+        list(half_lists(chunk, 4, 8, "ZSTD"))
