@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.models.allocator import keep_freed_memory
 from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter
@@ -21,10 +22,9 @@ def load_models(
     `segmenter` and `embedder` are the arguments of their classes, with the segmenter's option (a name, path
     or URI) under `path`. Raises InputError as the two do.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
+    _settle(device, threads)
     arguments = {**segmenter, "path": find_segmenter(segmenter["path"]).main}
-    return Segmenter(**arguments, device=device), load_embedder(embedder, device, threads)
+    return Segmenter(**arguments, device=device), Embedder(**embedder, device=device) if embedder else None
 
 
 def check_weights(recorded: dict[str, Any], segmenter: dict[str, Any] | None, embedder: Embedder | None) -> None:
@@ -46,6 +46,13 @@ def check_weights(recorded: dict[str, Any], segmenter: dict[str, Any] | None, em
 
 def load_embedder(embedder: dict[str, Any] | None, device: str, threads: int | None) -> Embedder | None:
     """The embedder alone, as `load_models`."""
+    _settle(device, threads)
+    return Embedder(**embedder, device=device) if embedder else None
+
+
+def _settle(device: str, threads: int | None) -> None:
+    """What holds for the whole process that a model runs in."""
     if threads is not None:
         torch.set_num_threads(threads)
-    return Embedder(**embedder, device=device) if embedder else None
+    if device == "cpu":
+        keep_freed_memory()
