@@ -64,6 +64,11 @@ def mean_work(works: list[Work]) -> Work:
 
 def operations(call, *inputs: torch.Tensor) -> float:
     """Operations of a network on the inputs, a multiplication and an addition being two."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        call(*inputs)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not know what is inside the fused attention
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            call(*inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return float(counter.get_total_flops())
