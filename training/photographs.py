@@ -24,6 +24,7 @@ from fastsam_batch.masks.rle import Rle
 
 VALIDATION_PHOTOGRAPHS = 40
 SOURCES = ("coco-masks", "coco-masks-more", "coco-captions", "caltech101", "grocery")
+_MORE = "coco-masks-more"
 
 # Folder names of Caltech-101 that are no plain English.
 _CALTECH = {
@@ -121,6 +122,16 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def held_out_names(file_names: list[str], count: int = VALIDATION_PHOTOGRAPHS) -> set[str]:
     """The `count` file names whose SHA-256 comes first."""
     return set(sorted(file_names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count])
+
+
+def split(photographs: list[Photograph], second: int) -> tuple[list[Photograph], list[Photograph]]:
+    """`second` photographs of coco-masks-more kept apart too, in none of the other folders, and the rest.
+
+    They are for weights that began from some which had seen coco-masks.
+    """
+    kept = held_out_names([photograph.path.name for photograph in photographs if photograph.source == _MORE], second)
+    apart = [photograph for photograph in photographs if photograph.source == _MORE and photograph.path.name in kept]
+    return apart, [photograph for photograph in photographs if photograph.path.name not in kept]
 
 
 def _instances(folder: Path, source: str, names: list[str]) -> Iterator[Photograph]:

@@ -7,6 +7,7 @@ import json
 import logging
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,15 @@ import numpy as np
 import torch
 
 from fastsam_batch.errors import InputError
-from training.photographs import Data, Photograph, held_out_names, read_data
+from training.photographs import Data, Photograph, read_data, split
 from training.segmenter.compose import Composer
 from training.segmenter.evaluate import evaluate
 from training.segmenter.network import blended, build, export
 from training.segmenter.pictures import all_cutouts, pictures_in, read_labelled
+from training.segmenter.teach import read_taught
 from training.segmenter.train import Plan, train
 
 log = logging.getLogger("training.segmenter")
-MORE = "coco-masks-more"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,8 +51,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     data = read_data(options.data)
     second, photographs = split(data.train, options.second)
     held_out = {"validation": data.validation, "second": second}
-    composer = compose(photographs, pictures_in(options.sprites), pictures_in(options.backgrounds), options.seed)
+    taught = read_taught(options.taught, photographs) if options.taught else []
+    composer = compose(
+        photographs, pictures_in(options.sprites), pictures_in(options.backgrounds), options.seed, taught
+    )
     log.info("%d photographs, %d cut-outs", len(composer.labelled), len(composer.cutouts))
+    log.info("%d taught photographs, %d cut-outs of them", len(composer.taught), len(composer.taught_cutouts))
     model = build(options.form, options.start).to(device)
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     plan = Plan(
@@ -86,6 +91,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "cutouts": len(composer.cutouts),
         "sprites": len(composer.sprites),
         "plain_photographs": len(composer.plain),
+        "taught_photographs": len(composer.taught),
+        "taught_masks": sum(len(photograph.masks) for photograph in composer.taught),
+        "taught_cutouts": len(composer.taught_cutouts),
         "second_files": sorted(photograph.path.name for photograph in second),
         "steps": len(history),
         "losses": [round(loss, 4) for loss in history],
@@ -96,21 +104,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return metrics
 
 
-def split(photographs: list[Photograph], second: int) -> tuple[list[Photograph], list[Photograph]]:
-    """`second` photographs of coco-masks-more kept apart too, in none of the other folders, and the rest.
-
-    They are for weights that began from some which had seen coco-masks.
-    """
-    kept = held_out_names([photograph.path.name for photograph in photographs if photograph.source == MORE], second)
-    apart = [photograph for photograph in photographs if photograph.source == MORE and photograph.path.name in kept]
-    return apart, [photograph for photograph in photographs if photograph.path.name not in kept]
-
-
-def compose(photographs: list[Photograph], sprites: list[Path], backgrounds: list[Path], seed: int) -> Composer:
-    """A Composer over labelled photographs, captioned ones as plain ones, sprites and backgrounds."""
+def compose(
+    photographs: list[Photograph],
+    sprites: list[Path],
+    backgrounds: list[Path],
+    seed: int,
+    taught: Sequence[Photograph] = (),
+) -> Composer:
+    """A Composer over labelled photographs, captioned ones as plain ones, sprites, backgrounds and taught ones."""
     labelled = [read_labelled(photograph) for photograph in photographs if photograph.things]
     plain = [photograph.path for photograph in photographs if photograph.captions] + backgrounds
-    return Composer(labelled, all_cutouts(labelled), sprites, plain, np.random.default_rng(seed))
+    learnt = [read_labelled(photograph) for photograph in taught]
+    rng = np.random.default_rng(seed)
+    return Composer(labelled, all_cutouts(labelled), sprites, plain, rng, learnt, all_cutouts(learnt))
 
 
 def _record(options: argparse.Namespace, data: Data) -> dict[str, Any]:
@@ -143,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="folder of the published file")
     parser.add_argument("--sprites", type=Path, help="folder of pictures with opacity")
     parser.add_argument("--backgrounds", type=Path, help="folder of pictures to paste objects on")
+    parser.add_argument("--taught", type=Path, help="masks for captioned photographs, from training.segmenter.teach")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--seconds", type=float, help="train for so long, by the clock")
     length.add_argument("--steps", type=int, help="train for so many steps")

@@ -6,7 +6,7 @@ Method: copy-paste augmentation (Ghiasi et al. 2021) and scale jitter with mosai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,8 @@ from training.segmenter.scene import Instance, Scene, moved
 
 Pixels = NDArray[np.uint8]
 MAX_INSTANCES = 64
-LABELLED, UNLABELLED = 0.5, 0.25  # how far unlabelled parts of photographs count as nothing
+LABELLED, TAUGHT, UNLABELLED = 0.5, 0.25, 0.25  # how far unlabelled parts of photographs count as nothing
+FROM_TAUGHT = 0.5  # of photographs and their cut-outs, where a segmenter taught some
 
 REAL, MOSAIC, PASTED_ON_REAL = 0.65, 0.2, 0.4
 ZOOM = (0.8, 2.5)  # times what would fit the frame
@@ -38,6 +39,8 @@ class Composer:
     sprites: list[Path]
     plain: list[Path]
     rng: np.random.Generator
+    taught: list[Labelled] = field(default_factory=list)  # photographs whose labels are a segmenter's masks
+    taught_cutouts: list[Cutout] = field(default_factory=list)
 
     def scene(self, side: int) -> Scene:
         """One scene with at most 64 labels; its image is ready for the network but for its type."""
@@ -57,7 +60,9 @@ class Composer:
     def real(self, side: int) -> Scene:
         """A labelled photograph, zoomed, mirrored, stretched, anywhere over the frame."""
         rng = self.rng
-        source = self.labelled[rng.integers(len(self.labelled))]
+        taught = bool(self.taught) and rng.random() < FROM_TAUGHT
+        sources = self.taught if taught else self.labelled
+        source = sources[rng.integers(len(sources))]
         height, width = source.image.shape[:2]
         most = min(ZOOM[1], max(MAX_LENGTH / side, 1.2))
         zoom = side / max(height, width) * np.exp(rng.uniform(np.log(ZOOM[0]), np.log(most)))
@@ -76,7 +81,9 @@ class Composer:
             picture, of_image, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=grey
         )
         found = (moved(mask, x, y, matrix, side) for x, y, mask in source.masks)
-        return Scene(np.asarray(image, np.uint8), [one for one in found if one is not None], LABELLED)
+        return Scene(
+            np.asarray(image, np.uint8), [one for one in found if one is not None], TAUGHT if taught else LABELLED
+        )
 
     def mosaic(self, side: int) -> Scene:
         """Four labelled photographs around a point."""
@@ -86,6 +93,7 @@ class Composer:
             for top, bottom in ((0, middle_y), (middle_y, side)):
                 span = max(right - left, bottom - top)
                 quarter = self.real(span)
+                scene.negatives = min(scene.negatives, quarter.negatives)
                 scene.image[top:bottom, left:right] = quarter.image[: bottom - top, : right - left]
                 for one in quarter.instances:
                     mask = one.mask[: max(bottom - top - one.y, 0), : max(right - left - one.x, 0)]
@@ -121,6 +129,8 @@ class Composer:
 
     def _object(self, side: int) -> Cutout:
         rng, kind = self.rng, self.rng.random()
+        if kind < FROM_PHOTOGRAPHS and self.taught_cutouts and rng.random() < FROM_TAUGHT:
+            return self.taught_cutouts[rng.integers(len(self.taught_cutouts))]
         if kind < FROM_PHOTOGRAPHS and self.cutouts:
             return self.cutouts[rng.integers(len(self.cutouts))]
         if kind < FROM_PHOTOGRAPHS + FROM_SPRITES and self.sprites:
