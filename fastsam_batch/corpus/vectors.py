@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ class Block:
     """Some masks that have an embedding, valid until the next block is made.
 
     `halfs` are their embeddings as stored, float16 [n, D] in parts; `keys` names rows as (image_id, mask_index);
-    `room` float32 [n or more, D] is where cosines turns them to float32.
+    `room` float32 [m, D] is where cosines turns some of them to float32.
     """
 
     halfs: Sequence[NDArray[np.float16]]
@@ -42,13 +42,15 @@ class Block:
 
     def cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Float32 products [q, n] of unit vectors [q, D] with every embedding."""
-        end = 0
-        with np.errstate(invalid="ignore", over="ignore"):  # embeddings that are no numbers
-            for halfs in self.halfs:
-                start, end = end, end + len(halfs)
-                to_float(halfs, self.room[start:end])
-            found: NDArray[np.float32] = vectors @ self.room[:end].T
-        return found
+        out = np.empty((len(vectors), len(self)), np.float32)
+        start = 0
+        for halfs in self.halfs:
+            for first in range(0, len(halfs), len(self.room)):
+                part = halfs[first : first + len(self.room)]
+                with np.errstate(invalid="ignore", over="ignore"):  # embeddings that are no numbers
+                    np.matmul(vectors, to_float(part, self.room[: len(part)]).T, out=out[:, start : start + len(part)])
+                start += len(part)
+        return out
 
     def embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Float32 [len(rows), D] of some rows, which ascend."""
@@ -75,38 +77,42 @@ def vector_blocks(fs: AbstractFileSystem, path: str, dim: int, block_rows: int) 
     Only the embeddings are read, and the names of row groups that are asked for. Raises OSError or
     pyarrow's errors for a missing or broken file.
     """
-    block_rows = max(min(block_rows, _VALUES_AT_ONCE // dim), 1)
-    room = np.empty((block_rows, dim), np.float32)
+    room = np.empty((max(_VALUES_AT_ONCE // dim, 1), dim), np.float32)
     with fs.open(path, "rb") as file:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
             names = cache(partial(parquet.read_row_group, group, columns=["image_id", "mask_index"]))
-            for halfs, rows in _row_group(fs, path, parquet, group, dim):
-                start = 0
-                for parts in _blocks(halfs, block_rows):
-                    end = start + sum(map(len, parts))
-                    yield Block(parts, partial(_keys, names, rows[start:end]), room)
-                    start = end
+            for parts, rows in _blocks(_row_group(fs, path, parquet, group, dim), block_rows):
+                yield Block(parts, partial(_keys, names, rows), room)
 
 
-def _blocks(halfs: Sequence[NDArray[np.float16]], block_rows: int) -> Iterator[list[NDArray[np.float16]]]:
-    """The rows of the parts, in parts again, `block_rows` at most together."""
-    block: list[NDArray[np.float16]] = []
+_Parts = list[NDArray[np.float16]]
+
+
+def _blocks(
+    pages: Iterable[tuple[_Parts, NDArray[np.int64]]], block_rows: int
+) -> Iterator[tuple[_Parts, NDArray[np.int64]]]:
+    """Pages of lists, in parts, with their rows, as blocks of `block_rows` and what is left."""
+    block: _Parts = []
+    rows: list[NDArray[np.int64]] = []
     room = block_rows
-    for part in halfs:
-        while len(part):
-            block.append(part[:room])
-            part, room = part[room:], room - len(block[-1])
-            if not room:
-                yield block
-                block, room = [], block_rows
+    for parts, of_page in pages:
+        for part in parts:
+            while len(part):
+                taken = part[:room]
+                block.append(taken)
+                rows.append(of_page[: len(taken)])
+                part, of_page, room = part[room:], of_page[len(taken) :], room - len(taken)
+                if not room:
+                    yield block, np.concatenate(rows)
+                    block, rows, room = [], [], block_rows
     if block:
-        yield block
+        yield block, np.concatenate(rows)
 
 
 def _row_group(
     fs: AbstractFileSystem, path: str, parquet: pq.ParquetFile, group: int, dim: int
-) -> Iterator[tuple[list[NDArray[np.float16]], NDArray[np.int64]]]:
+) -> Iterator[tuple[_Parts, NDArray[np.int64]]]:
     """Embeddings float16 [n, D] of a row group, in parts, and their rows int64 [n], page by page."""
     meta = parquet.metadata.row_group(group)
     chunks = (meta.column(number) for number in range(meta.num_columns))
