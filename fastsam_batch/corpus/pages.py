@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 _DATA_PAGE, _PLAIN, _RLE = 0, 0, 3
 _LEVEL_BITS = 2  # of a nullable list of nullable values: 0 is a null list, 3 a value
 _VALUE, _NULL_LIST = 3, 0
+_MOST_BYTES_A_SLOT = 8  # two of its value, the rest for levels, however badly they are packed
 _CODECS = {"ZSTD": "zstd", "SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "LZ4": "lz4_raw"}
 
 
@@ -46,15 +47,12 @@ def half_lists(
     before = np.zeros(0, np.int64)  # for each null list how many others lie before it
     rest = np.zeros(0, np.float16)  # of a list that goes on in the next page
     for header in headers:
-        body = memoryview(chunk)[header.start : header.end]
-        # Arrow's buffers count their bytes from -128 on.
-        page = memoryview(codec.decompress(body, header.bytes) if codec else body).cast("B")
-        _, page = _level_bytes(page)  # repetition levels
-        levels, page = _level_bytes(page)
-        values = np.frombuffer(page, np.float16, len(page) // 2)
-        if len(values) != header.slots:
-            nulls = slots + _null_lists(levels, header.slots, len(values))
-            others = nulls - np.arange(len(before), len(before) + len(nulls))
+        try:
+            values, nulls = _page(memoryview(chunk)[header.start : header.end], header, codec)
+        except (IndexError, OverflowError) as error:
+            raise UnknownPages("a broken page") from error
+        if len(nulls):
+            others = slots + nulls - np.arange(len(before), len(before) + len(nulls))
             before = np.append(before, others // size)
         slots += header.slots
         lists, rest = _lists(rest, values, size)
@@ -63,6 +61,22 @@ def half_lists(
         yield lists, order + np.searchsorted(before, order, side="right")
     if len(rest) or done + len(before) != rows:
         raise UnknownPages("lists of several lengths")
+
+
+def _page(
+    body: memoryview, header: _PageHeader, codec: pa.Codec | None
+) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+    """The values of a page, and which of its slots stand for a null list."""
+    if header.bytes > _MOST_BYTES_A_SLOT * header.slots + 4096:
+        raise UnknownPages("a page of more bytes than its values have")
+    # Arrow's buffers count their bytes from -128 on.
+    page = memoryview(codec.decompress(body, header.bytes) if codec else body).cast("B")
+    _, page = _level_bytes(page)  # repetition levels
+    levels, page = _level_bytes(page)
+    values = np.frombuffer(page, np.float16, len(page) // 2)
+    if len(values) == header.slots:
+        return values, np.zeros(0, np.int64)
+    return values, _null_lists(levels, header.slots, len(values))
 
 
 def _lists(
@@ -102,7 +116,7 @@ def _page_headers(chunk: bytes | memoryview) -> list[_PageHeader]:
             kinds = fields[1], page[2], page[3], page[4]
             position = start + fields[3]
             headers.append(_PageHeader(start, position, fields[2], page[1]))
-        except (IndexError, KeyError, TypeError) as error:
+        except (IndexError, KeyError, TypeError, OverflowError) as error:
             raise UnknownPages("a page header of another kind") from error
         if kinds != (_DATA_PAGE, _PLAIN, _RLE, _RLE):
             raise UnknownPages(f"page type, encodings {kinds}")
@@ -160,15 +174,22 @@ def _null_lists(levels: memoryview, slots: int, values: int) -> NDArray[np.int64
     position = found = 0
     while found < slots:
         header, position = _varint(levels, position)
+        length = (header >> 1) * (8 if header & 1 else 1)
+        if not 0 < length <= slots - found + 7:
+            raise UnknownPages("levels of more values than the page has")
         if header & 1:
+            if len(levels) - position < (header >> 1) * _LEVEL_BITS:
+                raise UnknownPages("levels that end early")
             packed = np.frombuffer(levels, np.uint8, (header >> 1) * _LEVEL_BITS, position)
             bits = np.unpackbits(packed, bitorder="little").reshape(-1, _LEVEL_BITS)
             parts.append((bits[:, 0] | bits[:, 1] << 1).astype(np.uint8))
             position += len(packed)
         else:
-            parts.append(np.full(header >> 1, levels[position], np.uint8))
+            parts.append(np.full(length, levels[position], np.uint8))
             position += 1
         found += len(parts[-1])
+    if not parts:
+        raise UnknownPages("values without levels")
     level = np.concatenate(parts)[:slots]
     null = np.flatnonzero(level == _NULL_LIST)
     if np.count_nonzero(level == _VALUE) != values or len(null) + values != slots:

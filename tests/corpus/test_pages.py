@@ -106,3 +106,24 @@ def test_half_floats_become_float32_exactly() -> None:
 def test_bytes_that_are_no_pages(chunk: bytes) -> None:
     with pytest.raises(UnknownPages):
         list(half_lists(chunk, 4, 8, "ZSTD"))
+
+
+@given(
+    compression=st.sampled_from(["zstd", "none", "snappy"]),
+    damage=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4),
+    kept=st.sampled_from([1.0, 1.0, 0.4]),
+)
+@settings(max_examples=300, deadline=None)
+def test_damaged_pages_are_told_or_read(compression: str, damage: list[tuple[float, int]], kept: float) -> None:
+    sink = io.BytesIO()
+    table = table_of([row % 5 != 2 for row in range(30)], 8, 0).select(["embedding"])
+    pq.write_table(table, sink, compression=compression, use_dictionary=False, data_page_size=64)
+    meta = pq.ParquetFile(sink).metadata.row_group(0).column(0)
+    chunk = bytearray(sink.getvalue()[meta.data_page_offset :][: meta.total_compressed_size])
+    for place, value in damage:
+        chunk[int(place * (len(chunk) - 1))] = value
+    try:
+        pages = list(half_lists(bytes(chunk[: int(kept * len(chunk))]), 30, 8, meta.compression))
+    except (UnknownPages, OSError, pa.ArrowInvalid):
+        return
+    assert all(sum(map(len, lists)) == len(rows) for lists, rows in pages)
