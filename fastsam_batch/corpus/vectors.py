@@ -117,19 +117,21 @@ def _row_group(
     meta = parquet.metadata.row_group(group)
     chunks = (meta.column(number) for number in range(meta.num_columns))
     chunk = next((each for each in chunks if each.path_in_schema.partition(".")[0] == _COLUMN), None)
-    done = 0
+    done, last = 0, -1
     if chunk is not None and not chunk.has_dictionary_page:
         start = chunk.data_page_offset
         try:
             data = _bytes(fs, path, start, start + chunk.total_compressed_size)
             for halfs, rows in half_lists(data, meta.num_rows, dim, chunk.compression):
                 yield halfs, rows
-                done += len(rows)
+                done, last = done + len(rows), rows[-1] if len(rows) else last
             return
         except UnknownPages:  # laid out by another writer: Arrow reads what is left
             pass
     column = parquet.read_row_group(group, columns=[_COLUMN])[_COLUMN].combine_chunks()
     valid = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    if done and (done > len(valid) or valid[done - 1] != last):  # what was given were other rows
+        raise pa.ArrowInvalid("the pages of the embeddings do not fit their rows")
     matrix = column.drop_null().flatten().to_numpy(zero_copy_only=False).astype(np.float16).reshape(-1, dim)
     yield [matrix[done:]], valid[done:]
 
