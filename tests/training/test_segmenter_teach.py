@@ -50,6 +50,14 @@ def test_a_ragged_border_is_smoothed_and_a_hole_filled() -> None:
     assert smooth[100, 100] == 1 and not smooth[:20].any() and not smooth[:, 180:].any()
 
 
+def test_a_mask_as_pycocotools_decodes_it_may_fill_the_height() -> None:
+    whole = np.zeros((60, 90), np.uint8)
+    whole[:, 20:70] = 1
+    decoded = coco_mask.decode(coco_mask.encode(np.asfortranarray(whole)))
+    smooth = smoothed(decoded)
+    assert smooth is not None and (smooth & whole).sum() / (smooth | whole).sum() > 0.97
+
+
 def test_what_smoothing_would_change_is_left_out() -> None:
     ring = cv2.circle(np.zeros((200, 200), np.uint8), (100, 100), 70, (1,), 12)
     kept = smoothed(ring)

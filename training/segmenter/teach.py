@@ -89,7 +89,7 @@ def smoothed(mask: Mask) -> Mask | None:
     if not borders:
         return None
     outer = max(borders, key=cv2.contourArea)
-    whole = np.zeros_like(part)
+    whole = np.zeros(part.shape, np.uint8)  # C order, which OpenCV draws in; pycocotools decodes to Fortran's
     cv2.drawContours(whole, [outer], -1, (1,), cv2.FILLED)
     holes = whole & (1 - np.asarray(smooth, np.uint8))
     if cv2.countNonZero(holes) > 0.03 * cv2.countNonZero(whole):
