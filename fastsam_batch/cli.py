@@ -119,6 +119,12 @@ def _segment_options(parser: argparse.ArgumentParser) -> None:
         help="pool: one CLIP pass an image, averaged under each mask; small masks and sparse images keep crops",
     )
     add("--max-pixels", type=int, default=100_000_000, help="larger images fail as too_large")
+    add(
+        "--precision",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="what networks compute in; auto: CLIP in bfloat16 where the device has it, segmenters on CUDA in float16",
+    )
     add = parser.add_argument_group("running").add_argument
     add("--unit-size", type=int, default=128, help="images committed together")
     add("--batch-size", type=int, help="images a forward pass; default: 16 on a GPU, 1 on a CPU")

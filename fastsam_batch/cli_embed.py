@@ -21,6 +21,11 @@ def embed_options(parser: argparse.ArgumentParser) -> None:
     add("--crop", choices=("masked", "context", "both"), help="what CLIP sees")
     add("--min-area", type=int, help="smaller masks (pixels) get no embedding")
     add("--embedding-mode", choices=("crop", "pool"), help="pool: one CLIP pass an image, averaged under each mask")
+    add(
+        "--precision",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        help="what CLIP computes in; auto: bfloat16 where the device has it",
+    )
     add = parser.add_argument_group("running").add_argument
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs")
     add("--actors", metavar="N|MIN:MAX", help="size of the actor pool; default: what the cluster holds")

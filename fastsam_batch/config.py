@@ -15,6 +15,7 @@ LATER_OPTIONS: dict[str, Any] = {
     "embedding_mode": "crop",
     "tile": None,
     "overlap": None,
+    "precision": "auto",
     "uri_column": "uri",
     "id_column": "image_id",
 }
@@ -39,6 +40,7 @@ class SegmentOptions(BaseModel):
     crop: Literal["masked", "context", "both"] = "both"
     embedding_mode: Literal["crop", "pool"] = "crop"
     max_pixels: int = Field(100_000_000, ge=1)
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     unit_size: int = Field(128, ge=1, le=10_000)
     batch_size: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -69,6 +71,12 @@ class SegmentOptions(BaseModel):
                 raise ValueError(f"--overlap {self.overlap}: there are no tiles without --tile")
             if 2 * self.overlap > self.tile:
                 raise ValueError(f"--overlap {self.overlap}: give at most half of --tile {self.tile}")
+        return self
+
+    @model_validator(mode="after")
+    def _device_has_precision(self) -> SegmentOptions:
+        if self.precision == "float16" and self.device == "cpu":
+            raise ValueError("--precision float16: is for GPUs; with --device cpu use bfloat16 or auto")
         return self
 
     def tiling(self) -> dict[str, int | None]:

@@ -13,12 +13,12 @@ from fastsam_batch.corpus.plan import PendingRow, pending, read_plans, write_pla
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
-from fastsam_batch.run import Progress, Tally, run_units
+from fastsam_batch.run import Progress, Tally, embedder_arguments, run_units
 from fastsam_batch.sources import open_source
 from fastsam_batch.storage import redact
 
 # What an embedder does with a mask; everything else stays as the corpus was made.
-_EMBEDDING_OPTIONS = ("crop", "min_area", "embedding_mode")
+_EMBEDDING_OPTIONS = ("crop", "min_area", "embedding_mode", "precision")
 _READING_OPTIONS = ("max_pixels", "uri_column", "id_column")
 
 
@@ -28,9 +28,9 @@ def embed_corpus(
     """Write a corpus's units again with embeddings of another embedder, what is missing of them; the summary.
 
     `values` are options of `SegmentOptions`: `output`, `embedder`, and any of `crop`, `min_area`,
-    `embedding_mode` and the columns' (None: as the corpus has it), and the machine's. Units keep their names, images
-    and masks; an image that is gone or whose bytes changed becomes a failed row. Raises InputError for a corpus,
-    an output or weights that cannot be used.
+    `embedding_mode`, `precision` and the columns' (None: as the corpus has it), and the machine's. Units keep their
+    names, images and masks; an image that is gone or whose bytes changed becomes a failed row. Raises InputError for
+    a corpus, an output or weights that cannot be used.
     """
     began = time.perf_counter()
     corpus = Corpus.open(corpus_uri)
@@ -72,8 +72,8 @@ def embed_corpus(
         left = _committed(left, set(corpus.receipts()))
         tally = Tally(skipped)
         if left:
-            arguments = {"name": options.embedder, "mode": options.embedding_mode}
-            run_units(options, made or info, source, None, arguments, left, tally, report, lease, stored=corpus_uri)
+            embedder_of = embedder_arguments(options)
+            run_units(options, made or info, source, None, embedder_of, left, tally, report, lease, stored=corpus_uri)
     return tally.summary(time.perf_counter() - began)
 
 

@@ -96,10 +96,20 @@ def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict
     later = {name: tiling.get(name, getattr(options, name)) for name in LATER_OPTIONS}
     results |= {name: value for name, value in later.items() if value != LATER_OPTIONS[name]}
     info = describe(options.input, results, models, embedder.dim if embedder else None, options.bytes_column)
-    arguments = {"path": anywhere(options.segmenter), **resolved, "max_masks": options.max_masks}
+    arguments = {
+        "path": anywhere(options.segmenter),
+        **resolved,
+        "max_masks": options.max_masks,
+        "precision": options.precision,
+    }
     if options.tile is not None:
         arguments |= tiling
-    return info, arguments, {"name": options.embedder, "mode": options.embedding_mode} if embedder else None
+    return info, arguments, embedder_arguments(options) if embedder else None
+
+
+def embedder_arguments(options: SegmentOptions) -> dict[str, Any]:
+    """The arguments that make the embedder."""
+    return {"name": options.embedder, "mode": options.embedding_mode, "precision": options.precision}
 
 
 def _plan(options: SegmentOptions, source: Source, info: CorpusInfo | None) -> list[PlanRow]:

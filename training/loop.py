@@ -7,6 +7,13 @@ from typing import Any
 
 import torch
 
+from fastsam_batch.models.precision import computes_in_bfloat16
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """A forward pass in bfloat16 where the device has instructions for it, which halves the time."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(device))
+
 
 @torch.no_grad()
 def follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:

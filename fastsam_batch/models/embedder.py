@@ -21,6 +21,7 @@ from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop
 from fastsam_batch.models.dense import dense_tower
 from fastsam_batch.models.fold import fold_batch_norms
 from fastsam_batch.models.network import UNSTATED_LICENCE
+from fastsam_batch.models.precision import embedder_format
 from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
 from fastsam_batch.storage import redact
 
@@ -109,10 +110,13 @@ def _no_download(name: str, error: Exception) -> InputError:
 class Embedder:
     """An open_clip model on a device: image crops and texts to L2-normalised float32 vectors."""
 
-    def __init__(self, name: str, *, batch_size: int = 64, device: str = "cpu", mode: str = "crop") -> None:
+    def __init__(
+        self, name: str, *, batch_size: int = 64, device: str = "cpu", mode: str = "crop", precision: str = "auto"
+    ) -> None:
         """Load the embedder that `name` selects (see `find_embedder`); raises InputError.
 
-        `mode` is `crop`, or `pool` for one whose image tower can pool masks as well (see `pool_masks`).
+        `mode` is `crop`, or `pool` for one whose image tower can pool masks as well (see `pool_masks`). `precision`
+        is its image tower's, as in `embedder_format`; texts are encoded in float32.
         """
         import open_clip
 
@@ -133,7 +137,9 @@ class Embedder:
             raise InputError(f"--embedder {self.name}: cannot be loaded ({str(error).splitlines()[0]})") from error
         self._model = model.to(self.device).eval().requires_grad_(False)
         fold_batch_norms(self._model.visual)
-        self._model.visual.to(memory_format=torch.channels_last)  # as images come: no transposing in each layer
+        self._dtype = embedder_format(precision, self.device)
+        # Laid out as images come: no transposing in each layer.
+        self._model.visual.to(self._dtype, memory_format=torch.channels_last)
         preprocess: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
         side = preprocess["size"]
         self.image_size: int = side if isinstance(side, int) else side[0]
@@ -171,7 +177,7 @@ class Embedder:
     def _pixels(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """Normalised input [n, 3, h, w] of images uint8 RGB [n, h, w, 3]."""
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        return (pixels - self._mean) / self._std
+        return ((pixels - self._mean) / self._std).to(self._dtype)
 
     def pool_masks(
         self,

@@ -26,6 +26,7 @@ from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of, runs_of
 from fastsam_batch.masks.tiles import Box, Found, merge_tiles, tile_boxes
 from fastsam_batch.models.network import input_size, load_network
+from fastsam_batch.models.precision import segmenter_format
 
 PADDING_GREY = 114
 NMS_CANDIDATES = 30_000  # as Ultralytics `utils/nms.py` max_nms
@@ -82,15 +83,16 @@ class Segmenter:
         device: str = "cpu",
         tile: int | None = None,
         overlap: int = 0,
+        precision: str = "auto",
     ) -> None:
         """Load weights from `path`; None takes the weights' own default.
 
         `imgsz` is the long side of the input in pixels, a multiple of 32. With `tile`, an image with a longer side
-        is segmented as a whole and in tiles of so many pixels, neighbours sharing at least `overlap`. Raises
-        InputError as `load_network` does, and for an `imgsz` that an export was not made for.
+        is segmented as a whole and in tiles of so many pixels, neighbours sharing at least `overlap`. `precision` as in
+        `segmenter_format`. Raises InputError as these do, and for an `imgsz` that an export was not made for.
         """
         self.device = torch.device(device)
-        network = load_network(path, self.device)
+        network = load_network(path, self.device, segmenter_format(precision, self.device))
         self.licence = network.licence
         self.imgsz = input_size(path, network, imgsz)
         self.conf = network.defaults["conf"] if conf is None else conf

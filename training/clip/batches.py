@@ -12,7 +12,8 @@ from training.clip.augment import augmented
 from training.clip.crops import Crops, Row
 from training.clip.text import TextBank
 
-SHARES = {"coco": 0.42, "background": 0.05, "whole": 0.24, "caption": 0.14, "found": 0.15}
+SHARES = {"coco": 0.42, "background": 0.05, "whole": 0.24, "caption": 0.14, "found": 0.15, "sprite": 0.1}
+ELSEWHERE = 0.3  # of crops without their background: how many are laid over another crop
 CAPTIONS_A_PHOTOGRAPH = 5
 
 
@@ -64,7 +65,7 @@ class Sampler:
             ]
         )
         rows = [self.crops.rows[index] for index in chosen]
-        pixels = [augmented(self.crops.pixels[index], size, self.fill_rgb, self.rng) for index in chosen]
+        pixels = [augmented(self._pixels(index), size, self.fill_rgb, self.rng) for index in chosen]
         return Batch(
             crops=np.stack(pixels),
             names=self.names[chosen],
@@ -74,6 +75,14 @@ class Sampler:
             nouns=[self.nouns[index] for index in chosen],
             captions=[self.first_caption[i] + np.arange(self.captions[i]) for i in chosen],
         )
+
+    def _pixels(self, index: int) -> NDArray[np.uint8]:
+        """A crop, now and then with another for its background where its own was taken away."""
+        crop = self.crops.pixels[index]
+        if self.crops.rows[index].kind != "masked" or self.rng.random() >= ELSEWHERE:
+            return crop
+        other = self.crops.pixels[self.rng.integers(len(self.crops.rows))]
+        return np.where((crop == self.fill_rgb).all(2, keepdims=True), other, crop)
 
 
 def _group(row: Row) -> str:

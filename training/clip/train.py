@@ -16,7 +16,7 @@ from training.clip.batches import Sampler
 from training.clip.losses import WEIGHTS, losses
 from training.clip.model import as_input
 from training.clip.text import TextBank
-from training.loop import follow, save_checkpoint, set_rate
+from training.loop import follow, mixed_precision, save_checkpoint, set_rate
 from training.optimiser import optimisers
 
 log = logging.getLogger("training.clip")
@@ -87,7 +87,7 @@ def train(
         size = size_at(progress, plan.size)
         set_rate(steppers, plan.lr * _rate(progress))
         batch = sampler.draw(batch_size(plan, size), size)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with mixed_precision(device):
             vectors = model.encode_image(as_input(batch.crops, device).contiguous(memory_format=torch.channels_last))
         vectors = torch.nn.functional.normalize(vectors.float(), dim=-1)
         parts = losses(vectors, scale.exp().clamp(max=MAX_SCALE), batch, bank, generator)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.loop import follow, save_checkpoint, set_rate
+from training.loop import follow, mixed_precision, save_checkpoint, set_rate
 from training.optimiser import optimisers
 from training.segmenter.compose import Composer
 from training.segmenter.loss import WEIGHTS, Batch, Loss
@@ -97,7 +97,7 @@ def train(
         side = size_at(progress, plan)
         set_rate(steppers, plan.lr * rate_at(progress, plan))
         batch = draw(composer, max(round(plan.batch * (plan.sizes[0][1] / side) ** 1.5), 4), side, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with mixed_precision(device):
             outputs = model(batch.images)
         parts = loss_of(outputs, batch, generator)
         loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
