@@ -3,7 +3,7 @@
 python benchmarks/gpu.py | tee benchmarks/results/gpu-$(hostname).json
 
 For each segmenter (untrained YOLOv8s-seg and YOLOv8x-seg of one class at 1024 pixels, whose detections are replaced by
-`--masks` made ones), float32 and float16 (autocast), and both embedding modes of an untrained ViT-B/32: images a
+`--masks` made ones), each of `--precisions`, and both embedding modes of an untrained ViT-B/32: images a
 second through one unit in memory, against the reference loop on the same device in turn; peak memory of the device and
 the share of time it was busy, as nvidia-smi samples it. Then TensorRT's engine of each segmenter where it can be built,
 and the real job on Ray where that is installed, with the built-in models. `--device cpu` tries the script out.
@@ -12,7 +12,6 @@ and the real job on Ray where that is installed, with the built-in models. `--de
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import os
@@ -63,21 +62,14 @@ class Busy:
         self.share = round(statistics.mean(samples) / 100, 3) if samples else None
 
 
-def precision(device: str, half: bool) -> contextlib.AbstractContextManager:
-    """Networks in float16 where that is asked for (bfloat16 on a CPU)."""
-    return torch.autocast(device, torch.float16 if device == "cuda" else torch.bfloat16, enabled=half)
-
-
-def measure(pair: Pair, paths: list[Path], mode: str, half: bool, rounds: int, loop_images: int) -> dict:
+def measure(pair: Pair, paths: list[Path], mode: str, rounds: int, loop_images: int) -> dict:
     """Images a second of both sides, by turns."""
     device = pair.segmenter.device.type
     images = tuple(EncodedImage(path.name, str(path), path.read_bytes()) for path in paths)
     options = UnitOptions(crop=pair.crop, embedding_mode=mode)
 
     def ours(count: int):
-        with precision(device, half):
-            unit = UnitBytes("u", "", False, images[:count])
-            return process_unit(unit, pair.segmenter, pair.embedder, options)
+        return process_unit(UnitBytes("u", "", False, images[:count]), pair.segmenter, pair.embedder, options)
 
     def loop(count: int) -> int:
         photographs = (Image.open(path).convert("RGB") for path in paths[:count])
@@ -135,8 +127,8 @@ def tensorrt(size: str, folder: Path, batch_size: int) -> dict:
     batch_size = min(batch_size, ENGINE_BATCH)
     pixels = torch.rand(batch_size, 3, 768, 1024, device="cuda")
     for name, path in (("torch", checkpoint), ("tensorrt", engine)):
-        forward = Segmenter(path, batch_size=batch_size, device="cuda").network.forward
-        with torch.inference_mode(), precision("cuda", True):
+        forward = Segmenter(path, batch_size=batch_size, device="cuda", precision="float16").network.forward
+        with torch.inference_mode():
             for tries in (5, 20):
                 torch.cuda.synchronize()
                 began = time.perf_counter()
@@ -172,7 +164,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--sizes", nargs="+", choices=("s", "x", "builtin"), default=["s", "x"])
     parser.add_argument("--modes", nargs="+", choices=("crop", "pool"), default=["crop", "pool"])
-    parser.add_argument("--precisions", nargs="+", choices=("float32", "float16"), default=["float32", "float16"])
+    parser.add_argument("--precisions", nargs="+", default=["auto", "float32"], help="as --precision of the job")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--loop-images", type=int, default=8, help="for the reference loop, which is slower")
     parser.add_argument("--long-side", type=int, default=2250)
@@ -190,14 +182,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         paths = make_photographs(folder / "photos", options.images, options.long_side)
-        for size, mode in itertools.product(options.sizes, options.modes):
+        for size, mode, kind in itertools.product(options.sizes, options.modes, options.precisions):
             given = {"crop": options.crop, "masks": options.masks, "device": options.device, "mode": mode}
-            pair = load_pair(folder, size, paths, **given, batch_size=options.batch_size)
-            for kind in options.precisions:
-                loop_images = min(options.loop_images, len(paths))
-                found = measure(pair, paths, mode, kind == "float16", options.rounds, loop_images)
-                runs.append({"segmenter": size, "mode": mode, "precision": kind, **found})
-                print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
+            pair = load_pair(folder, size, paths, **given, batch_size=options.batch_size, precision=kind)
+            found = measure(pair, paths, mode, options.rounds, min(options.loop_images, len(paths)))
+            runs.append({"segmenter": size, "mode": mode, "precision": kind, **found})
+            print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
             del pair
         engines = []
         if options.device == "cuda":

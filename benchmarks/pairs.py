@@ -65,10 +65,12 @@ def load_pair(
     device: str = "cpu",
     mode: str = "crop",
     batch_size: int = 1,
+    precision: str = "auto",
 ) -> Pair:
     """The built-in models (`builtin`), or an untrained YOLOv8-seg (`s`, `x`) at 1024 pixels with a ViT-B/32.
 
-    The untrained ones find `masks` made things in each of the photographs at `paths`. Files go into `folder`.
+    `precision` is ours; the reference computes in float32, as its libraries do unless told otherwise. The untrained
+    ones find `masks` made things in each of the photographs at `paths`. Files go into `folder`.
     """
     checkpoint = folder / f"FastSAM-{models}.pt"
     size = None if models == "builtin" else models
@@ -78,7 +80,7 @@ def load_pair(
     if not clip.exists():
         made_models.clip_folder(clip)
     weights = checkpoint if size else BUILTIN_FOLDER / "segmenter.safetensors"
-    segmenter = Segmenter(weights, batch_size=batch_size, device=device)
+    segmenter = Segmenter(weights, batch_size=batch_size, device=device, precision=precision)
     thresholds: dict[str, float] = {"imgsz": segmenter.imgsz, "conf": segmenter.conf, "iou": segmenter.iou}
     thresholds["max_det"] = segmenter.max_masks
     made = None
@@ -88,4 +90,4 @@ def load_pair(
         outputs = {hw: made_models.made_output(shape, segmenter.imgsz, masks) for hw, shape in inputs.items()}
         made = {hw: (found[0].to(device), found[1].to(device)) for hw, found in outputs.items()}
     reference = Reference(str(checkpoint), f"local-dir:{clip}", crop, device, **thresholds)
-    return Pair(segmenter, Embedder(str(clip), device=device, mode=mode), reference, made, crop)
+    return Pair(segmenter, Embedder(str(clip), device=device, mode=mode, precision=precision), reference, made, crop)
