@@ -7,9 +7,9 @@ specification, data pages of version 1, PLAIN encoding, RLE levels, Thrift compa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,24 +22,31 @@ _MOST_BYTES_A_SLOT = 8  # two of its value, the rest for levels, however badly t
 _CODECS = {"ZSTD": "zstd", "SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "LZ4": "lz4_raw"}
 
 
+_LONGEST_HEADER = 1024  # bytes of a page's header, with statistics of two values
+
+# A part of a chunk, from a byte to another: fewer bytes where it ends before. Valid until the next is asked for, where
+# the chunk is compressed.
+Read: TypeAlias = Callable[[int, int], memoryview]
+
+
 class UnknownPages(ValueError):
     """The chunk is laid out in a way that only a full reader knows."""
 
 
 def half_lists(
-    chunk: bytes | memoryview, rows: int, size: int, compression: str
+    read: Read, length: int, rows: int, size: int, compression: str
 ) -> Iterator[tuple[list[NDArray[np.float16]], NDArray[np.int64]]]:
     """The lists of a column chunk of `rows` lists of `size` float16, page by page, without those that are null.
 
-    Gives their values [n, size] in one or two parts and their rows int64 [n], which ascend. `compression` is as
-    `ColumnChunkMetaData.compression` says. Values are views of a page, or of the chunk where that is not compressed.
-    Raises UnknownPages for another layout than this package and Arrow write, and for a broken chunk, before the
-    first list wherever the headers tell.
+    `read` gives parts of the chunk, of `length` bytes in all. Gives the lists' values [n, size] in one or two parts
+    and their rows int64 [n], which ascend. `compression` is as `ColumnChunkMetaData.compression` says. Values are
+    views of a page, or of the chunk where that is not compressed. Raises UnknownPages for another layout than this
+    package and Arrow write, and for a broken chunk, before the first list wherever the headers tell.
     """
     if compression not in (*_CODECS, "UNCOMPRESSED"):
         raise UnknownPages(f"compression {compression}")
     codec = None if compression == "UNCOMPRESSED" else pa.Codec(_CODECS[compression])
-    headers = _page_headers(chunk)
+    headers = _page_headers(read, length)
     spare = rows * size - sum(header.slots for header in headers)  # a null list has one slot, another `size`
     if spare < 0 or (spare % (size - 1) if size > 1 else spare):
         raise UnknownPages("lists of several lengths")
@@ -48,7 +55,7 @@ def half_lists(
     rest = np.zeros(0, np.float16)  # of a list that goes on in the next page
     for header in headers:
         try:
-            values, nulls = _page(memoryview(chunk)[header.start : header.end], header, codec)
+            values, nulls = _page(read(header.start, header.end), header, codec)
         except (IndexError, OverflowError) as error:
             raise UnknownPages("a broken page") from error
         if len(nulls):
@@ -106,26 +113,27 @@ class _PageHeader:
     slots: int
 
 
-def _page_headers(chunk: bytes | memoryview) -> list[_PageHeader]:
+def _page_headers(read: Read, length: int) -> list[_PageHeader]:
     headers: list[_PageHeader] = []
     position = 0
-    while position < len(chunk):
+    while position < length:
         try:
-            fields, start = _struct(chunk, position)
+            fields, end = _struct(read(position, min(position + _LONGEST_HEADER, length)), 0)
             page = fields[5]
             kinds = fields[1], page[2], page[3], page[4]
+            start = position + end
             position = start + fields[3]
             headers.append(_PageHeader(start, position, fields[2], page[1]))
         except (IndexError, KeyError, TypeError, OverflowError) as error:
             raise UnknownPages("a page header of another kind") from error
         if kinds != (_DATA_PAGE, _PLAIN, _RLE, _RLE):
             raise UnknownPages(f"page type, encodings {kinds}")
-        if not start <= position <= len(chunk):
+        if not start <= position <= length:
             raise UnknownPages("a page is longer than its chunk")
     return headers
 
 
-def _struct(data: bytes | memoryview, position: int) -> tuple[dict[int, Any], int]:
+def _struct(data: memoryview, position: int) -> tuple[dict[int, Any], int]:
     """The fields of a Thrift struct in compact protocol that page headers use, and where it ends."""
     fields: dict[int, Any] = {}
     name = 0
@@ -152,7 +160,7 @@ def _struct(data: bytes | memoryview, position: int) -> tuple[dict[int, Any], in
     return fields, position + 1
 
 
-def _varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[position]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +16,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastsam_batch import storage
-from fastsam_batch.corpus.pages import UnknownPages, half_lists, to_float32
+from fastsam_batch.corpus.pages import Read, UnknownPages, half_lists, to_float32
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+# How far a product of unit vectors can lie from the true one: 2**-11 for a vector rounded to half floats, as much for
+# their product.
+ROUNDING = 1e-3
 _COLUMN = "embedding"
 # Values turned to float32 at once: they are multiplied while they lie in a core's cache.
 _VALUES_AT_ONCE = 2**19
+# So many vectors are multiplied with half floats as they are, one by one; more with float32 ones, together.
+_ONE_BY_ONE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +47,14 @@ class Block:
         return sum(map(len, self.halfs))
 
     def cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Float32 products [q, n] of unit vectors [q, D] with every embedding."""
+        """Products float32 [q, n] of unit vectors [q, D] with every embedding, each within ROUNDING of the true one."""
+        torch = _torch_for(self.halfs[0])
+        if torch is not None and len(vectors) <= _ONE_BY_ONE:
+            columns = torch.from_numpy(vectors).half()  # of which PyTorch sums the products in float32
+            parts = [torch.from_numpy(halfs) for halfs in self.halfs]
+            rows = [torch.cat([torch.mv(part, column) for part in parts]).float() for column in columns]
+            products: NDArray[np.float32] = torch.stack(rows).numpy()
+            return products
         out = np.empty((len(vectors), len(self)), np.float32)
         start = 0
         for halfs in self.halfs:
@@ -63,12 +76,18 @@ class Block:
 
 def to_float(halfs: NDArray[np.float16], out: NDArray[np.float32]) -> NDArray[np.float32]:
     """Float16 [n, D] as float32, exactly, into `out` [n, D]."""
-    # PyTorch has the processor's own instruction, four times as fast; a text encoder has loaded it already.
-    torch = sys.modules.get("torch")
-    if torch is None or not halfs.flags.writeable:
+    torch = _torch_for(halfs)
+    if torch is None:
         return to_float32(halfs, out)
     torch.from_numpy(out).copy_(torch.from_numpy(halfs))
     return out
+
+
+def _torch_for(halfs: NDArray[np.float16]) -> Any:
+    """PyTorch, which has the processor's own instructions for half floats, where it can take these and a text encoder
+    has loaded it already; else None.
+    """
+    return sys.modules.get("torch") if halfs.flags.writeable else None
 
 
 def vector_blocks(fs: AbstractFileSystem, path: str, dim: int, block_rows: int) -> Iterator[Block]:
@@ -79,9 +98,9 @@ def vector_blocks(fs: AbstractFileSystem, path: str, dim: int, block_rows: int) 
     """
     room = np.empty((max(_VALUES_AT_ONCE // dim, 1), dim), np.float32)
     with fs.open(path, "rb") as file:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, read_dictionary=["image_id"])  # so that no name is made that nobody asks for
         for group in range(parquet.num_row_groups):
-            names = cache(partial(parquet.read_row_group, group, columns=["image_id", "mask_index"]))
+            names = cache(partial(parquet.read_row_group, group, columns=["image_id", "mask_index"], use_threads=False))
             for parts, rows in _blocks(_row_group(fs, path, parquet, group, dim), block_rows):
                 yield Block(parts, partial(_keys, names, rows), room)
 
@@ -119,12 +138,12 @@ def _row_group(
     chunk = next((each for each in chunks if each.path_in_schema.partition(".")[0] == _COLUMN), None)
     done, last = 0, -1
     if chunk is not None and not chunk.has_dictionary_page:
-        start = chunk.data_page_offset
+        length = chunk.total_compressed_size
         try:
-            data = _bytes(fs, path, start, start + chunk.total_compressed_size)
-            for halfs, rows in half_lists(data, meta.num_rows, dim, chunk.compression):
-                yield halfs, rows
-                done, last = done + len(rows), rows[-1] if len(rows) else last
+            with _reader(fs, path, chunk.data_page_offset, length, chunk.compression) as read:
+                for halfs, rows in half_lists(read, length, meta.num_rows, dim, chunk.compression):
+                    yield halfs, rows
+                    done, last = done + len(rows), rows[-1] if len(rows) else last
             return
         except UnknownPages:  # laid out by another writer: Arrow reads what is left
             pass
@@ -136,13 +155,34 @@ def _row_group(
     yield [matrix[done:]], valid[done:]
 
 
-def _bytes(fs: AbstractFileSystem, path: str, start: int, end: int) -> memoryview:
-    """A part of a file; of a local one the pages that the system holds, without a copy."""
+@contextmanager
+def _reader(fs: AbstractFileSystem, path: str, start: int, length: int, compression: str) -> Iterator[Read]:
+    """Reads parts of a chunk that begins at byte `start` of a file.
+
+    Of a local file a compressed page is read where the one before was, so that it is still in the cache when it is
+    unpacked; one that is not compressed lies where the system holds the file, without a copy.
+    """
     if not storage.is_local(fs):
-        return memoryview(fs.cat_file(path, start=start, end=end))
-    with open(path, "rb") as file:
-        # A private copy on write, of which nothing is written: PyTorch takes no arrays that cannot be.
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))[start:end]
+        data = memoryview(fs.cat_file(path, start=start, end=start + length))
+        yield lambda begin, end: data[begin:end]
+        return
+    with open(path, "rb", buffering=0) as file:
+        if compression == "UNCOMPRESSED":
+            # A private copy on write, of which nothing is written: PyTorch takes no arrays that cannot be.
+            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))[start:]
+            yield lambda begin, end: mapped[begin:end]
+            return
+        room = bytearray()
+
+        def read(begin: int, end: int) -> memoryview:
+            nonlocal room
+            if len(room) < end - begin:
+                room = bytearray(end - begin)
+            file.seek(start + begin)
+            into = memoryview(room)[: end - begin]
+            return into[: file.readinto(into)]
+
+        yield read
 
 
 def _keys(names: Callable[[], pa.Table], rows: NDArray[np.int64], chosen: NDArray[np.int64]) -> list[tuple[str, int]]:

@@ -21,6 +21,8 @@ from fastsam_batch.storage import filesystem, join, write_atomic
 
 ROW_GROUP_ROWS = 16_384  # 8 MiB of 256 half floats: large enough to scan, small enough to filter
 
+PAGE_BYTES = 4 << 20  # what a search reads and multiplies at once
+
 
 def commit_unit(corpus_uri: str, info: CorpusInfo, unit: UnitResult) -> dict[str, Any]:
     """Write a unit's files and then its receipt, which is returned.
@@ -74,6 +76,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
         compression="zstd",
         compression_level=levels,
         row_group_size=ROW_GROUP_ROWS,
+        data_page_size=PAGE_BYTES,
         use_dictionary=repeating,
     )
     return buffer.getvalue()

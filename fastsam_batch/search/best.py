@@ -10,10 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsam_batch.corpus.vectors import ROUNDING
 from fastsam_batch.search.background import calibrate
-
-# How far a float32 product of unit vectors can lie from the true one, with room to spare.
-ROUNDING = 1e-4
 
 MaskKey = tuple[str, int]
 
@@ -100,7 +98,7 @@ class Best:
     ) -> None:
         """Take from a block what can be among the best.
 
-        `similarities` float32 [n] are as a float32 product gives them, NaN where a mask has no embedding;
+        `similarities` float32 [n] are within ROUNDING of the true ones, NaN where a mask has no embedding;
         `embeddings` gives rows of them, float32 [rows, D], and `keys` names rows, where some qualify.
         """
         query = self.query
@@ -108,7 +106,7 @@ class Best:
         crowded = len(rows) > self.top_k and not (len(query.none_of) or query.per_image or query.without)
         if crowded:
             kth_best = np.partition(similarities[rows], -self.top_k)[-self.top_k]
-            rows = rows[similarities[rows] >= kth_best - ROUNDING]
+            rows = rows[similarities[rows] >= kth_best - 2 * ROUNDING]  # either may be off by one
         if not len(rows):
             return
         near = embeddings(rows)

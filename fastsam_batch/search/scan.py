@@ -56,8 +56,10 @@ def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best], bloc
         for block in corpus.vector_blocks(unit_id, block_rows):
             _add(best, block.cosines(vectors), block.embeddings, block.keys, unit_id)
 
-    # One thread a core, each with a product of its own, keeps all of them at work while others read.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+    # One thread a core, each with a product of its own, keeps all of them at work while others read. OpenMP counts
+    # threads by the thread that asks.
+    alone = partial(threadpool_limits, 1, "openmp")
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count(), initializer=alone) as pool:
         for _ in pool.map(scan_unit, units):
             pass
 

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import io
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsam_batch.corpus.pages import UnknownPages, half_lists, to_float32
-from fastsam_batch.corpus.vectors import to_float, vector_blocks
+from fastsam_batch.corpus.vectors import ROUNDING, to_float, vector_blocks
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def table_of(rows: list[bool], dim: int, seed: int) -> pa.Table:
     random = np.random.default_rng(seed)
-    lists = [random.normal(size=dim).astype(np.float16) if valid else None for valid in rows]
+    lists = [unit(random.normal(size=dim)).astype(np.float16) if valid else None for valid in rows]
     return pa.table(
         {
             "image_id": pa.array([f"image-{row // 3}" for row in range(len(rows))], pa.string()),
@@ -29,20 +39,39 @@ def table_of(rows: list[bool], dim: int, seed: int) -> pa.Table:
     )
 
 
+def lists_of(chunk: bytes, rows: int, size: int, compression: str) -> Iterator[Any]:
+    data = memoryview(chunk)
+    return half_lists(lambda begin, end: data[begin:end], len(chunk), rows, size, compression)
+
+
 def read(table: pa.Table, block_rows: int, **options: Any) -> list[tuple[str, int, list[float]]]:
+    """Every list with its key, from a store and from a local disk."""
     sink = io.BytesIO()
     pq.write_table(table, sink, **options)
-    fs = fsspec.filesystem("memory")
-    fs.pipe_file("/pages/masks.parquet", sink.getvalue())
+    stored = fsspec.filesystem("memory")
+    stored.pipe_file("/pages/masks.parquet", sink.getvalue())
+    found = read_blocks(table, stored, "/pages/masks.parquet", block_rows)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "masks.parquet")
+        path.write_bytes(sink.getvalue())
+        assert read_blocks(table, fsspec.filesystem("file"), str(path), block_rows) == found
+    return found
+
+
+def read_blocks(table: pa.Table, fs: Any, path: str, block_rows: int) -> list[tuple[str, int, list[float]]]:
     found = []
     dim = table.schema.field("embedding").type.list_size
-    for block in vector_blocks(fs, "/pages/masks.parquet", dim, block_rows):
+    for block in vector_blocks(fs, path, dim, block_rows):
         assert 0 < len(block) <= block_rows
         rows = np.arange(len(block))
         embeddings = block.embeddings(rows)
         np.testing.assert_array_equal(block.embeddings(rows[1::2]), embeddings[1::2])
-        vectors = np.random.default_rng(0).normal(size=(2, dim)).astype(np.float32)
-        np.testing.assert_allclose(block.cosines(vectors), vectors @ embeddings.T, rtol=1e-4, atol=1e-5)
+        for count in (1, 2, 9):
+            vectors = unit(np.random.default_rng(0).normal(size=(count, dim))).astype(np.float32)
+            true = vectors.astype(np.float64) @ embeddings.astype(np.float64).T
+            assert (np.abs(block.cosines(vectors) - true) <= ROUNDING).all()
+            with patch.dict(sys.modules, torch=None):  # as before a text encoder has loaded it
+                assert (np.abs(block.cosines(vectors) - true) <= ROUNDING).all()
         found += [(*key, row) for key, row in zip(block.keys(rows), embeddings.tolist(), strict=True)]
     return found
 
@@ -96,16 +125,14 @@ def test_half_floats_become_float32_exactly() -> None:
     for halfs in (every, finite):
         out = np.empty(halfs.shape, np.float32)
         np.testing.assert_array_equal(to_float32(halfs, out), halfs.astype(np.float32))
-        import torch
-
-        assert torch  # once it is loaded it converts
+        assert sys.modules["torch"] is torch  # once it is loaded it converts
         np.testing.assert_array_equal(to_float(halfs, np.empty_like(out)), halfs.astype(np.float32))
 
 
 @pytest.mark.parametrize("chunk", [b"\x00", b"\x15\x04\x15", b"\xff" * 40])
 def test_bytes_that_are_no_pages(chunk: bytes) -> None:
     with pytest.raises(UnknownPages):
-        list(half_lists(chunk, 4, 8, "ZSTD"))
+        list(lists_of(chunk, 4, 8, "ZSTD"))
 
 
 @given(
@@ -123,7 +150,7 @@ def test_damaged_pages_are_told_or_read(compression: str, damage: list[tuple[flo
     for place, value in damage:
         chunk[int(place * (len(chunk) - 1))] = value
     try:
-        pages = list(half_lists(bytes(chunk[: int(kept * len(chunk))]), 30, 8, meta.compression))
+        pages = list(lists_of(bytes(chunk[: int(kept * len(chunk))]), 30, 8, meta.compression))
     except (UnknownPages, OSError, pa.ArrowInvalid):
         return
     assert all(sum(map(len, lists)) == len(rows) for lists, rows in pages)

@@ -12,8 +12,8 @@ from training.clip.augment import augmented
 from training.clip.crops import Crops, Row
 from training.clip.text import TextBank
 
-SHARES = {"coco": 0.42, "background": 0.05, "whole": 0.24, "caption": 0.14, "found": 0.15, "sprite": 0.1}
-ELSEWHERE = 0.3  # of crops without their background: how many are laid over another crop
+SHARES = {"coco": 0.42, "background": 0.05, "whole": 0.24, "caption": 0.14, "found": 0.15, "sprite": 0.06}
+ELSEWHERE = 0.2  # of crops without their background: how many are laid over another crop
 CAPTIONS_A_PHOTOGRAPH = 5
 
 
