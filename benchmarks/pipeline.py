@@ -92,7 +92,7 @@ def main() -> None:
                 summary = run(
                     "../jobs/segment_corpus.py",
                     *("--input", str(folder / "photos"), "--output", str(folder / f"{mode}-{number}")),
-                    *("--segmenter", options.segmenter, "--crop", options.crop, "--unit-size", "16"),
+                    *("--segmenter", options.segmenter, "--crop", options.crop),
                     *("--conf", str(conf)),
                     *(("--embedding-mode", mode) if mode != "crop" else ()),
                 )

@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
 from fastsam_batch.isolate import SECONDS_AN_IMAGE
 from fastsam_batch.models.crops import CROP_KINDS, merge_crops
+from fastsam_batch.threads import Threads, in_order
 
 if TYPE_CHECKING:
     from fastsam_batch.models.embedder import Embedder
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 # Crops are made faster than they are embedded: so many batches wait, which is enough to keep all workers busy.
 WAITING_BATCHES = 8
+MASKS_TOGETHER = 16  # whose crops one task makes
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,14 @@ class Stages:
 
 
 class EmbedQueue:
-    """Masks of many images on their way to vectors: pooled at once, or cropped and embedded in full batches.
-
-    With workers the batches are embedded in them, while the caller goes on.
+    """Masks of many images on their way to vectors: pooled at once, or cropped and embedded in full batches, on the
+    device's threads while the caller goes on.
     """
 
-    def __init__(self, embedder: Embedder | None, stages: Stages, workers: ThreadPoolExecutor | None) -> None:
+    def __init__(self, embedder: Embedder | None, stages: Stages, threads: Threads) -> None:
         self._embedder = embedder
         self._stages = stages
-        self._workers = workers
+        self._threads = threads
         self._waiting: list[NDArray[np.uint8]] = []
         self._batches: list[Future[NDArray[np.float32]]] = []
         self._cropped: list[NDArray[np.bool_]] = []
@@ -101,13 +102,29 @@ class EmbedQueue:
             vectors[done] = pooled[done]
             cropped &= ~done
         self._cropped.append(cropped)
-        rles = [rle for rle, wanted in zip(found.rles, cropped.tolist(), strict=True) if wanted]
-        of_masks = embedder.crops_of(pixels, rles, found.bboxes_xywh[cropped], options.crop)
-        for crops in self._stages.each("crops", of_masks):
+        for crops in self._crops(embedder, pixels, found, np.flatnonzero(cropped), options.crop):
             self._waiting.extend(crops)
-            if len(self._waiting) >= embedder.batch_size:
+            while len(self._waiting) >= embedder.batch_size:
                 self._embed(embedder.batch_size)
         return replace(found, embedded=chosen, embeddings=vectors)
+
+    def _crops(
+        self, embedder: Embedder, pixels: NDArray[np.uint8], found: MaskColumns, chosen: NDArray[np.int64], mode: str
+    ) -> Iterator[list[NDArray[np.uint8]]]:
+        """Crops of the chosen masks of an image, those of some masks at a time."""
+        if not len(chosen):
+            return
+        with self._stages("crops"):
+            pyramid = embedder.pyramid(pixels)
+
+        def of_some(masks: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+            with self._stages("crops"):
+                rles = [found.rles[mask] for mask in masks.tolist()]
+                of_each = embedder.crops_of(pyramid, rles, found.bboxes_xywh[masks], mode)
+                return [crop for crops in of_each for crop in crops]
+
+        parts = [chosen[first : first + MASKS_TOGETHER] for first in range(0, len(chosen), MASKS_TOGETHER)]
+        yield from in_order(self._threads.host, of_some, parts, self._threads.ahead)
 
     def finish(self, results: list[ImageResult]) -> list[ImageResult]:
         """The results with all of their embeddings."""
@@ -133,14 +150,9 @@ class EmbedQueue:
             return
         crops = np.stack(self._waiting[:count])
         del self._waiting[:count]
-        if self._workers is not None:
-            if len(self._batches) >= WAITING_BATCHES:
-                self._batches[-WAITING_BATCHES].result()
-            self._batches.append(self._workers.submit(self._timed_embed, crops))
-            return
-        batch: Future[NDArray[np.float32]] = Future()
-        batch.set_result(self._timed_embed(crops))
-        self._batches.append(batch)
+        if len(self._batches) >= WAITING_BATCHES:
+            self._batches[-WAITING_BATCHES].result()
+        self._batches.append(self._threads.device.submit(self._timed_embed, crops))
 
     def _timed_embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         assert self._embedder is not None

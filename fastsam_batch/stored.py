@@ -21,6 +21,8 @@ from fastsam_batch.storage import filesystem, join
 class StoredUnit:
     """A unit's images and masks, read from a corpus."""
 
+    together = 1  # image by image
+
     def __init__(self, corpus_uri: str, unit_id: str) -> None:
         """Read a committed unit, without its embeddings. Raises OSError where its files cannot be read."""
         fs, root = filesystem(corpus_uri)

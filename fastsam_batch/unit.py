@@ -6,9 +6,8 @@ import collections
 import contextlib
 import faulthandler
 import hashlib
-import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -20,18 +19,21 @@ from fastsam_batch.corpus.rows import ImageResult, MaskColumns, UnitResult, imag
 from fastsam_batch.decoder import Decoder, decoder
 from fastsam_batch.embedding import EmbedQueue, Stages
 from fastsam_batch.embedding import UnitOptions as UnitOptions
+from fastsam_batch.finding import MaskQueue
 from fastsam_batch.images import ImageError
 from fastsam_batch.isolate import IsolatedDecoder
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
 from fastsam_batch.stored import StoredUnit
+from fastsam_batch.threads import Threads, threads_for
 
 if TYPE_CHECKING:  # torch loads where there are models: what fetches and commits knows none
     from fastsam_batch.models.embedder import Embedder
     from fastsam_batch.models.segmenter import Segmentation, Segmenter
 
 WINDOW_PIXELS = 32_000_000  # decoded pixels held at once, about 100 MB, but never fewer than one image
+WINDOW_PIXELS_ON_GPU = 128_000_000  # full batches of large images take more
+WINDOW_BATCHES = 2  # images held at once, in times of those that are segmented together or side by side
 DECODE_THREADS = 4
-WINDOW_BATCHES = 2  # batches of images or tiles whose detections are held at once
 
 
 @dataclass
@@ -54,24 +56,20 @@ def process_unit(
 ) -> UnitResult:
     """Decode, segment and embed a unit's images; an image that is none becomes a failed row.
 
-    Masks are found by a `segmenter`, or taken from the same unit as it is stored. `workers` threads take an image
-    each; small networks gain more from that than from threads inside each of their layers.
+    Masks are found by a `segmenter`, or taken from the same unit as it is stored. `workers` as in `threads_for`.
 
     `isolated` decodes in a child process, for a unit that has ended its process before. Without it,
     `end_if_stuck` ends this process where a decoder hangs: nothing less stops one that holds the interpreter.
-    The result depends on the unit's images alone. Pixels held are bounded by WINDOW_PIXELS and one image, and by
-    DECODE_THREADS images that are decoded ahead.
+    The result depends on the unit's images alone. Pixels held are bounded by WINDOW_PIXELS (on a GPU by
+    WINDOW_PIXELS_ON_GPU) and one image, and by DECODE_THREADS images that are decoded ahead.
     """
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers > 1 else None
-        images = segmenter.to_decode(unit.images) if isinstance(segmenter, StoredUnit) else unit.images
-        decoded = _decode_isolated(images, options) if isolated else _decode_ahead(images, options, end_if_stuck)
-        window = WINDOW_BATCHES * max(workers, _batch_size(segmenter))
-        return _process(unit, decoded, segmenter, embedder, options, pool, window)
-
-
-def _batch_size(segmenter: Segmenter | StoredUnit) -> int:
-    return 1 if isinstance(segmenter, StoredUnit) else segmenter.batch_size
+    images = segmenter.to_decode(unit.images) if isinstance(segmenter, StoredUnit) else unit.images
+    decoded = _decode_isolated(images, options) if isolated else _decode_ahead(images, options, end_if_stuck)
+    models = [model for model in (segmenter, embedder) if model is not None and not isinstance(model, StoredUnit)]
+    device = models[0].device.type if models else "cpu"
+    with threads_for(device, workers) as threads:
+        window_pixels = WINDOW_PIXELS if device == "cpu" else WINDOW_PIXELS_ON_GPU
+        return _process(unit, decoded, segmenter, embedder, options, threads, window_pixels)
 
 
 def _process(
@@ -80,24 +78,32 @@ def _process(
     segmenter: Segmenter | StoredUnit,
     embedder: Embedder | None,
     options: UnitOptions,
-    workers: ThreadPoolExecutor | None,
-    window_images: int,
+    threads: Threads,
+    window_pixels: int,
 ) -> UnitResult:
     started_at = time.time()
     stages = Stages()
     results: list[ImageResult] = []
-    embeddings = EmbedQueue(embedder, stages, workers)
-    window: list[_Decoded] = []
+    embeddings = EmbedQueue(embedder, stages, threads)
+    masks_of = segmenter if isinstance(segmenter, StoredUnit) else MaskQueue(segmenter, stages, threads)
+    window: collections.deque[_Decoded] = collections.deque()
+    window_images = WINDOW_BATCHES * max(threads.workers, masks_of.together)
+
+    def finish_first() -> None:
+        item = window.popleft()
+        result = item.result
+        if item.pixels is not None:
+            masks = _next_masks(masks_of, item)
+            result = replace(result, masks=embeddings.add(item.pixels, masks, options))
+        results.append(result)
+
     for item in stages.each("decode", decoded):
-        if isinstance(segmenter, StoredUnit):
-            item.result = segmenter.checked(item.result)
-            item.pixels = None if item.result.error_kind else item.pixels
+        _begin(masks_of, item)
         window.append(item)
-        full = sum(item.pixels.size // 3 for item in window if item.pixels is not None) >= WINDOW_PIXELS
-        if full or len(window) >= window_images:
-            results.extend(_segment(window, segmenter, embeddings, options, stages, workers))
-            window = []
-    results.extend(_segment(window, segmenter, embeddings, options, stages, workers))
+        while len(window) >= window_images or _pixels(window) >= window_pixels:
+            finish_first()
+    while window:
+        finish_first()
     finished = embeddings.finish(results)
     with stages("tables"):
         images = images_table(finished, unit.unit_id)
@@ -166,46 +172,21 @@ def _decode_isolated(images: Sequence[EncodedImage], options: UnitOptions) -> It
             yield _decode(image, options, child.decode)
 
 
-def _segment(
-    window: list[_Decoded],
-    segmenter: Segmenter | StoredUnit,
-    embeddings: EmbedQueue,
-    options: UnitOptions,
-    stages: Stages,
-    workers: ThreadPoolExecutor | None,
-) -> list[ImageResult]:
-    found: Iterator[MaskColumns]
-    if isinstance(segmenter, StoredUnit):
-        found = (segmenter.masks(item.result.image_id) for item in window if item.pixels is not None)
-    else:
-        pixels = [item.pixels for item in window if item.pixels is not None]
-        found = map(_columns, _find(pixels, segmenter, stages, workers))
-    results = []
-    for item in window:
-        if item.pixels is None:
-            results.append(item.result)
-            continue
-        results.append(replace(item.result, masks=embeddings.add(item.pixels, next(found), options)))
-        item.pixels = None
-    return results
+def _begin(masks_of: MaskQueue | StoredUnit, item: _Decoded) -> None:
+    """Send an image on its way to its masks; one that is not as it was stored fails."""
+    if isinstance(masks_of, StoredUnit):
+        item.result = masks_of.checked(item.result)
+        item.pixels = None if item.result.error_kind else item.pixels
+    elif item.pixels is not None:
+        masks_of.put(item.pixels)
 
 
-def _find(
-    images: list[NDArray[np.uint8]], segmenter: Segmenter, stages: Stages, workers: ThreadPoolExecutor | None
-) -> Iterator[Segmentation]:
-    """Masks of each image in order: batches on one device, or an image, or a tile of one, a worker."""
-    views = [view for image in images for view in segmenter.views(image)]
+def _next_masks(masks_of: MaskQueue | StoredUnit, item: _Decoded) -> MaskColumns:
+    return masks_of.masks(item.result.image_id) if isinstance(masks_of, StoredUnit) else _columns(masks_of.get())
 
-    def masks(batch: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
-        with stages("detect"):
-            detected = segmenter.detect(batch)
-        with stages("masks"):
-            return [segmenter.masks(detections) for detections in detected]
 
-    each = 1 if workers is not None else WINDOW_BATCHES * segmenter.batch_size
-    batches = [views[first : first + each] for first in range(0, len(views), each)]
-    found = workers.map(masks, batches) if workers is not None else map(masks, batches)
-    return segmenter.together(images, itertools.chain.from_iterable(found), lambda: stages("merge"))
+def _pixels(window: Iterable[_Decoded]) -> int:
+    return sum(item.pixels.size // 3 for item in window if item.pixels is not None)
 
 
 def _columns(found: Segmentation) -> MaskColumns:

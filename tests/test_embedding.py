@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
-from fastsam_batch.embedding import WAITING_BATCHES, EmbedQueue, Stages, UnitOptions
+from fastsam_batch.embedding import MASKS_TOGETHER, WAITING_BATCHES, EmbedQueue, Stages, UnitOptions
 from fastsam_batch.masks.rle import Rle
+from fastsam_batch.threads import threads_for
 
 
 class Slow:
@@ -22,12 +23,15 @@ class Slow:
         self.waiting = self.most = 0
         self.lock = threading.Lock()
 
-    def crops_of(self, image, rles, bboxes_xywh, mode):
-        for number in range(len(rles)):
+    def pyramid(self, image):
+        return [image]
+
+    def crops_of(self, pyramid, rles, bboxes_xywh, mode):
+        for box in bboxes_xywh:
             with self.lock:
                 self.waiting += 1
                 self.most = max(self.most, self.waiting)
-            yield [np.full((1, 1, 3), number, np.uint8)]
+            yield [np.full((1, 1, 3), box[0], np.uint8)]
 
     def embed_crops(self, crops):
         time.sleep(0.002)
@@ -37,23 +41,25 @@ class Slow:
         return np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
 
 
-def test_crops_do_not_pile_up_and_none_is_lost_or_moved():
+@pytest.mark.parametrize(("device", "workers"), [("cpu", 1), ("cpu", 2), ("cuda", 1), ("cuda", 3)])
+def test_crops_do_not_pile_up_and_none_is_lost_or_moved(device, workers):
     count = 250
     columns = MaskColumns(
         scores=np.ones(count, np.float32),
         stability=np.ones(count, np.float32),
         areas=np.full(count, 1000),
-        bboxes_xywh=np.zeros((count, 4), np.float32),
+        bboxes_xywh=np.tile(np.arange(count, dtype=np.float32)[:, None], 4),
         rles=[Rle((2, 2), "")] * count,
         embeddings=np.zeros((count, 0), np.float32),
         embedded=np.zeros(count, np.bool_),
     )
     embedder = Slow()
-    with ThreadPoolExecutor(2) as pool:
-        queue = EmbedQueue(embedder, Stages(), pool)
+    with threads_for(device, workers) as threads:
+        queue = EmbedQueue(embedder, Stages(), threads)
         found = queue.add(np.zeros((2, 2, 3), np.uint8), columns, UnitOptions(crop="masked"))
         (result,) = queue.finish([ImageResult("a", "a", masks=found)])
     angles = np.arctan2(result.masks.embeddings[:, 1], result.masks.embeddings[:, 0])
     assert np.abs(angles - np.arange(count) / 255).max() < 1e-5
-    # Two workers, each with a batch that it may just have ended, and the one that is being filled.
-    assert embedder.most <= (WAITING_BATCHES + 3) * embedder.batch_size
+    # Those that wait, one for each worker that it may just have ended, the one being filled, and what is made ahead.
+    most = (WAITING_BATCHES + workers + 1) * embedder.batch_size + (threads.ahead + 1) * MASKS_TOGETHER
+    assert embedder.most <= most

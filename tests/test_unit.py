@@ -11,6 +11,7 @@ from PIL import Image
 
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
+from fastsam_batch.threads import threads_for
 from fastsam_batch.unit import UnitOptions, process_unit
 
 
@@ -101,6 +102,7 @@ import numpy as np
 from PIL import Image
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
+from fastsam_batch.threads import threads_for
 from fastsam_batch.unit import UnitOptions, process_unit
 sys.path.insert(0, sys.argv[1])
 from photographs import photographs
@@ -151,6 +153,23 @@ def test_workers_change_nothing_but_rounding(models):
     rounded = ["score", "stability", "embedding"]
     assert a.masks.drop_columns(rounded).equals(b.masks.drop_columns(rounded))
     for x, y in zip(a.masks.to_pylist(), b.masks.to_pylist(), strict=True):
+        assert abs(x["score"] - y["score"]) < 1e-5
+        assert (x["embedding"] is None) == (y["embedding"] is None)
+        assert x["embedding"] is None or np.dot(np.float32(x["embedding"]), np.float32(y["embedding"])) > 0.999
+
+
+def test_a_gpu_s_threads_and_batches_change_nothing_but_rounding(models, monkeypatch):
+    """What a GPU is given (full batches on one thread, masks and crops in others), with a CPU in its place."""
+    names = ["coffee", "rocket", "china", "chelsea", "coffee"]
+    images = unit(*map(encoded, names), NOT_AN_IMAGE)
+    alone = process_unit(images, *models, UnitOptions())
+    segmenter = load_models({"path": "builtin", "batch_size": 2}, None, "cpu", None)[0]
+    monkeypatch.setattr("fastsam_batch.unit.threads_for", lambda device, workers: threads_for("cuda", workers))
+    together = process_unit(images, segmenter, models[1], UnitOptions(), workers=3)
+    assert alone.images.equals(together.images)
+    rounded = ["score", "stability", "embedding"]
+    assert alone.masks.drop_columns(rounded).equals(together.masks.drop_columns(rounded))
+    for x, y in zip(alone.masks.to_pylist(), together.masks.to_pylist(), strict=True):
         assert abs(x["score"] - y["score"]) < 1e-5
         assert (x["embedding"] is None) == (y["embedding"] is None)
         assert x["embedding"] is None or np.dot(np.float32(x["embedding"]), np.float32(y["embedding"])) > 0.999

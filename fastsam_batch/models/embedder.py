@@ -219,14 +219,18 @@ class Embedder:
         with torch.inference_mode():
             return _unit(self._model.encode_text(self._tokenizer(list(texts)).to(self.device)))
 
+    def pyramid(self, image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """What `crops_of` crops from, of an image uint8 RGB [height, width, 3]."""
+        return image_pyramid(image, self.image_size)
+
     def crops_of(
-        self, image: NDArray[np.uint8], rles: Sequence[Rle], bboxes_xywh: NDArray[np.float32], mode: str
+        self, pyramid: list[NDArray[np.uint8]], rles: Sequence[Rle], bboxes_xywh: NDArray[np.float32], mode: str
     ) -> Iterator[list[NDArray[np.uint8]]]:
         """Crops of each mask of one image, made as they are asked for: k of uint8 [image_size, image_size, 3].
 
-        k is 1 for mode `masked` or `context`, 2 for `both`, whose embeddings `merge_crops` averages.
+        `pyramid` is the image's. k is 1 for mode `masked` or `context`, 2 for `both`, whose embeddings `merge_crops`
+        averages.
         """
-        pyramid = image_pyramid(image, self.image_size)
         for rle, box in zip(rles, bboxes_xywh, strict=True):
             yield [mask_crop(pyramid, rle, box, self.image_size, self.fill_rgb, kind) for kind in CROP_KINDS[mode]]
 

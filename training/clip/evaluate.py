@@ -41,7 +41,8 @@ def embed_things(
         if not things:
             continue
         boxes = np.array([thing.box_xywh for thing in things], np.float32)
-        crops = embedder.crops_of(read_image(photograph.path), [thing.rle for thing in things], boxes, "both")
+        pyramid = embedder.pyramid(read_image(photograph.path))
+        crops = embedder.crops_of(pyramid, [thing.rle for thing in things], boxes, "both")
         vectors.append(embedder.embed_crops(np.stack([crop for pair in crops for crop in pair])))
         labels.extend(names.index(thing.name) for thing in things)
     return np.concatenate(vectors).reshape(len(labels), len(KINDS), -1), np.array(labels)

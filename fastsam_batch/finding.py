@@ -1,0 +1,69 @@
+"""The first half of a unit: decoded images to masks, while the caller goes on with the images before them."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsam_batch.embedding import Stages
+from fastsam_batch.threads import Threads
+
+if TYPE_CHECKING:
+    from fastsam_batch.models.segmenter import Detections, Segmentation, Segmenter
+
+BATCHES_TOGETHER = 2  # views among which full batches of one shape are sought, in batches
+
+
+class MaskQueue:
+    """Images on their way to masks, first in, first out.
+
+    Their views (an image, or a tile of one) go through the network some at a time: on a CPU one by one, on a GPU in
+    full batches, as far as images are put in before the first is taken out.
+    """
+
+    def __init__(self, segmenter: Segmenter, stages: Stages, threads: Threads) -> None:
+        self._segmenter = segmenter
+        self._stages = stages
+        self._threads = threads
+        self.together = 1 if segmenter.batch_size == 1 else BATCHES_TOGETHER * segmenter.batch_size
+        self._images: collections.deque[NDArray[np.uint8]] = collections.deque()
+        self._waiting: list[NDArray[np.uint8]] = []
+        self._begun: collections.deque[tuple[Future[list[Future[Segmentation]]], int]] = collections.deque()
+
+    def put(self, pixels: NDArray[np.uint8]) -> None:
+        """Take an image, uint8 RGB [height, width, 3]."""
+        self._images.append(pixels)
+        for view in self._segmenter.views(pixels):
+            self._waiting.append(view)
+            if len(self._waiting) >= self.together:
+                self._begin()
+
+    def get(self) -> Segmentation:
+        """The masks of the first image that was put in and is not taken out yet."""
+        image = self._images.popleft()
+        return next(self._segmenter.together([image], iter(self._next, None), lambda: self._stages("merge")))
+
+    def _begin(self) -> None:
+        batch = self._threads.device.submit(self._detect, self._waiting)
+        self._begun.extend((batch, place) for place in range(len(self._waiting)))
+        self._waiting = []
+
+    def _next(self) -> Segmentation:
+        if not self._begun:
+            self._begin()
+        batch, place = self._begun.popleft()
+        return batch.result()[place].result()
+
+    def _detect(self, views: Sequence[NDArray[np.uint8]]) -> list[Future[Segmentation]]:
+        with self._stages("detect"):
+            detected = self._segmenter.detect(views)
+        return [self._threads.host.submit(self._masks, detections) for detections in detected]
+
+    def _masks(self, detections: Detections) -> Segmentation:
+        with self._stages("masks"):
+            return self._segmenter.masks(detections)

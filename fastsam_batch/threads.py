@@ -1,0 +1,68 @@
+"""The threads that a unit is worked on with."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class InThisThread(Executor):
+    """Runs what is submitted at once, where it is submitted."""
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        future: Future[R] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - as every executor: told where the result is asked for
+            future.set_exception(error)
+        return future
+
+
+@dataclass(frozen=True)
+class Threads:
+    """`device` runs the networks, `host` what lies between them, `ahead` tasks of it before the one that is waited for.
+
+    `workers` is how many images they take side by side.
+    """
+
+    device: Executor
+    host: Executor
+    ahead: int
+    workers: int
+
+
+@contextlib.contextmanager
+def threads_for(device: str, workers: int) -> Iterator[Threads]:
+    """Threads for models on a device, `cpu` or `cuda`.
+
+    On a CPU each worker takes an image through network and masks; small networks gain more from that than from
+    threads inside each of their layers. A GPU has one thread that keeps it at work, while the workers make masks and
+    crops.
+    """
+    inline = InThisThread()
+    with contextlib.ExitStack() as stack:
+        if device != "cpu":
+            alone = stack.enter_context(ThreadPoolExecutor(1))
+            yield Threads(alone, stack.enter_context(ThreadPoolExecutor(workers)), 2 * workers, workers)
+        elif workers > 1:
+            yield Threads(stack.enter_context(ThreadPoolExecutor(workers)), inline, 1, workers)
+        else:
+            yield Threads(inline, inline, 1, 1)
+
+
+def in_order(executor: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """The function of each item, in order, at most `ahead` of them begun before the first is taken."""
+    begun: collections.deque[Future[R]] = collections.deque()
+    for item in items:
+        begun.append(executor.submit(function, item))
+        if len(begun) >= ahead:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
