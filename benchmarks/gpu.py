@@ -35,6 +35,7 @@ from stage_clock import replaced
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.export import ENGINE_BATCH, export_segmenter
 from fastsam_batch.models.segmenter import Segmenter
+from fastsam_batch.resources import THREADS_A_GPU
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
 from fastsam_batch.unit import UnitOptions, process_unit
 
@@ -69,7 +70,10 @@ def measure(pair: Pair, paths: list[Path], mode: str, rounds: int, loop_images: 
     options = UnitOptions(crop=pair.crop, embedding_mode=mode)
 
     def ours(count: int):
-        return process_unit(UnitBytes("u", "", False, images[:count]), pair.segmenter, pair.embedder, options)
+        unit = UnitBytes("u", "", False, images[:count])
+        return process_unit(
+            unit, pair.segmenter, pair.embedder, options, workers=min(os.cpu_count() or 1, THREADS_A_GPU)
+        )
 
     def loop(count: int) -> int:
         photographs = (Image.open(path).convert("RGB") for path in paths[:count])

@@ -128,18 +128,16 @@ def fetch(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
 class SegmentUnits:
     """One actor: both models, one unit at a time."""
 
-    def __init__(self, job: Job, device: str, threads: int | None) -> None:
+    def __init__(self, job: Job, device: str, threads: int) -> None:
         from fastsam_batch.models.pair import check_weights, load_embedder, load_models  # torch loads where it runs
 
         self._job = job
         self._metrics = JobMetrics()
-        # With more than one thread each takes an image of its own, so torch itself keeps to one.
-        self._workers = threads or 1
-        torch_threads = None if threads is None else 1
-        if job.segmenter is None:
-            models: tuple[Segmenter | None, Embedder | None] = None, load_embedder(job.embedder, device, torch_threads)
+        self._workers = threads
+        if job.segmenter is None:  # each of the threads works on its own, so torch keeps to one
+            models: tuple[Segmenter | None, Embedder | None] = None, load_embedder(job.embedder, device, 1)
         else:
-            models = load_models(job.segmenter, job.embedder, device, torch_threads)
+            models = load_models(job.segmenter, job.embedder, device, 1)
         self._segmenter, self._embedder = models
         check_weights(job.info.models, job.segmenter, self._embedder)
         self._worked = False  # has this process finished a unit?

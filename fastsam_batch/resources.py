@@ -10,17 +10,18 @@ from fastsam_batch.errors import InputError
 
 CPUS_PER_CPU_ACTOR = 4  # beyond, convolutions on one image gain little
 GPU_BATCH, CPU_BATCH = 16, 1
+THREADS_A_GPU = 8  # masks and crops of a GPU at work take about so many cores, where there are as many
 
 
 @dataclass(frozen=True)
 class Resources:
-    """`device` of the models, size range of the actor pool, and logical CPUs and GPUs of each stage."""
+    """`device` of the models, size range of the actor pool, logical CPUs and GPUs of each stage, an actor's threads."""
 
     device: str
     actors: tuple[int, int]
     actor_cpus: float
     actor_gpus: float | None
-    threads: int | None
+    threads: int
     fetch_cpus: float = 0.5
     commit_cpus: float = 0.25
     max_blocks: int = 1000
@@ -43,7 +44,7 @@ def divide(options: SegmentOptions, cluster: Mapping[str, float], node_cpus: flo
             actors=actors,
             actor_cpus=1,
             actor_gpus=options.gpus_per_actor,
-            threads=None,
+            threads=max(min(int(cpus / max(gpus, 1) * options.gpus_per_actor), THREADS_A_GPU), 1),
             batch_size=options.batch_size or GPU_BATCH,
         )
     largest = cpus if node_cpus is None else max(int(node_cpus), 1)

@@ -23,14 +23,16 @@ def test_an_actor_fits_on_a_node_beside_a_task(nodes, actors):
     assert 0 < found.actor_cpus <= max(nodes)
     if max(nodes) > 1:
         assert found.actor_cpus + found.fetch_cpus <= max(nodes)
-    assert 1 <= (found.threads or 0) <= max(nodes)
+    assert 1 <= found.threads <= max(nodes)
     # The pool begins at its smallest size at once, and nothing moves unless a task to fetch has room beside it.
     assert found.actors[0] * found.actor_cpus + found.fetch_cpus <= max(sum(nodes), 1) + 1e-9
 
 
 def test_gpus_make_the_actors():
     found = divide(options(), {"CPU": 64, "GPU": 8}, 16)
-    assert (found.device, found.actors, found.actor_gpus) == ("cuda", (8, 8), 1.0)
+    assert (found.device, found.actors, found.actor_gpus, found.threads) == ("cuda", (8, 8), 1.0, 8)
+    assert divide(options(gpus_per_actor=0.25), {"CPU": 64, "GPU": 8}, 16).threads == 2
+    assert divide(options(), {"CPU": 2, "GPU": 4}, 2).threads == 1
 
 
 def test_cuda_without_a_gpu_is_refused():

@@ -102,7 +102,6 @@ import numpy as np
 from PIL import Image
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
-from fastsam_batch.threads import threads_for
 from fastsam_batch.unit import UnitOptions, process_unit
 sys.path.insert(0, sys.argv[1])
 from photographs import photographs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -10,9 +12,10 @@ from made_data import COLOURS
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
 from training.clip.augment import augmented
-from training.clip.crops import crops_of, read_crops, write_crops
+from training.clip.crops import all_crops, crops_of, read_crops, write_crops
 from training.clip.model import FILL_RGB
 from training.clip.nouns import nouns_of
+from training.clip.sprites import SCENES_A_SPRITE, sprite_crops, sprite_name
 from training.photographs import read_data, read_image
 
 
@@ -46,7 +49,7 @@ def test_nouns_of_a_caption(caption, nouns):
 
 def test_labels_match_pixels_and_crops_are_the_embedders(data_folder, tmp_path):
     data = read_data(data_folder)
-    write_crops(data.train, tmp_path, None, 112, FILL_RGB)
+    write_crops(all_crops(data.train, None, 112, FILL_RGB), tmp_path, 112)
     crops = read_crops(tmp_path)
     assert len(crops.rows) == len(crops.pixels)
     for row, pixels in zip(crops.rows, crops.pixels, strict=True):
@@ -72,3 +75,39 @@ def test_augmented_crops_keep_size_and_centre():
         middle = seen[24:40, 24:40].reshape(-1, 3).mean(0)
         redder += middle[0] > middle[1] + 20
     assert redder > 28  # all but grey and erased ones
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("1f680.webp", "rocket"),
+        ("1f431.png", "cat"),  # Unicode's "cat face"
+        ("1f3a9.webp", "top hat"),
+        ("26f5-fe0f.webp", "sailboat"),
+        ("1f600.webp", None),  # grinning
+        ("0023-fe0f-20e3.webp", None),
+        ("1f468-200d-1f373.webp", None),
+        ("1f6ab.webp", None),  # no entry sign
+    ],
+)
+def test_names_of_sprites(file, name):
+    assert sprite_name(Path(file)) == name
+
+
+def test_sprites_are_cropped_where_they_lie(tmp_path):
+    red = np.zeros((64, 64, 4), np.uint8)
+    cv2.circle(red, (32, 32), 30, (0, 0, 255, 255), -1)
+    background = np.full((90, 120, 3), (0, 200, 0), np.uint8)
+    for name, pixels in (("1f680.png", red), ("1f600.png", red), ("background.png", background)):
+        cv2.imwrite(str(tmp_path / name), pixels)
+    paths = [tmp_path / "1f600.png", tmp_path / "1f680.png"]
+    crops = list(sprite_crops(paths, [tmp_path / "background.png"], 80, FILL_RGB, np.random.default_rng(0)))
+    assert [(row.group, row.name, row.kind) for row, _ in crops] == [
+        ("sprite", "rocket", "masked"),
+        ("sprite", "rocket", "context"),
+    ] * SCENES_A_SPRITE
+    for row, pixels in crops:
+        assert np.abs(pixels[36:44, 36:44].mean((0, 1)) - (255, 0, 0)).max() < 8
+        corner = pixels[2, 2].astype(int)
+        near = np.abs(corner - FILL_RGB.astype(int)).max() < 4
+        assert near if row.kind == "masked" else near or np.abs(corner - (0, 200, 0)).max() < 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import platform
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 
 from fastsam_batch.errors import InputError
@@ -19,13 +21,15 @@ from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import BUILTIN_FOLDER, find_segmenter
 from training.clip.batches import Sampler
-from training.clip.crops import read_crops, write_crops
+from training.clip.crops import all_crops, read_crops, write_crops
 from training.clip.evaluate import evaluate
 from training.clip.export import export
 from training.clip.model import FILL_RGB, build, configuration
+from training.clip.sprites import sprite_crops
 from training.clip.text import text_bank
 from training.clip.train import Plan, train
 from training.photographs import Data, read_data
+from training.segmenter.pictures import pictures_in
 
 log = logging.getLogger("training.clip")
 SEGMENTER_SIDE = 320  # the captioned photographs' long side
@@ -58,7 +62,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         segmenter = None
         if options.segmenter != "none":
             segmenter = Segmenter(find_segmenter(options.segmenter).main, imgsz=SEGMENTER_SIDE, device=device)
-        write_crops(data.train, cache, segmenter, options.size, FILL_RGB)
+        made = all_crops(data.train, segmenter, options.size, FILL_RGB)
+        sprites = sprite_crops(
+            pictures_in(options.sprites),
+            [photograph.path for photograph in data.train if photograph.captions],
+            options.size,
+            FILL_RGB,
+            np.random.default_rng(options.seed),
+        )
+        write_crops(itertools.chain(made, sprites), cache, options.size)
     crops = read_crops(cache)
     config = configuration(options.size, options.tower)
     model = build(config, options.text_tower).to(device)
@@ -117,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=112, help="side of a crop in pixels")
     parser.add_argument("--tower", default="resnet10t", help="timm name of the image tower")
     parser.add_argument("--text-tower", type=Path, default=BUILTIN_FOLDER / "clip", help="folder to take it from")
+    parser.add_argument("--sprites", type=Path, help="folder of emoji with opacity, named by their code points")
     parser.add_argument("--segmenter", default="builtin", help="makes masks of captioned photographs; none for none")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)

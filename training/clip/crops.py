@@ -3,13 +3,14 @@
 A crop is a row of `crops.npy`, uint8 RGB [n, size, size, 3]; `rows.json` says of each where it comes from.
 Regions are the labelled masks, whole photographs, and the built-in segmenter's masks: on labelled
 photographs those that agree with a label take it, those that touch none are background; on captioned ones
-the captions' nouns are their labels, to be dealt out by the model as it learns.
+the captions' nouns are their labels, to be dealt out by the model as it learns. Sprites are laid over captioned
+photographs and cropped from there (`sprites.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ SAME_IOU, OTHER_IOU = 0.6, 0.1
 
 @dataclass(frozen=True)
 class Row:
-    """What a crop shows. `group` is labelled, whole, caption, found or background.
+    """What a crop shows. `group` is labelled, whole, caption, found, background or sprite.
 
     `name` is its label where it has one; `captions` those of its photograph, `nouns` what they name.
     """
@@ -54,18 +55,15 @@ class Crops:
     rows: list[Row]
 
 
-def write_crops(
-    photographs: list[Photograph], folder: Path, segmenter: Segmenter | None, size: int, fill_rgb: NDArray[np.uint8]
-) -> None:
-    """Make the crops of all photographs into `folder`; without a segmenter, of labels and whole ones only."""
+def write_crops(crops: Iterable[tuple[Row, NDArray[np.uint8]]], folder: Path, size: int) -> None:
+    """Keep crops of `size` pixels in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     partial = folder / "crops.partial"
     with partial.open("wb") as file:
-        for photograph in photographs:
-            for row, pixels in crops_of(photograph, segmenter, size, fill_rgb):
-                rows.append(row)
-                file.write(pixels.tobytes())
+        for row, pixels in crops:
+            rows.append(row)
+            file.write(pixels.tobytes())
     partial.rename(folder / "crops.bin")
     document = {"size": size, "rows": [asdict(row) for row in rows]}
     (folder / "rows.json").write_text(json.dumps(document), encoding="utf-8")
@@ -80,6 +78,14 @@ def read_crops(folder: Path) -> Crops:
     size = document["size"]
     pixels = np.memmap(folder / "crops.bin", np.uint8, "r", shape=(len(rows), size, size, 3))
     return Crops(pixels, rows)
+
+
+def all_crops(
+    photographs: list[Photograph], segmenter: Segmenter | None, size: int, fill_rgb: NDArray[np.uint8]
+) -> Iterator[tuple[Row, NDArray[np.uint8]]]:
+    """The crops of every photograph; without a segmenter, of labels and whole ones only."""
+    for photograph in photographs:
+        yield from crops_of(photograph, segmenter, size, fill_rgb)
 
 
 def crops_of(
