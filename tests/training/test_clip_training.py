@@ -13,6 +13,8 @@ from training.clip.__main__ import main
 from training.clip.evaluate import figures
 from training.clip.export import export
 from training.clip.model import FILL_RGB, as_input, build, configuration, encode_texts
+from training.clip.model import published as published_model
+from training.clip.train import mean_vectors, unit_vectors
 from training.optimiser import orthogonalised
 
 SMALL = ["--size", "48", "--segmenter", "none"]
@@ -90,3 +92,21 @@ def test_figures_by_hand():
     assert found["top5"] == 1
     assert found["map"] == pytest.approx(1)
     assert figures(scores, np.array([1, 0, 0]), person=0)["map"] == pytest.approx((1 / 3 + (1 / 2 + 2 / 3) / 2) / 2)
+
+
+def test_a_student_follows_its_teachers(data_folder, published, tmp_path):
+    """From a published image tower, a run that has teachers ends nearer to the mean of their vectors."""
+    other = tmp_path / "other"
+    assert main(["--data", str(data_folder), "--output", str(other), "--steps", "2", "--seed", "5", *SMALL]) == 0
+    teachers = [published_model(folder).to(memory_format=torch.channels_last) for folder in (published, other)]
+    crops = torch.from_numpy(np.random.default_rng(0).normal(size=(16, 3, 48, 48)).astype(np.float32))
+    aim = mean_vectors(teachers, crops)
+    assert torch.allclose(aim.norm(dim=1), torch.ones(16))
+
+    def after(steps):
+        output = tmp_path / f"student-{steps}"
+        arguments = ["--data", str(data_folder), "--output", str(output), "--steps", str(steps), "--lr", "1e-3", *SMALL]
+        assert main([*arguments, "--start", str(other), "--teachers", str(published), str(other)]) == 0
+        return float((unit_vectors(published_model(output), crops) * aim).sum(1).mean())
+
+    assert after(24) > after(1)

@@ -24,7 +24,7 @@ from training.clip.batches import Sampler
 from training.clip.crops import all_crops, read_crops, write_crops
 from training.clip.evaluate import evaluate
 from training.clip.export import export
-from training.clip.model import FILL_RGB, build, configuration
+from training.clip.model import FILL_RGB, build, configuration, published, take_image_tower
 from training.clip.sprites import sprite_crops
 from training.clip.text import text_bank
 from training.clip.train import Plan, train
@@ -73,11 +73,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         write_crops(itertools.chain(made, sprites), cache, options.size)
     crops = read_crops(cache)
     config = configuration(options.size, options.tower)
-    model = build(config, options.text_tower).to(device)
+    model = build(config, options.text_tower)
+    if options.start:
+        take_image_tower(model, options.start)
+    model.to(device)
+    teachers = [published(folder).to(device, memory_format=torch.channels_last) for folder in options.teachers]
     bank = text_bank(model, crops.rows, data.coco_names)
     sampler = Sampler(crops, bank, FILL_RGB, options.seed)
     log.info("%d crops, %d names, %d captions", len(crops.rows), len(bank.names), len(bank.captions))
-    plan = Plan(seconds=options.seconds, steps=options.steps, batch=options.batch, lr=options.lr, size=options.size)
+    plan = Plan(
+        seconds=options.seconds,
+        steps=options.steps,
+        batch=options.batch,
+        lr=options.lr,
+        size=options.size,
+        grow=not options.start,
+    )
 
     def publish(average: torch.nn.Module, progress: float) -> None:
         export(average, config, output)
@@ -85,7 +96,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         log.info("at %.0f%%: %s", 100 * progress, json.dumps(found))
 
     average, history = train(
-        model, sampler, bank, plan, output, seed=options.seed, resume=options.resume, on_save=publish
+        model,
+        sampler,
+        bank,
+        plan,
+        output,
+        seed=options.seed,
+        resume=options.resume,
+        on_save=publish,
+        teachers=teachers,
     )
     export(average, config, output)
     embedder = Embedder(f"local-dir:{output}", device=device)
@@ -98,14 +117,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "losses": [round(loss, 4) for loss in history],
         "validation": evaluate(embedder, data.validation, data.coco_names),
     }
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=1, default=str), encoding="utf-8")
     log.info("%s", json.dumps(metrics["validation"]))
     return metrics
 
 
 def _record(options: argparse.Namespace, data: Data) -> dict[str, Any]:
     return {
-        "recipe": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "recipe": vars(options),
         "data_sha256": data.digests,
         "train_photographs": len(data.train),
         "validation_files": sorted(photograph.path.name for photograph in data.validation),
@@ -129,6 +148,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=112, help="side of a crop in pixels")
     parser.add_argument("--tower", default="resnet10t", help="timm name of the image tower")
     parser.add_argument("--text-tower", type=Path, default=BUILTIN_FOLDER / "clip", help="folder to take it from")
+    parser.add_argument("--start", type=Path, help="folder to take the image tower from; default: from nothing")
+    parser.add_argument(
+        "--teachers", type=Path, nargs="+", default=[], help="folders of models whose mean vectors it follows as well"
+    )
     parser.add_argument("--sprites", type=Path, help="folder of emoji with opacity, named by their code points")
     parser.add_argument("--segmenter", default="builtin", help="makes masks of captioned photographs; none for none")
     parser.add_argument("--threads", type=int, default=2)

@@ -17,20 +17,27 @@ WEIGHTS = {
     "nouns": 0.7,
     "found": 0.5,
     "cosine": 0.3,
+    "teachers": 3.0,
 }
 OTHER_CAPTIONS = 512
 UNNAMED = 0.05  # how likely a found mask is none of its captions' nouns, at least
 
 
 def losses(
-    vectors: torch.Tensor, scale: torch.Tensor, batch: Batch, bank: TextBank, generator: torch.Generator
+    vectors: torch.Tensor,
+    scale: torch.Tensor,
+    batch: Batch,
+    bank: TextBank,
+    generator: torch.Generator,
+    taught: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Each loss of unit vectors [n, dim], a scalar; only those whose crops the batch has.
 
     bank: cross-entropy over all names with soft targets. coco: over the 80 COCO names; background is to be
     like all of them equally little. images: from each name of the batch to its crops. captions: to a
     photograph's own captions among others. nouns: over all names, the captions' shared alike. found: to any of
-    the captions' nouns. cosine: to the name's own vector.
+    the captions' nouns. cosine: to the name's own vector. teachers: to `taught`, unit vectors [n, dim] that other
+    models give the same crops.
     """
     device = vectors.device
     names = torch.from_numpy(batch.names).to(device)
@@ -67,6 +74,8 @@ def losses(
     captioned = [row for row, captions in enumerate(batch.captions) if len(captions)]
     if captioned:
         out["captions"] = _to_captions(vectors, scale, captioned, batch, bank, generator)
+    if taught is not None:
+        out["teachers"] = (1 - (vectors * taught).sum(1)).mean()
     return out
 
 

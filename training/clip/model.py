@@ -53,6 +53,21 @@ def build(config: dict[str, Any], text_tower: Path | None) -> torch.nn.Module:
     return model
 
 
+def take_image_tower(model: torch.nn.Module, folder: Path) -> None:
+    """Give a model the image tower of a published folder. Raises RuntimeError where it is of another form."""
+    weights = load_file(folder / "open_clip_model.safetensors")
+    tower = {name[len(IMAGE_TOWER) :]: value.float() for name, value in weights.items() if name.startswith(IMAGE_TOWER)}
+    model.visual.load_state_dict(tower)  # type: ignore[operator,union-attr]
+
+
+def published(folder: Path) -> torch.nn.Module:
+    """The CLIP of a published folder, to be asked only. Its batch norms are as they were trained."""
+    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    model = build(config, folder)
+    take_image_tower(model, folder)
+    return model.eval().requires_grad_(False)
+
+
 @torch.no_grad()
 def encode_texts(model: torch.nn.Module, texts: list[str], batch: int = 256) -> torch.Tensor:
     """Unit vectors float32 [n, dim] of texts as they are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ class Plan:
     batch: int = 160
     lr: float = 3e-3
     size: int = 112
+    grow: bool = True  # small crops first; not from weights that know the last size
     ema: float = 0.99
     save_every: float = 180.0
 
@@ -52,8 +53,11 @@ def train(
     seed: int = 0,
     resume: bool = False,
     on_save: Callable[[torch.nn.Module, float], None] | None = None,
+    teachers: Sequence[torch.nn.Module] = (),
 ) -> tuple[torch.nn.Module, list[float]]:
     """Train `model` in place; returns its moving average and the loss of every step.
+
+    With `teachers`, models of the same space, it follows the mean of their vectors too.
 
     `folder` gets `checkpoint.pt` every `plan.save_every` seconds and at the end; `on_save` then gets
     the average and the progress.
@@ -84,13 +88,13 @@ def train(
         progress = step / plan.steps if plan.steps else elapsed / (plan.seconds or 1)
         if progress >= 1:
             break
-        size = size_at(progress, plan.size)
+        size = size_at(progress, plan.size) if plan.grow else plan.size
         set_rate(steppers, plan.lr * _rate(progress))
         batch = sampler.draw(batch_size(plan, size), size)
-        with mixed_precision(device):
-            vectors = model.encode_image(as_input(batch.crops, device).contiguous(memory_format=torch.channels_last))
-        vectors = torch.nn.functional.normalize(vectors.float(), dim=-1)
-        parts = losses(vectors, scale.exp().clamp(max=MAX_SCALE), batch, bank, generator)
+        crops = as_input(batch.crops, device).contiguous(memory_format=torch.channels_last)
+        vectors = unit_vectors(model, crops)
+        taught = mean_vectors(teachers, crops) if teachers else None
+        parts = losses(vectors, scale.exp().clamp(max=MAX_SCALE), batch, bank, generator, taught)
         loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
         for stepper in steppers:
             stepper.zero_grad(set_to_none=True)
@@ -120,6 +124,19 @@ def train(
             saved_at = began_at = time.monotonic()
     save_checkpoint(checkpoint, _state(model, average, steppers, scale, sampler, generator, history, step, elapsed))
     return average, history
+
+
+def unit_vectors(model: torch.nn.Module, crops: torch.Tensor) -> torch.Tensor:
+    """Unit vectors float32 [n, dim] of crops as the image tower takes them."""
+    with mixed_precision(crops.device):
+        vectors = model.encode_image(crops)
+    return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+
+@torch.no_grad()
+def mean_vectors(models: Sequence[torch.nn.Module], crops: torch.Tensor) -> torch.Tensor:
+    """The mean of several models' unit vectors, of unit length again."""
+    return torch.nn.functional.normalize(torch.stack([unit_vectors(model, crops) for model in models]).mean(0), dim=-1)
 
 
 def batch_size(plan: Plan, size: int) -> int:
