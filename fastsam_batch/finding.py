@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ class MaskQueue:
         self._stages = stages
         self._threads = threads
         self.together = 1 if segmenter.batch_size == 1 else BATCHES_TOGETHER * segmenter.batch_size
+        # A view's prototypes take megabytes: the device waits where masks are made more slowly than it finds them.
+        self._room = threading.Semaphore(2 * max(self.together, threads.workers))
         self._images: collections.deque[NDArray[np.uint8]] = collections.deque()
         self._waiting: list[NDArray[np.uint8]] = []
         self._begun: collections.deque[tuple[Future[list[Future[Segmentation]]], int]] = collections.deque()
@@ -62,8 +65,15 @@ class MaskQueue:
     def _detect(self, views: Sequence[NDArray[np.uint8]]) -> list[Future[Segmentation]]:
         with self._stages("detect"):
             detected = self._segmenter.detect(views)
-        return [self._threads.host.submit(self._masks, detections) for detections in detected]
+        begun = []
+        for detections in detected:
+            self._room.acquire()
+            begun.append(self._threads.host.submit(self._masks, detections))
+        return begun
 
     def _masks(self, detections: Detections) -> Segmentation:
-        with self._stages("masks"):
-            return self._segmenter.masks(detections)
+        try:
+            with self._stages("masks"):
+                return self._segmenter.masks(detections)
+        finally:
+            self._room.release()

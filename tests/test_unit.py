@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 
 import numpy as np
 import pytest
 from photographs import photographs
 from PIL import Image
 
+from fastsam_batch.embedding import Stages
+from fastsam_batch.finding import MaskQueue
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
 from fastsam_batch.threads import threads_for
@@ -170,3 +174,39 @@ def test_a_gpu_s_threads_and_batches_change_nothing_but_rounding(models, monkeyp
     monkeypatch.setattr("fastsam_batch.unit.threads_for", lambda device, workers: threads_for("cuda", workers))
     together = process_unit(images, segmenter, models[1], UnitOptions(), workers=3)
     equal_but_for_rounding(alone, together)
+
+
+def test_a_device_that_is_faster_than_the_masks_waits_for_them():
+    """Detections hold their prototypes: no more of them wait than the queue has room for."""
+
+    class Fast:
+        batch_size = 2
+        waiting = most = 0
+        lock = threading.Lock()
+
+        def views(self, image):
+            return [image]
+
+        def together(self, images, found, timed):
+            return found
+
+        def detect(self, views):
+            with self.lock:
+                self.waiting += len(views)
+                self.most = max(self.most, self.waiting)
+            return list(views)
+
+        def masks(self, detections):
+            time.sleep(0.003)
+            with self.lock:
+                self.waiting -= 1
+            return detections
+
+    segmenter = Fast()
+    with threads_for("cuda", 2) as threads:
+        queue = MaskQueue(segmenter, Stages(), threads)
+        for number in range(60):
+            queue.put(number)
+        assert [queue.get() for _ in range(60)] == list(range(60))
+    assert segmenter.waiting == 0
+    assert segmenter.most <= 3 * queue.together
