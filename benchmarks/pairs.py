@@ -17,6 +17,7 @@ from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.network import Network
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import BUILTIN_FOLDER
+from fastsam_batch.resources import CPU_CROPS, GPU_CROPS
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 
@@ -90,4 +91,6 @@ def load_pair(
         outputs = {hw: made_models.made_output(shape, segmenter.imgsz, masks) for hw, shape in inputs.items()}
         made = {hw: (found[0].to(device), found[1].to(device)) for hw, found in outputs.items()}
     reference = Reference(str(checkpoint), f"local-dir:{clip}", crop, device, **thresholds)
-    return Pair(segmenter, Embedder(str(clip), device=device, mode=mode, precision=precision), reference, made, crop)
+    crops = CPU_CROPS if device == "cpu" else GPU_CROPS
+    embedder = Embedder(str(clip), batch_size=crops, device=device, mode=mode, precision=precision)
+    return Pair(segmenter, embedder, reference, made, crop)

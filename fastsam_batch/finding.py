@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_batch.embedding import Stages
-from fastsam_batch.threads import Threads
+from fastsam_batch.threads import InThisThread, Threads
 
 if TYPE_CHECKING:
-    from fastsam_batch.models.segmenter import Detections, Segmentation, Segmenter
+    from fastsam_batch.models.segmenter import Detections, Prepared, Segmentation, Segmenter
 
 BATCHES_TOGETHER = 2  # views among which full batches of one shape are sought, in batches
 
@@ -24,7 +25,7 @@ class MaskQueue:
     """Images on their way to masks, first in, first out.
 
     Their views (an image, or a tile of one) go through the network some at a time: on a CPU one by one, on a GPU in
-    full batches, as far as images are put in before the first is taken out.
+    full batches, as far as images are put in before the first is taken out. A GPU's thread finds them resized.
     """
 
     def __init__(self, segmenter: Segmenter, stages: Stages, threads: Threads) -> None:
@@ -35,14 +36,16 @@ class MaskQueue:
         # A view's prototypes take megabytes: the device waits where masks are made more slowly than it finds them.
         self._room = threading.Semaphore(2 * max(self.together, threads.workers))
         self._images: collections.deque[NDArray[np.uint8]] = collections.deque()
-        self._waiting: list[NDArray[np.uint8]] = []
+        self._waiting: list[Callable[[], Prepared]] = []
         self._begun: collections.deque[tuple[Future[list[Future[Segmentation]]], int]] = collections.deque()
 
     def put(self, pixels: NDArray[np.uint8]) -> None:
         """Take an image, uint8 RGB [height, width, 3]."""
         self._images.append(pixels)
         for view in self._segmenter.views(pixels):
-            self._waiting.append(view)
+            prepare = partial(self._segmenter.prepare, view)
+            inline = isinstance(self._threads.host, InThisThread)
+            self._waiting.append(prepare if inline else self._threads.host.submit(prepare).result)
             if len(self._waiting) >= self.together:
                 self._begin()
 
@@ -62,9 +65,9 @@ class MaskQueue:
         batch, place = self._begun.popleft()
         return batch.result()[place].result()
 
-    def _detect(self, views: Sequence[NDArray[np.uint8]]) -> list[Future[Segmentation]]:
+    def _detect(self, views: Sequence[Callable[[], Prepared]]) -> list[Future[Segmentation]]:
         with self._stages("detect"):
-            detected = self._segmenter.detect(views)
+            detected = self._segmenter.detect_prepared([prepared() for prepared in views])
         begun = []
         for detections in detected:
             self._room.acquire()

@@ -9,7 +9,8 @@ from fastsam_batch.config import SegmentOptions
 from fastsam_batch.errors import InputError
 
 CPUS_PER_CPU_ACTOR = 4  # beyond, convolutions on one image gain little
-GPU_BATCH, CPU_BATCH = 16, 1
+GPU_BATCH, CPU_BATCH = 16, 1  # images
+GPU_CROPS, CPU_CROPS = 256, 64
 THREADS_A_GPU = 8  # masks and crops of a GPU at work take about so many cores, where there are as many
 
 
@@ -26,6 +27,7 @@ class Resources:
     commit_cpus: float = 0.25
     max_blocks: int = 1000
     batch_size: int = CPU_BATCH
+    crops: int = CPU_CROPS  # embedded at once
 
 
 def divide(options: SegmentOptions, cluster: Mapping[str, float], node_cpus: float | None = None) -> Resources:
@@ -46,6 +48,7 @@ def divide(options: SegmentOptions, cluster: Mapping[str, float], node_cpus: flo
             actor_gpus=options.gpus_per_actor,
             threads=max(min(int(cpus / max(gpus, 1) * options.gpus_per_actor), THREADS_A_GPU), 1),
             batch_size=options.batch_size or GPU_BATCH,
+            crops=GPU_CROPS,
         )
     largest = cpus if node_cpus is None else max(int(node_cpus), 1)
     actors = options.actor_range(max(cpus // CPUS_PER_CPU_ACTOR, 1))

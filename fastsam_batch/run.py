@@ -158,7 +158,7 @@ def run_units(
             info=info,
             source=source,
             segmenter=segmenter and {**segmenter, "batch_size": resources.batch_size},
-            embedder=embedder,
+            embedder=embedder and {**embedder, "batch_size": resources.crops},
             unit=UnitOptions(
                 crop=options.crop,
                 embedding_mode=options.embedding_mode,

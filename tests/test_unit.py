@@ -190,7 +190,10 @@ def test_a_device_that_is_faster_than_the_masks_waits_for_them():
         def together(self, images, found, timed):
             return found
 
-        def detect(self, views):
+        def prepare(self, view):
+            return view
+
+        def detect_prepared(self, views):
             with self.lock:
                 self.waiting += len(views)
                 self.most = max(self.most, self.waiting)

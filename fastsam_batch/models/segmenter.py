@@ -54,6 +54,14 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """An image ready for the network: `pixels` uint8 RGB [*letterbox.input_hw, 3]."""
+
+    letterbox: Letterbox
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Detections:
     """What the network found in one image, before its masks are made.
 
@@ -158,20 +166,29 @@ class Segmenter:
             rles=[rle_of(runs, whole.image_hw) for runs in merged.runs],
         )
 
+    def prepare(self, image: NDArray[np.uint8]) -> Prepared:
+        """An image as the network takes it."""
+        letterbox = letterbox_of(image.shape[:2], self.imgsz, self.network.stride)
+        return Prepared(letterbox, letterboxed(image, letterbox))
+
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """Boxes and mask coefficients of each image; images of one letterbox shape share batches."""
-        letterboxes = [letterbox_of(image.shape[:2], self.imgsz, self.network.stride) for image in images]
+        """Boxes and mask coefficients of each image."""
+        return self.detect_prepared([self.prepare(image) for image in images])
+
+    def detect_prepared(self, images: Sequence[Prepared]) -> list[Detections]:
+        """As `detect`; images of one letterbox shape share batches."""
         by_shape: dict[tuple[int, int], list[int]] = {}
-        for index, letterbox in enumerate(letterboxes):
-            by_shape.setdefault(letterbox.input_hw, []).append(index)
+        for index, image in enumerate(images):
+            by_shape.setdefault(image.letterbox.input_hw, []).append(index)
         results: dict[int, Detections] = {}
         for indices in by_shape.values():
             for first in range(0, len(indices), self.batch_size):
                 batch = indices[first : first + self.batch_size]
-                inputs = np.stack([letterboxed(images[i], letterboxes[i]) for i in batch])
+                inputs = np.stack([images[i].pixels for i in batch])
                 for i, (kept, prototypes) in zip(batch, self._forward(inputs), strict=True):
-                    boxes = boxes_to_image(kept[:, :4], letterboxes[i])
-                    results[i] = Detections(letterboxes[i].image_hw, boxes, kept[:, 4], kept[:, 5:], prototypes)
+                    letterbox = images[i].letterbox
+                    boxes = boxes_to_image(kept[:, :4], letterbox)
+                    results[i] = Detections(letterbox.image_hw, boxes, kept[:, 4], kept[:, 5:], prototypes)
         return [results[index] for index in range(len(images))]
 
     def masks(self, found: Detections) -> Segmentation:
