@@ -1,8 +1,9 @@
 """Muon for the convolutions, AdamW for the rest.
 
 Method: Jordan 2024, "Muon"; the update of a weight matrix is its momentum, orthogonalised by a quintic
-Newton-Schulz iteration, scaled to AdamW's usual size (Liu et al. 2025). The iteration runs on the small
-Gram matrix, where every factor commutes, and touches the wide matrix twice.
+Newton-Schulz iteration, scaled to AdamW's usual size (Liu et al. 2025). In bfloat16 it runs on the matrix itself,
+as Jordan's does; in float32 on the small Gram matrix, where every factor commutes, and touches the wide matrix twice:
+less work, but without float32's digits small singular values are lost in the Gram matrix.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+
+from fastsam_batch.models.precision import computes_in_bfloat16
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 5
@@ -20,6 +23,9 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
     """A matrix float32 [m, n] with about the same singular vectors and singular values near 1."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
+    if computes_in_bfloat16(wide.device):
+        result = _iterated(wide.bfloat16()).to(matrix.dtype)
+        return result if matrix.shape[0] <= matrix.shape[1] else result.T
     gram = wide @ wide.T
     identity = torch.eye(len(gram), device=gram.device)
     product = identity
@@ -29,6 +35,13 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
         gram = factor @ gram @ factor
     result = product @ wide
     return result if matrix.shape[0] <= matrix.shape[1] else result.T
+
+
+def _iterated(wide: torch.Tensor) -> torch.Tensor:
+    for _ in range(_ITERATIONS):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=_B, alpha=_C), wide, beta=_A)
+    return wide
 
 
 class Muon(torch.optim.Optimizer):

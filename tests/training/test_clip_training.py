@@ -73,8 +73,10 @@ def test_the_export_loads_with_the_same_outputs(tmp_path):
     np.testing.assert_array_equal(embedder.fill_rgb, FILL_RGB)
 
 
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])
-def test_orthogonalised_keeps_directions(shape):
+def test_orthogonalised_keeps_directions(shape, half, monkeypatch):
+    monkeypatch.setattr("training.optimiser.computes_in_bfloat16", lambda device: half)
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     left, values, right = torch.linalg.svd(orthogonalised(matrix), full_matrices=False)
     assert values.min() > 0.3 and values.max() < 1.4
