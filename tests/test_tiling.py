@@ -23,7 +23,7 @@ from fastsam_batch.sources.base import EncodedImage, UnitBytes
 from fastsam_batch.unit import UnitOptions, process_unit
 
 BUILTIN = find_segmenter("builtin").main
-SEEN = 0.25  # score from which a mask of a photograph by itself counts as a thing
+SEEN = 0.15  # score from which a mask of a photograph by itself counts as a thing
 
 
 def mosaic():
