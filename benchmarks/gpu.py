@@ -5,8 +5,9 @@ python benchmarks/gpu.py | tee benchmarks/results/gpu-$(hostname).json
 For each segmenter (untrained YOLOv8s-seg and YOLOv8x-seg of one class at 1024 pixels, whose detections are replaced by
 `--masks` made ones), each of `--precisions`, and both embedding modes of an untrained ViT-B/32: images a
 second through one unit in memory, against the reference loop on the same device in turn; peak memory of the device and
-the share of time it was busy, as nvidia-smi samples it. Then TensorRT's engine of each segmenter where it can be built,
-and the real job on Ray where that is installed, with the built-in models. `--device cpu` tries the script out.
+the share of time it was busy, as nvidia-smi samples it. Then the mask stage alone (`mask_stage.py`), TensorRT's engine
+of each segmenter where it can be built, and the real job on Ray where that is installed, with the built-in models.
+`--device cpu` tries the script out.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import machine
 import torch
 from made_models import fastsam_checkpoint
 from made_photographs import make_photographs
+from mask_stage import measured
 from pairs import Pair, load_pair
 from PIL import Image
 from stage_clock import replaced
@@ -118,6 +120,12 @@ def measure(pair: Pair, paths: list[Path], mode: str, rounds: int, loop_images: 
     }
 
 
+def mask_stage_alone(device: str, masks: int, imgsz: int, rounds: int) -> dict:
+    """The mask stage alone, of a photograph of 1500 x 2250."""
+    given = {"device": device, "masks": masks, "imgsz": imgsz, "rounds": rounds}
+    return measured(argparse.Namespace(**given, height=1500, width=2250, seed=0))
+
+
 def tensorrt(size: str, folder: Path, batch_size: int) -> dict:
     """Milliseconds an image of the network alone, torch against its TensorRT engine, both in float16."""
     checkpoint = folder / f"FastSAM-{size}.pt"
@@ -193,6 +201,7 @@ def main() -> None:
             runs.append({"segmenter": size, "mode": mode, "precision": kind, **found})
             print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
             del pair
+        mask_stage = [mask_stage_alone(options.device, options.masks, imgsz, options.rounds) for imgsz in (640, 1024)]
         engines = []
         if options.device == "cuda":
             engines = [tensorrt(size, folder, options.batch_size) for size in options.sizes if size != "builtin"]
@@ -206,6 +215,7 @@ def main() -> None:
         "long_side": options.long_side,
         "crop": options.crop,
         "batch_size": options.batch_size,
+        "mask_stage": mask_stage,
         "runs": runs,
         "tensorrt": engines,
         "ray": ray,

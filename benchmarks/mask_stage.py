@@ -3,7 +3,8 @@
 Reference: Ultralytics `process_mask_native`, then pycocotools `encode` a mask. Both get the same prototypes,
 coefficients and boxes, of which `--masks` are drawn at random with sizes from 3 % of the image's sides up.
 Times are the best of `--rounds`, alternating, so that a busy machine burdens both: by the clock, with torch's threads,
-and the CPU time of both sides, of which other processes take nothing.
+and the CPU time of both sides, of which other processes take nothing. With `--device cuda` both begin with prototypes
+that lie on the GPU, and end with strings.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ultralytics.utils.ops import process_mask_native
 
 from fastsam_batch.masks.boxes import letterbox_of
 from fastsam_batch.masks.prototypes import encode_masks
+from fastsam_batch.models.device_masks import encode_masks_on_device
 
 
 def detections(masks: int, image_hw: tuple[int, int], imgsz: int, seed: int):
@@ -38,11 +40,11 @@ def detections(masks: int, image_hw: tuple[int, int], imgsz: int, seed: int):
     return prototypes, rng.normal(size=(masks, 32)).astype(np.float32), boxes.astype(np.float32)
 
 
-def reference(prototypes, coefficients, boxes, image_hw):
+def reference(prototypes: torch.Tensor, coefficients, boxes, image_hw):
     """COCO RLE dicts by dense masks."""
-    dense = process_mask_native(
-        torch.from_numpy(prototypes), torch.from_numpy(coefficients), torch.from_numpy(boxes), image_hw
-    ).numpy()
+    device = prototypes.device
+    of_masks = (torch.from_numpy(each).to(device) for each in (coefficients, boxes))
+    dense = process_mask_native(prototypes, *of_masks, image_hw).cpu().numpy()
     return [coco_mask.encode(np.asfortranarray(mask)) for mask in dense]
 
 
@@ -54,15 +56,25 @@ def main() -> None:
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    print(json.dumps(measured(parser.parse_args())))
+
+
+def measured(options: argparse.Namespace) -> dict:
+    """The figures that are printed."""
     image_hw = options.height, options.width
-    given = detections(options.masks, image_hw, options.imgsz, options.seed)
+    prototypes, *of_masks = detections(options.masks, image_hw, options.imgsz, options.seed)
+    on_device = torch.from_numpy(prototypes).to(options.device)
+    encode, given = (encode_masks, prototypes) if options.device == "cpu" else (encode_masks_on_device, on_device)
+    if options.device != "cpu":  # whose kernels load at first use
+        encode(given, *of_masks, image_hw)
+        reference(on_device, *of_masks, image_hw)
     ours_seconds, reference_seconds, cpu_seconds = [], [], []
     for _ in range(options.rounds):
         began, cpu_began = time.perf_counter(), time.process_time()
-        ours = encode_masks(*given, image_hw)
+        ours = encode(given, *of_masks, image_hw)
         between, cpu_between = time.perf_counter(), time.process_time()
-        expected = reference(*given, image_hw)
+        expected = reference(on_device, *of_masks, image_hw)
         ours_seconds.append(between - began)
         reference_seconds.append(time.perf_counter() - between)
         cpu_seconds.append((cpu_between - cpu_began, time.process_time() - cpu_between))
@@ -71,8 +83,9 @@ def main() -> None:
         for index, counts in zip(ours.kept, ours.counts, strict=True)
     ]
     ratios = sorted(b / a for a, b in zip(ours_seconds, reference_seconds, strict=True))
-    summary = {
+    return {
         "machine": machine.name(),
+        "device": options.device,
         "imgsz": options.imgsz,
         "masks": len(ious),
         "missing": int(sum(int(coco_mask.area(rle)) > 0 for rle in expected) - len(ious)),
@@ -85,7 +98,6 @@ def main() -> None:
         "cpu_ratio_of_best": round(min(theirs for _, theirs in cpu_seconds) / min(ours for ours, _ in cpu_seconds), 1),
         "worst_iou": round(min(ious), 5),
     }
-    print(json.dumps(summary))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastsam_batch.errors import InputError
 from fastsam_batch.images import IMAGE_SUFFIXES, ImageError, decode_image
 from fastsam_batch.masks.boxes import letterbox_of, pixel_range
-from fastsam_batch.masks.prototypes import PROTOTYPE_STRIDE
+from fastsam_batch.masks.upsampling import PROTOTYPE_STRIDE
 from fastsam_batch.models.segmenter import Detections, Segmenter
 
 _MARGIN = 3  # pixels around a box that gradients may reach
@@ -68,7 +68,8 @@ def outline_gradients(found: Detections) -> NDArray[np.float32]:
     """The largest gradient of any mask's probability at each pixel, float32 [h, w]; 1 is a full step."""
     height, width = found.image_hw
     strength = np.zeros((height, width), np.float32)
-    down, across = _sampling(found.prototypes.shape[1:], found.image_hw)
+    prototypes = found.on_host()
+    down, across = _sampling(prototypes.shape[1:], found.image_hw)
     square = np.ones((3, 3), np.uint8)
     for box, coefficients in zip(found.boxes_xyxy.tolist(), found.coefficients, strict=True):
         (left, right), (top, bottom) = pixel_range(box[0], box[2], width), pixel_range(box[1], box[3], height)
@@ -76,7 +77,7 @@ def outline_gradients(found: Detections) -> NDArray[np.float32]:
             continue
         rows = slice(max(top - _MARGIN, 0), min(bottom + _MARGIN, height))
         columns = slice(max(left - _MARGIN, 0), min(right + _MARGIN, width))
-        plane = np.tensordot(coefficients, found.prototypes, 1)
+        plane = np.tensordot(coefficients, prototypes, 1)
         logits = down[rows] @ plane @ across[columns].T
         probability = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
         slope = np.hypot(

@@ -9,7 +9,6 @@ pixels, and what comes out are run starts.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +16,11 @@ from numpy.typing import NDArray
 
 from fastsam_batch.masks.boxes import pixel_range
 from fastsam_batch.masks.rle import pack_counts
+from fastsam_batch.masks.upsampling import Columns, Nodes, upsampling
 
-PROTOTYPE_STRIDE = 4  # input pixels a prototype pixel covers, in every YOLOv8-seg
 STABILITY_OFFSET = 1.0  # in logits, as segment-anything `utils/amg.py` calculate_stability_score
-_LEVELS = (-STABILITY_OFFSET, 0.0, STABILITY_OFFSET)
-_OUTSIDE = -1e30  # below every level, and finite
+LEVELS = (-STABILITY_OFFSET, 0.0, STABILITY_OFFSET)
+OUTSIDE = -1e30  # below every level, and finite
 _CHUNK = 32  # masks whose prototype-resolution logits are held at once
 
 
@@ -52,9 +51,7 @@ def encode_masks(
     """
     channels, proto_h, proto_w = prototypes.shape
     height, width = image_hw
-    factor, window_y, window_x = _content_window((proto_h, proto_w), image_hw)
-    down = _nodes(proto_h, factor, window_y, height)
-    across = _columns(proto_w, factor, window_x, width)
+    down, across = upsampling((proto_h, proto_w), image_hw)
     by_column = np.ascontiguousarray(prototypes.transpose(0, 2, 1)).reshape(channels, -1)
 
     found = []
@@ -81,82 +78,6 @@ def encode_masks(
 
 
 @dataclass(frozen=True)
-class _Blend:
-    """Samples of an axis as blends of two neighbours: (1 - weight) * a[low] + weight * a[high]."""
-
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
-    weight: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class _Nodes:
-    """Where a column's profile bends: blends of prototype rows, at `positions` in image rows."""
-
-    blend: _Blend
-    positions: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Image columns as blends of the upsampled prototype columns, those as blends of prototype columns."""
-
-    image: _Blend
-    upsampled: _Blend
-
-
-def _content_window(
-    proto_hw: tuple[int, int], image_hw: tuple[int, int]
-) -> tuple[int, tuple[int, int], tuple[int, int]]:
-    """Upsampling factor, and rows and columns of the upsampled prototypes that hold the image.
-
-    Letterbox padding need not be a multiple of the prototype stride: the prototypes are first upsampled
-    by the smallest factor that cuts it on whole pixels.
-    """
-    height, width = image_hw
-    input_h, input_w = PROTOTYPE_STRIDE * proto_hw[0], PROTOTYPE_STRIDE * proto_hw[1]
-    gain = min(input_h / height, input_w / width)
-    padding = (input_h - max(round(height * gain), 1)) | (input_w - max(round(width * gain), 1))
-    factor = PROTOTYPE_STRIDE // math.gcd(PROTOTYPE_STRIDE, padding | padding // 2)
-    up_h, up_w = factor * proto_hw[0], factor * proto_hw[1]
-    gain = min(up_h / height, up_w / width)
-    content_h, content_w = max(round(height * gain), 1), max(round(width * gain), 1)
-    top, left = round((up_h - content_h) / 2 - 0.1), round((up_w - content_w) / 2 - 0.1)
-    return factor, (top, min(top + content_h, up_h)), (left, min(left + content_w, up_w))
-
-
-def _bilinear(positions: NDArray[np.float64], size: int) -> _Blend:
-    """Blends for sampling an axis of `size` pixels at `positions` (pixel centres whole), edges held."""
-    clamped = np.clip(positions, 0, size - 1)
-    low = np.floor(clamped).astype(np.int64)
-    return _Blend(low, np.minimum(low + 1, size - 1), (clamped - low).astype(np.float32))
-
-
-def _upsampled(size: int, factor: int, window: tuple[int, int]) -> tuple[NDArray[np.float64], _Blend]:
-    """Centres of the upsampled pixels of a window, in prototype pixels, and their blends."""
-    centres = (np.arange(*window, dtype=np.float64) + 0.5) / factor - 0.5
-    return centres, _bilinear(centres, size)
-
-
-def _nodes(size: int, factor: int, window: tuple[int, int], length: int) -> _Nodes:
-    centres, blend = _upsampled(size, factor, window)
-    fraction = np.abs(centres - np.round(centres))
-    # Upsampled pixels away from a prototype's centre lie on the line between their neighbours.
-    bends = fraction <= 0.5 / factor + 1e-9
-    bends[[0, -1]] = True
-    scale = len(centres) / length
-    positions = (np.arange(len(centres), dtype=np.float64) + 0.5) / scale - 0.5
-    return _Nodes(_Blend(blend.low[bends], blend.high[bends], blend.weight[bends]), positions[bends])
-
-
-def _columns(size: int, factor: int, window: tuple[int, int], length: int) -> _Columns:
-    _, upsampled = _upsampled(size, factor, window)
-    count = window[1] - window[0]
-    source = (np.arange(length, dtype=np.float64) + 0.5) * (count / length) - 0.5
-    return _Columns(_bilinear(source, count), upsampled)
-
-
-@dataclass(frozen=True)
 class _Found:
     """One mask: its edges (column-major indices, entering and leaving alternately), tight box, and areas at the
     three levels.
@@ -173,8 +94,8 @@ class _Found:
 def _find_mask(
     index: int,
     plane: NDArray[np.float32],
-    across: _Columns,
-    down: _Nodes,
+    across: Columns,
+    down: Nodes,
     columns: tuple[int, int],
     rows: tuple[int, int],
     height: int,
@@ -187,7 +108,7 @@ def _find_mask(
     place = np.concatenate([[rows[0] - 1], positions[:-1], [rows[1]]])
     step = np.concatenate([[0], positions[1:] - positions[:-1], [0]])
     profile = _profile(plane, across, down, columns, slice(first, last + 1))
-    outer, level, inner = (_crossings(profile, value, place, step, rows) for value in _LEVELS)
+    outer, level, inner = (_crossings(profile, value, place, step, rows) for value in LEVELS)
 
     line = level.line + columns[0]
     entering, leaving = level.rows[0::2], level.rows[1::2]
@@ -246,7 +167,7 @@ def _crossings(
 
 
 def _profile(
-    plane: NDArray[np.float32], across: _Columns, down: _Nodes, columns: tuple[int, int], nodes: slice
+    plane: NDArray[np.float32], across: Columns, down: Nodes, columns: tuple[int, int], nodes: slice
 ) -> NDArray[np.float32]:
     """Logits at the nodes of each image column in the box, columns one after the other, float32
     [columns * (1 + nodes) + 1]. A sentinel that is outside any mask stands before each column and after the last.
@@ -265,7 +186,7 @@ def _profile(
     rise *= across.image.weight[image, None]
     width, count = lower.shape
     profile = np.empty(width * (1 + count) + 1, np.float32)
-    profile[:: 1 + count] = _OUTSIDE
+    profile[:: 1 + count] = OUTSIDE
     np.add(lower, rise, out=profile[:-1].reshape(width, 1 + count)[:, 1:])
     return profile
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_GROUP_BITS = 5
-_MAX_GROUPS = 7  # 35 bits: any difference of two 32-bit counts
+GROUP_BITS = 5
+MAX_GROUPS = 7  # 35 bits: any difference of two 32-bit counts
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ def pack_counts(counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[s
     values[later] -= counts[later - 2]
 
     groups = np.ones(len(values), np.int64)
-    for width in range(1, _MAX_GROUPS):
-        half = 1 << (_GROUP_BITS * width - 1)
+    for width in range(1, MAX_GROUPS):
+        half = 1 << (GROUP_BITS * width - 1)
         wider = (values < -half) | (values >= half)
         if not wider.any():
             break
         groups += wider
     ends = np.cumsum(groups)
     digit = np.arange(ends[-1]) - np.repeat(ends - groups, groups)
-    spread = np.repeat(values, groups) >> (_GROUP_BITS * digit)
+    spread = np.repeat(values, groups) >> (GROUP_BITS * digit)
     more = digit < np.repeat(groups, groups) - 1
-    text = ((spread & 31) | (more << _GROUP_BITS)) + 48
+    text = ((spread & 31) | (more << GROUP_BITS)) + 48
     packed = text.astype(np.uint8).tobytes().decode("ascii")
     bounds = np.concatenate([[0], ends[np.cumsum(lengths) - 1]])
     return [packed[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
@@ -114,7 +114,7 @@ def _stored_counts(texts: Sequence[str]) -> list[NDArray[np.int64]]:
     codes = np.frombuffer(b"00" + "".join(texts).encode(), np.uint8) - np.uint8(48)  # two that stand for 0
     if not all(texts) or len(codes) != stops[-1] + 2 or codes.max() > 63 or codes[stops + 1].max() > 31:
         raise ValueError("not a COCO run-length string")
-    more, groups = codes >> _GROUP_BITS, codes & 31
+    more, groups = codes >> GROUP_BITS, codes & 31
     two = more[1:-1]
     three = two & more[:-2]
     # From the highest group, which holds the sign, down; a count of fewer groups is left as it is.
@@ -133,11 +133,11 @@ def _stored_counts(texts: Sequence[str]) -> list[NDArray[np.int64]]:
 def _long_count(codes: NDArray[np.uint8], end: int) -> int:
     """The count of several groups whose last is at `end`."""
     value = int(codes[end] ^ 16) - 16
-    for place in range(end - 1, end - _MAX_GROUPS, -1):
+    for place in range(end - 1, end - MAX_GROUPS, -1):
         if codes[place] < 32:
             return value
-        value = value << _GROUP_BITS | int(codes[place] & 31)
-    if codes[end - _MAX_GROUPS] > 31:
+        value = value << GROUP_BITS | int(codes[place] & 31)
+    if codes[end - MAX_GROUPS] > 31:
         raise ValueError("not a COCO run-length string: a count is too long")
     return value
 

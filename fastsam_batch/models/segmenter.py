@@ -7,6 +7,7 @@ FastSAMPredictor (retina_masks=True).
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 from torchvision.ops import nms
 
 from fastsam_batch.masks.boxes import Letterbox, boxes_to_image, letterbox_of, snap_to_border
-from fastsam_batch.masks.prototypes import encode_masks
+from fastsam_batch.masks.prototypes import EncodedMasks, encode_masks
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of, runs_of
 from fastsam_batch.masks.tiles import Box, Found, merge_tiles, tile_boxes
+from fastsam_batch.models.device_masks import encode_masks_on_device
 from fastsam_batch.models.network import input_size, load_network
 from fastsam_batch.models.precision import segmenter_format
 
@@ -66,14 +68,18 @@ class Detections:
     """What the network found in one image, before its masks are made.
 
     `boxes_xyxy` float32 [n, 4] in image pixels, `scores` float32 [n] descending, `coefficients` float32
-    [n, 32], `prototypes` float32 [32, input height / 4, input width / 4].
+    [n, 32], `prototypes` float32 [32, input height / 4, input width / 4], still on the device that is no CPU.
     """
 
     image_hw: tuple[int, int]
     boxes_xyxy: NDArray[np.float32]
     scores: NDArray[np.float32]
     coefficients: NDArray[np.float32]
-    prototypes: NDArray[np.float32]
+    prototypes: torch.Tensor
+
+    def on_host(self) -> NDArray[np.float32]:
+        """The prototypes in this process's memory."""
+        return self.prototypes.cpu().numpy()
 
 
 class Segmenter:
@@ -193,7 +199,7 @@ class Segmenter:
 
     def masks(self, found: Detections) -> Segmentation:
         """The detections' masks as runs; a detection whose mask is empty is left out."""
-        masks = encode_masks(found.prototypes, found.coefficients, found.boxes_xyxy, found.image_hw)
+        masks = self._encode(found)
         return Segmentation(
             image_hw=found.image_hw,
             boxes_xyxy=snap_to_border(found.boxes_xyxy[masks.kept], found.image_hw),
@@ -204,7 +210,15 @@ class Segmenter:
             rles=[Rle(found.image_hw, counts) for counts in masks.counts],
         )
 
-    def _forward(self, inputs: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def _encode(self, found: Detections) -> EncodedMasks:
+        """On the device that holds the prototypes, or here where its memory is too small."""
+        if self.device.type != "cpu":
+            with contextlib.suppress(torch.cuda.OutOfMemoryError), torch.inference_mode():
+                return encode_masks_on_device(found.prototypes, found.coefficients, found.boxes_xyxy, found.image_hw)
+            self.oom_retries += 1  # it did not return: the device's memory is too small
+        return encode_masks(found.on_host(), found.coefficients, found.boxes_xyxy, found.image_hw)
+
+    def _forward(self, inputs: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], torch.Tensor]]:
         """Kept detections [n, 5 + 32] (box in input pixels, score, coefficients) and prototypes, by image."""
         found = self._try(inputs)
         if found is not None:
@@ -214,7 +228,7 @@ class Segmenter:
         half = len(inputs) // 2
         return self._forward(inputs[:half]) + self._forward(inputs[half:])
 
-    def _try(self, inputs: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]] | None:
+    def _try(self, inputs: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], torch.Tensor]] | None:
         """As `_forward`, but None where memory is too small for a batch that can be halved: within the handler, the
         error would keep the failed batch's tensors alive.
         """
@@ -225,7 +239,7 @@ class Segmenter:
                 return [
                     (
                         keep_best(prediction, self.conf, self.iou, self.max_masks).cpu().numpy(),
-                        planes.float().cpu().numpy(),
+                        planes.float(),
                     )
                     for prediction, planes in zip(predictions, prototypes, strict=True)
                 ]

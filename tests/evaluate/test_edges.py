@@ -197,7 +197,7 @@ def test_gradients_are_those_of_dense_masks():
     found = segmenter.detect([photographs()["coffee"]])[0]
     slopes = outline_gradients(found)
     expected = np.zeros_like(slopes)
-    masks = dense_masks(found.prototypes, found.coefficients, found.boxes_xyxy, found.image_hw)
+    masks = dense_masks(found.on_host(), found.coefficients, found.boxes_xyxy, found.image_hw)
     for mask in masks:
         expected = np.maximum(expected, cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3))))
     assert len(masks) > 2
