@@ -20,7 +20,7 @@ from fastsam_batch.models.crops import CROP_KINDS, merge_crops
 from fastsam_batch.threads import Threads, in_order
 
 if TYPE_CHECKING:
-    from fastsam_batch.models.embedder import Embedder
+    from fastsam_batch.models.embedder import Crop, Embedder
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class EmbedQueue:
         self._embedder = embedder
         self._stages = stages
         self._threads = threads
-        self._waiting: list[NDArray[np.uint8]] = []
+        self._waiting: list[Crop] = []
         self._batches: list[Future[NDArray[np.float32]]] = []
         self._cropped: list[NDArray[np.bool_]] = []
         self._per_mask = 1
@@ -110,17 +110,17 @@ class EmbedQueue:
 
     def _crops(
         self, embedder: Embedder, pixels: NDArray[np.uint8], found: MaskColumns, chosen: NDArray[np.int64], mode: str
-    ) -> Iterator[list[NDArray[np.uint8]]]:
+    ) -> Iterator[list[Crop]]:
         """Crops of the chosen masks of an image, those of some masks at a time."""
         if not len(chosen):
             return
         with self._stages("crops"):
-            pyramid = embedder.pyramid(pixels)
+            source = embedder.crop_source(pixels)
 
-        def of_some(masks: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        def of_some(masks: NDArray[np.int64]) -> list[Crop]:
             with self._stages("crops"):
                 rles = [found.rles[mask] for mask in masks.tolist()]
-                of_each = embedder.crops_of(pyramid, rles, found.bboxes_xywh[masks], mode)
+                of_each = embedder.crops_of(source, rles, found.bboxes_xywh[masks], mode)
                 return [crop for crops in of_each for crop in crops]
 
         parts = [chosen[first : first + MASKS_TOGETHER] for first in range(0, len(chosen), MASKS_TOGETHER)]
@@ -148,13 +148,13 @@ class EmbedQueue:
     def _embed(self, count: int) -> None:
         if not count or self._embedder is None:
             return
-        crops = np.stack(self._waiting[:count])
+        crops = self._waiting[:count]
         del self._waiting[:count]
         if len(self._batches) >= WAITING_BATCHES:
             self._batches[-WAITING_BATCHES].result()
         self._batches.append(self._threads.device.submit(self._timed_embed, crops))
 
-    def _timed_embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _timed_embed(self, crops: list[Crop]) -> NDArray[np.float32]:
         assert self._embedder is not None
         with self._stages("embed"):
             return self._embedder.embed_crops(crops)

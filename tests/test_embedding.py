@@ -23,10 +23,10 @@ class Slow:
         self.waiting = self.most = 0
         self.lock = threading.Lock()
 
-    def pyramid(self, image):
+    def crop_source(self, image):
         return [image]
 
-    def crops_of(self, pyramid, rles, bboxes_xywh, mode):
+    def crops_of(self, source, rles, bboxes_xywh, mode):
         for box in bboxes_xywh:
             with self.lock:
                 self.waiting += 1
@@ -37,7 +37,7 @@ class Slow:
         time.sleep(0.002)
         with self.lock:
             self.waiting -= len(crops)
-        angles = crops[:, 0, 0, 0] / 255
+        angles = np.stack(crops)[:, 0, 0, 0] / 255
         return np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
 
 

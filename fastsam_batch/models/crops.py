@@ -7,6 +7,8 @@ CLIP's own resize-and-centre-crop of an oblong box would cut.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -47,37 +49,58 @@ def mask_crop(
     `masked` (pixels outside the mask become `fill_rgb`) or `context` (a margin, background kept). What
     lies outside the image or the square's short side is `fill_rgb`.
     """
-    x, y, width, height = (int(value) for value in bbox_xywh)
-    margin = round(CONTEXT_MARGIN * max(width, height)) if kind == "context" else 0
-    image_height, image_width = pyramid[0].shape[:2]
-    left, top = max(x - margin, 0), max(y - margin, 0)
-    right, bottom = min(x + width + margin, image_width), min(y + height + margin, image_height)
-    side = max(width, height) + 2 * margin
-    scale = size / side
-    crop_hw = max(round((bottom - top) * scale), 1), max(round((right - left) * scale), 1)
-    level = _level(pyramid, side, size)
-    crop = _resize(_region(pyramid, level, left, top, right, bottom), crop_hw)
+    place = place_of(bbox_xywh, pyramid[0].shape[:2], size, kind)
+    level = _level(pyramid, place.side, size)
+    crop = _resize(_region(pyramid, level, *place.region_xyxy), place.crop_hw)
     if kind == "masked":
-        share = _share(rle, (x, y, width, height), crop_hw)
+        share = mask_share(rle, bbox_xywh, place.crop_hw)
         background = np.empty_like(crop)
         background[:] = fill_rgb
         crop = np.asarray(cv2.blendLinear(crop, background, share, 1 - share), np.uint8)
-    # Where the region lies in the square, whose centre is the box's.
-    place_x = round((left - (x + width / 2 - side / 2)) * scale)
-    place_y = round((top - (y + height / 2 - side / 2)) * scale)
-    place_x = min(max(place_x, 0), size - crop.shape[1])
-    place_y = min(max(place_y, 0), size - crop.shape[0])
-    below, beside = size - place_y - crop.shape[0], size - place_x - crop.shape[1]
+    below, beside = size - place.top - crop.shape[0], size - place.left - crop.shape[1]
     border = cv2.BORDER_CONSTANT
-    padded = cv2.copyMakeBorder(crop, place_y, below, place_x, beside, border, value=fill_rgb.tolist())
+    padded = cv2.copyMakeBorder(crop, place.top, below, place.left, beside, border, value=fill_rgb.tolist())
     return np.asarray(padded, np.uint8)
 
 
-def _share(rle: Rle, box_xywh: tuple[int, int, int, int], hw: tuple[int, int]) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Place:
+    """Which part of an image a crop shows, and where in the crop it lies.
+
+    `region_xyxy` in whole pixels of the image, within it; it becomes `crop_hw` pixels whose corner lies at `left`,
+    `top` of the crop. `side` of the square that the whole crop shows, in pixels of the image.
+    """
+
+    region_xyxy: tuple[int, int, int, int]
+    crop_hw: tuple[int, int]
+    left: int
+    top: int
+    side: int
+
+
+def place_of(bbox_xywh: NDArray[np.float32], image_hw: tuple[int, int], size: int, kind: str) -> Place:
+    """The place of a mask's crop of `size` pixels, of its tight box in whole pixels of the image."""
+    x, y, width, height = (int(value) for value in bbox_xywh)
+    margin = round(CONTEXT_MARGIN * max(width, height)) if kind == "context" else 0
+    left, top = max(x - margin, 0), max(y - margin, 0)
+    right, bottom = min(x + width + margin, image_hw[1]), min(y + height + margin, image_hw[0])
+    side = max(width, height) + 2 * margin
+    scale = size / side
+    crop_hw = max(round((bottom - top) * scale), 1), max(round((right - left) * scale), 1)
+    # Where the region lies in the square, whose centre is the box's.
+    place_x = round((left - (x + width / 2 - side / 2)) * scale)
+    place_y = round((top - (y + height / 2 - side / 2)) * scale)
+    place_x = min(max(place_x, 0), size - crop_hw[1])
+    place_y = min(max(place_y, 0), size - crop_hw[0])
+    return Place((left, top, right, bottom), crop_hw, place_x, place_y, side)
+
+
+def mask_share(rle: Rle, bbox_xywh: NDArray[np.float32], hw: tuple[int, int]) -> NDArray[np.float32]:
     """How much of each pixel of the mask's box, resized to `hw`, is mask: float32 in [0, 1]."""
-    if hw[0] <= box_xywh[3] and hw[1] <= box_xywh[2]:
-        return box_coverage(rle, box_xywh, hw)
-    mask = decode_in_box(rle, box_xywh).view(np.uint8) * np.uint8(255)
+    x, y, width, height = (int(value) for value in bbox_xywh)
+    if hw[0] <= height and hw[1] <= width:
+        return box_coverage(rle, (x, y, width, height), hw)
+    mask = decode_in_box(rle, (x, y, width, height)).view(np.uint8) * np.uint8(255)
     return np.asarray(_resize(mask, hw) / np.float32(255), np.float32)
 
 

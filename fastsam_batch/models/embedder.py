@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from fastsam_batch.masks.cells import cell_shares
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop
 from fastsam_batch.models.dense import dense_tower
+from fastsam_batch.models.device_crops import ImageSums, mask_crops
 from fastsam_batch.models.fold import fold_batch_norms
 from fastsam_batch.models.network import UNSTATED_LICENCE
 from fastsam_batch.models.precision import embedder_format
@@ -33,6 +35,9 @@ _WEIGHTS = (
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
+
+Crop: TypeAlias = NDArray[np.uint8] | torch.Tensor
+CropSource: TypeAlias = list[NDArray[np.uint8]] | ImageSums
 
 
 def find_embedder(name: str) -> tuple[ModelFiles, str]:
@@ -150,12 +155,12 @@ class Embedder:
         self.licence = _licence(self.files)
         self._dense = dense_tower(self.name, self._model.visual) if mode == "pool" else None
 
-    def embed_crops(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings float32 [n, dim], unit length, of crops uint8 RGB [n, image_size, image_size, 3]."""
+    def embed_crops(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings float32 [n, dim], unit length, of n crops uint8 RGB [image_size, image_size, 3]."""
         parts = [self._forward(crops[i : i + self.batch_size]) for i in range(0, len(crops), self.batch_size)]
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
-    def _forward(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _forward(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
         vectors = self._try(crops)
         if vectors is not None:
             return vectors
@@ -164,19 +169,19 @@ class Embedder:
         half = len(crops) // 2
         return np.concatenate([self._forward(crops[:half]), self._forward(crops[half:])])
 
-    def _try(self, crops: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    def _try(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """None where memory is too small for a batch that can be halved; see `Segmenter._try`."""
         try:
             with torch.inference_mode():
-                return _unit(self._model.encode_image(self._pixels(crops)))
+                return _unit(self._model.encode_image(self._pixels(_stacked(crops))))
         except torch.cuda.OutOfMemoryError:
             if len(crops) == 1:
                 raise
             return None
 
-    def _pixels(self, images: NDArray[np.uint8]) -> torch.Tensor:
+    def _pixels(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised input [n, 3, h, w] of images uint8 RGB [n, h, w, 3]."""
-        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        pixels = images.to(self.device).permute(0, 3, 1, 2).float().div_(255)
         return ((pixels - self._mean) / self._std).to(self._dtype)
 
     def pool_masks(
@@ -210,7 +215,7 @@ class Embedder:
         method = cv2.INTER_AREA if size[0] < width else cv2.INTER_CUBIC
         pixels = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
         with torch.inference_mode():
-            places = self._dense.places(self._pixels(pixels[None])).float()
+            places = self._dense.places(self._pixels(torch.from_numpy(pixels[None]))).float()
             vectors[pooled] = _unit(torch.from_numpy(shares[pooled]).to(self.device) @ places)
         return vectors, pooled
 
@@ -219,20 +224,40 @@ class Embedder:
         with torch.inference_mode():
             return _unit(self._model.encode_text(self._tokenizer(list(texts)).to(self.device)))
 
-    def pyramid(self, image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """What `crops_of` crops from, of an image uint8 RGB [height, width, 3]."""
+    def crop_source(self, image: NDArray[np.uint8]) -> CropSource:
+        """What `crops_of` crops from, of an image uint8 RGB [height, width, 3]: made where the model is."""
+        if self.device.type != "cpu":
+            with contextlib.suppress(torch.cuda.OutOfMemoryError), torch.inference_mode():
+                return ImageSums.of(image, self.device)
+            self.oom_retries += 1  # it did not return: the device's memory is too small, so they are made here
         return image_pyramid(image, self.image_size)
 
     def crops_of(
-        self, pyramid: list[NDArray[np.uint8]], rles: Sequence[Rle], bboxes_xywh: NDArray[np.float32], mode: str
-    ) -> Iterator[list[NDArray[np.uint8]]]:
-        """Crops of each mask of one image, made as they are asked for: k of uint8 [image_size, image_size, 3].
+        self, source: CropSource, rles: Sequence[Rle], bboxes_xywh: NDArray[np.float32], mode: str
+    ) -> Iterator[list[Crop]]:
+        """Crops of each mask of one image: k of uint8 [image_size, image_size, 3], where `source` is.
 
-        `pyramid` is the image's. k is 1 for mode `masked` or `context`, 2 for `both`, whose embeddings `merge_crops`
+        `source` is the image's. k is 1 for mode `masked` or `context`, 2 for `both`, whose embeddings `merge_crops`
         averages.
         """
+        kinds, size, fill = CROP_KINDS[mode], self.image_size, self.fill_rgb
+        if isinstance(source, ImageSums):
+            with torch.inference_mode():
+                of_kinds = [mask_crops(source, rles, bboxes_xywh, size, fill, kind) for kind in kinds]
+            yield from (list(crops) for crops in zip(*of_kinds, strict=True))
+            return
         for rle, box in zip(rles, bboxes_xywh, strict=True):
-            yield [mask_crop(pyramid, rle, box, self.image_size, self.fill_rgb, kind) for kind in CROP_KINDS[mode]]
+            yield [mask_crop(source, rle, box, size, fill, kind) for kind in kinds]
+
+
+def _stacked(crops: Sequence[Crop] | NDArray[np.uint8]) -> torch.Tensor:
+    """Crops uint8 [n, size, size, 3], on the device where one of them is."""
+    if isinstance(crops, np.ndarray):
+        return torch.from_numpy(crops)
+    on_device = next((crop.device for crop in crops if isinstance(crop, torch.Tensor)), None)
+    if on_device is None:
+        return torch.from_numpy(np.stack(crops))
+    return torch.stack([torch.as_tensor(crop, device=on_device) for crop in crops])
 
 
 def _unit(features: torch.Tensor) -> NDArray[np.float32]:

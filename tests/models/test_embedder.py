@@ -95,7 +95,7 @@ def test_embeddings_have_unit_length_whatever_the_batch(embedder):
     image = photographs()["coffee"]
     masks = [disc(*image.shape[:2], 300, 200, radius) for radius in (20, 60, 120)]
     boxes = np.stack([box for _, box, _ in masks])
-    crops = list(embedder.crops_of(embedder.pyramid(image), [rle for rle, _, _ in masks], boxes, "both"))
+    crops = list(embedder.crops_of(embedder.crop_source(image), [rle for rle, _, _ in masks], boxes, "both"))
     flat = np.stack([crop for of_mask in crops for crop in of_mask])
     assert flat.shape == (6, embedder.image_size, embedder.image_size, 3)
     vectors = embedder.embed_crops(np.concatenate([flat] * 4))

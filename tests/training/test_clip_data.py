@@ -58,8 +58,8 @@ def test_labels_match_pixels_and_crops_are_the_embedders(data_folder, tmp_path):
     photograph = next(photograph for photograph in data.train if photograph.things)
     embedder = Embedder("builtin")
     boxes = np.array([thing.box_xywh for thing in photograph.things], np.float32)
-    pyramid = embedder.pyramid(read_image(photograph.path))
-    theirs = embedder.crops_of(pyramid, [thing.rle for thing in photograph.things], boxes, "both")
+    source = embedder.crop_source(read_image(photograph.path))
+    theirs = embedder.crops_of(source, [thing.rle for thing in photograph.things], boxes, "both")
     ours = [pixels for _, pixels in crops_of(photograph, None, embedder.image_size, embedder.fill_rgb)]
     np.testing.assert_array_equal(np.stack(ours), np.stack([crop for pair in theirs for crop in pair]))
 

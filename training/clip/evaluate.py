@@ -41,9 +41,9 @@ def embed_things(
         if not things:
             continue
         boxes = np.array([thing.box_xywh for thing in things], np.float32)
-        pyramid = embedder.pyramid(read_image(photograph.path))
-        crops = embedder.crops_of(pyramid, [thing.rle for thing in things], boxes, "both")
-        vectors.append(embedder.embed_crops(np.stack([crop for pair in crops for crop in pair])))
+        source = embedder.crop_source(read_image(photograph.path))
+        crops = embedder.crops_of(source, [thing.rle for thing in things], boxes, "both")
+        vectors.append(embedder.embed_crops([crop for pair in crops for crop in pair]))
         labels.extend(names.index(thing.name) for thing in things)
     return np.concatenate(vectors).reshape(len(labels), len(KINDS), -1), np.array(labels)
 

@@ -1,0 +1,111 @@
+"""Crops made on a device against those made here: on a CPU, where they are only slower, and on a GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from fastsam_batch.masks.rle import Rle
+from fastsam_batch.models import embedder as embedders
+from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop
+from fastsam_batch.models.device_crops import ImageSums, mask_crops
+from fastsam_batch.models.embedder import Embedder
+from fastsam_batch.models.segmenter import Segmenter
+from fastsam_batch.models.weights import find_segmenter
+
+FILL = np.array([122, 116, 104], np.uint8)
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")],
+    ),
+]
+
+
+def ellipses(rng: np.random.Generator, hw: tuple[int, int], count: int) -> tuple[list[Rle], np.ndarray]:
+    """Masks of all sizes, some cut by the border, with their tight boxes."""
+    rles, boxes = [], []
+    y, x = np.mgrid[: hw[0], : hw[1]]
+    while len(rles) < count:
+        centre, radius = rng.uniform(0, hw), np.maximum(rng.uniform(0.01, 0.6, 2) * hw, 0.6)
+        mask = ((np.stack([y, x], -1) - centre) ** 2 / radius**2).sum(-1) <= 1
+        if mask.any():
+            rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+            rles.append(Rle(hw, rle["counts"].decode()))
+            boxes.append(coco_mask.toBbox(rle))
+    return rles, np.array(boxes, np.float32)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", CROP_KINDS["both"])
+@pytest.mark.parametrize("size", [80, 224])
+def test_crops_are_those_of_the_host(device, kind, size):
+    image = skimage.data.coffee()
+    rles, boxes = ellipses(np.random.default_rng(size), image.shape[:2], 12)
+    ours = mask_crops(ImageSums.of(image, torch.device(device)), rles, boxes, size, FILL, kind).cpu().numpy()
+    assert ours.shape == (12, size, size, 3) and ours.dtype == np.uint8
+    for crop, rle, box in zip(ours, rles, boxes, strict=True):
+        # The image itself and not a level of its pyramid: all that is left is rounding, of values and of shares.
+        differ = np.abs(crop.astype(int) - mask_crop([image], rle, box, size, FILL, kind))
+        assert differ.max() <= 3 and differ.mean() < 0.6
+        from_level = mask_crop(image_pyramid(image, size), rle, box, size, FILL, kind)
+        assert np.abs(crop.astype(int) - from_level).mean() < 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.sampled_from([16, 33]),
+    st.sampled_from(CROP_KINDS["both"]),
+)
+def test_crops_of_any_image(seed, height, width, size, kind):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    rles, boxes = ellipses(rng, (height, width), 3)
+    ours = mask_crops(ImageSums.of(image, torch.device("cpu")), rles, boxes, size, FILL, kind).numpy()
+    for crop, rle, box in zip(ours, rles, boxes, strict=True):
+        differ = np.abs(crop.astype(int) - mask_crop([image], rle, box, size, FILL, kind))
+        one_way = (box[2] > size) != (box[3] > size)  # OpenCV shrinks one side and interpolates the other
+        assert one_way or differ.max() <= 4
+
+
+def test_vectors_are_those_of_the_host(monkeypatch):
+    """Through the embedder, whose crops are made on its device, and here where that has no memory left."""
+    image = skimage.data.coffee()
+    embedder = Embedder("builtin", precision="float32")
+    found = Segmenter(find_segmenter("builtin").main, conf=0.05).segment([image])[0]
+
+    def vectors() -> np.ndarray:
+        crops = list(embedder.crops_of(embedder.crop_source(image), found.rles, found.bboxes_xywh, "both"))
+        assert len(crops) == len(found.rles) and all(len(pair) == 2 for pair in crops)
+        return embedder.embed_crops([crop for pair in crops for crop in pair])
+
+    expected = vectors()
+    on_cpu = ImageSums.of
+    monkeypatch.setattr(embedders.ImageSums, "of", lambda pixels, _: on_cpu(pixels, torch.device("cpu")))
+    embedder.device = torch.device("cuda")  # where crops go by it; the model stays
+    monkeypatch.setattr(embedder, "_pixels", lambda images: Embedder._pixels(on(embedder, "cpu"), images))
+    cosines = (vectors() * expected).sum(1)
+    assert cosines.min() > 0.98 and np.median(cosines) > 0.999
+
+    def full(*arguments):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(embedders.ImageSums, "of", full)
+    np.testing.assert_allclose(vectors(), expected, atol=1e-5)
+    assert embedder.oom_retries == 1
+
+
+def on(embedder: Embedder, device: str) -> Embedder:
+    """The same embedder that takes itself to be elsewhere."""
+    other = object.__new__(Embedder)
+    other.__dict__.update(embedder.__dict__, device=torch.device(device))
+    return other
