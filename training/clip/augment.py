@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-NEAR = 0.2  # of the crops show a part of theirs, as objects that do not fit into the frame
-
 
 def augmented(
     crop: NDArray[np.uint8], size: int, fill_rgb: NDArray[np.uint8], rng: np.random.Generator
@@ -30,15 +28,13 @@ def augmented(
 def _moved(image: NDArray[np.uint8], fill_rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     size = image.shape[0]
     angle = np.deg2rad(rng.normal(0, 8))
-    near = rng.random() < NEAR
-    scale, aspect = np.exp(rng.uniform(0.25, 1.0) if near else rng.uniform(-0.22, 0.25)), np.exp(rng.normal(0, 0.1))
-    room = 0.4 * (scale - 1) if near else 0.07  # of the side, to either side: what is seen stays within the crop
+    scale, aspect = np.exp(rng.uniform(-0.22, 0.25)), np.exp(rng.normal(0, 0.1))
     across, down = scale * aspect, scale / aspect
     if rng.random() < 0.5:
         across = -across
     turn = np.array([[np.cos(angle) * across, -np.sin(angle) * down], [np.sin(angle) * across, np.cos(angle) * down]])
     middle = np.array([(size - 1) / 2] * 2)
-    shift = middle + rng.uniform(-room, room, 2) * size - turn @ middle
+    shift = middle + rng.uniform(-0.07, 0.07, 2) * size - turn @ middle
     fill = tuple(int(value) for value in fill_rgb)
     matrix = np.hstack([turn, shift[:, None]])
     return np.asarray(cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=fill), np.uint8)

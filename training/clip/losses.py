@@ -6,7 +6,6 @@ import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
 from training.clip.batches import Batch
-from training.clip.mixing import Mixed
 from training.clip.text import TextBank
 
 WEIGHTS = {
@@ -18,7 +17,6 @@ WEIGHTS = {
     "nouns": 0.7,
     "found": 0.5,
     "cosine": 0.3,
-    "mixed": 0.7,
     "teachers": 3.0,
 }
 OTHER_CAPTIONS = 512
@@ -79,13 +77,6 @@ def losses(
     if taught is not None:
         out["teachers"] = (1 - (vectors * taught).sum(1)).mean()
     return out
-
-
-def mixed_loss(vectors: torch.Tensor, scale: torch.Tensor, mixtures: Mixed, bank: TextBank) -> torch.Tensor:
-    """Cross-entropy over all names of unit vectors [n, dim] of mixtures, a scalar: both names, by their shares."""
-    share = mixtures.share.to(vectors.device)[:, None]
-    targets = share * bank.soft[mixtures.first] + (1 - share) * bank.soft[mixtures.second]
-    return -(targets * log_softmax(scale * (vectors @ bank.vectors.T), 1)).sum(1).mean()
 
 
 def _to_images(

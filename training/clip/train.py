@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 from training.clip.batches import Sampler
-from training.clip.losses import WEIGHTS, losses, mixed_loss
-from training.clip.mixing import mixed
+from training.clip.losses import WEIGHTS, losses
 from training.clip.model import as_input
 from training.clip.text import TextBank
 from training.loop import follow, mixed_precision, save_checkpoint, set_rate
@@ -23,7 +22,6 @@ from training.optimiser import optimisers
 log = logging.getLogger("training.clip")
 
 MAX_SCALE = 60.0
-MIXED = 0.3  # mixtures beside each crop of a batch
 LONGEST_STEP = 20.0  # seconds of a step that count: a process that was paused did not train
 WARM_UP, CONSTANT = 0.02, 0.5  # shares of the run: the rate rises, then stays, then falls to zero
 
@@ -94,13 +92,9 @@ def train(
         set_rate(steppers, plan.lr * _rate(progress))
         batch = sampler.draw(batch_size(plan, size), size)
         crops = as_input(batch.crops, device).contiguous(memory_format=torch.channels_last)
-        mixtures = mixed(crops, torch.from_numpy(batch.names).to(device), round(MIXED * len(crops)), generator)
-        together = torch.cat([crops, mixtures.crops]).contiguous(memory_format=torch.channels_last)
-        vectors, of_mixtures = unit_vectors(model, together).split([len(crops), len(mixtures.crops)])
+        vectors = unit_vectors(model, crops)
         taught = mean_vectors(teachers, crops) if teachers else None
-        capped = scale.exp().clamp(max=MAX_SCALE)
-        parts = losses(vectors, capped, batch, bank, generator, taught)
-        parts["mixed"] = mixed_loss(of_mixtures, capped, mixtures, bank)
+        parts = losses(vectors, scale.exp().clamp(max=MAX_SCALE), batch, bank, generator, taught)
         loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
         for stepper in steppers:
             stepper.zero_grad(set_to_none=True)
