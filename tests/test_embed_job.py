@@ -52,7 +52,8 @@ def test_the_same_masks_with_other_vectors(segmented, tmp_path, capsys):
     stored = ["image_id", "mask_index", "bbox", "area", "score", "stability", "rle"]
     assert made.masks(stored).equals(there.masks(stored)) and made.images().equals(there.images())
     assert sorted(made.receipts()) == sorted(there.receipts())
-    assert not any(same(vectors(made), vectors(there)))
+    # A mask that fills the frame has one crop, with or without what lies around it.
+    assert np.mean(same(vectors(made), vectors(there))) < 0.1
     assert made.info["options"] == {**there.info["options"], "crop": "both"}
     assert made.info["fingerprint"] != there.info["fingerprint"] and verify_corpus(corpus).ok
 

@@ -157,15 +157,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--blend", type=float, default=0.0, help="share of the start's weights in the published ones")
     parser.add_argument("--form", default="n", choices=list("nsmlx"), help="of YOLOv8-seg")
     parser.add_argument(
-        "--sizes", type=_sizes, default="256,320:0.4,416:0.7,480:0.9", help="scenes' sides and when they begin"
+        "--sizes",
+        type=_sizes,
+        default="256,320:0.35,416:0.55,480:0.75,640:0.85",
+        help="scenes' sides and when they begin",
     )
     parser.add_argument("--batch", type=int, default=8, help="scenes a step at the first size")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--constant", type=float, default=0.3, help="share of the run until which the rate stays")
     parser.add_argument("--second", type=int, default=40, help="photographs of coco-masks-more kept apart")
-    parser.add_argument("--imgsz", type=int, default=480, help="at which it is evaluated, and its default")
+    parser.add_argument("--imgsz", type=int, default=608, help="at which it is evaluated, and its default")
     parser.add_argument("--conf", type=float, default=0.1, help="its default")
-    parser.add_argument("--iou", type=float, default=0.6, help="its default")
+    parser.add_argument("--iou", type=float, default=0.55, help="its default")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")

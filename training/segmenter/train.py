@@ -35,7 +35,7 @@ class Plan:
     steps: int | None = None
     batch: int = 8
     lr: float = 2e-3
-    sizes: tuple[tuple[float, int], ...] = ((0.4, 256), (0.7, 320), (0.9, 416), (1.0, 480))
+    sizes: tuple[tuple[float, int], ...] = ((0.35, 256), (0.55, 320), (0.75, 416), (0.85, 480), (1.0, 640))
     constant: float = 0.3
     ema: float = 0.99
     save_every: float = 120.0
