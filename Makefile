@@ -64,7 +64,7 @@ format: setup
 bench: setup
 	$(BIN)/python benchmarks/stages.py --models builtin s x --plot docs/images/stages.png > benchmarks/results/stages-$$(uname -m)-$$(nproc)cpu.json
 	for imgsz in 640 1024; do $(BIN)/python benchmarks/mask_stage.py --imgsz $$imgsz --rounds 7; done | tee benchmarks/results/mask_stage-$$(uname -m)-$$(nproc)cpu.json
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ray_share.py --images 160 --unit-size 32 | tee benchmarks/results/ray_share-$$(uname -m)-$$(nproc)cpu.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ray_share.py --images 1024 --unit-size 128 | tee benchmarks/results/ray_share-$$(uname -m)-$$(nproc)cpu.json
 
 clean:
 	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

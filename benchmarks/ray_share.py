@@ -1,9 +1,9 @@
 """What Ray costs: the job's steady state against the same images through the bare components in one process.
 
 Both run in one session, bare first and last around the job, with the same weights and threads, over `--images`
-photographs made of those that ship in installed packages. Start-up is left out of both: of the job by the time
-from its first unit's begin to its last commit, of the bare components by a warm-up. Run it with OMP_NUM_THREADS=1,
-as Ray gives it to its workers: with more the bare side's threads stand in each other's way.
+photographs made of those that ship in installed packages. Start-up is left out of both: the clock of each runs from the
+end of its first unit, which warms it up, to the last commit. Run it with OMP_NUM_THREADS=1, as Ray gives it to its
+workers: with more the bare side's threads stand in each other's way.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from fastsam_batch.unit import UnitOptions, process_unit
 
 
 def bare(folder: Path, unit_size: int, threads: int) -> float:
-    """Seconds for read, decode, segment, embed and write in this process, after a warm-up."""
+    """Seconds for read, decode, segment, embed and write in this process, of all units but the first."""
     segmenter, embedder = load_models({"path": "builtin"}, {"name": "builtin"}, "cpu", 1)
     source = open_source(str(folder))
     rows = list(source.plan(Planned(), unit_size, None))
     models = {"segmenter": {"name": "builtin", "sha256": {}, "licence": ""}, "embedder": None}
     with tempfile.TemporaryDirectory() as output:
         info = describe(str(folder), {}, models, embedder.dim if embedder else None)
-        for warm in (True, False):
-            began = time.perf_counter()
-            for row in rows[:1] if warm else rows:
-                for unit in source.read(row, ()):
-                    commit_unit(output, info, process_unit(unit, segmenter, embedder, UnitOptions(), workers=threads))
-        return time.perf_counter() - began
+        ends = []
+        for row in rows:
+            for unit in source.read(row, ()):
+                commit_unit(output, info, process_unit(unit, segmenter, embedder, UnitOptions(), workers=threads))
+                ends.append(time.perf_counter())
+        return ends[-1] - ends[0]
 
 
 def main() -> None:
@@ -56,9 +56,10 @@ def main() -> None:
         make_photographs(folder, options.images)
         before = bare(folder, options.unit_size, threads)
         values = {"input": str(folder), "output": f"{temporary}/corpus", "unit_size": options.unit_size}
-        summary = segment_corpus(segment_options(values))
+        ends: list[float] = []
+        summary = segment_corpus(segment_options(values), lambda progress: ends.append(time.perf_counter()))
         after = bare(folder, options.unit_size, threads)
-    job_seconds = summary["images"] / summary["images_per_second"]
+    job_seconds = ends[-1] - ends[0]
     print(
         json.dumps(
             {
