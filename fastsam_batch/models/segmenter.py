@@ -68,7 +68,7 @@ class Detections:
     """What the network found in one image, before its masks are made.
 
     `boxes_xyxy` float32 [n, 4] in image pixels, `scores` float32 [n] descending, `coefficients` float32
-    [n, 32], `prototypes` float32 [32, input height / 4, input width / 4], still on the device that is no CPU.
+    [n, 32], `prototypes` float32 [32, input height / 4, input width / 4], on the segmenter's device.
     """
 
     image_hw: tuple[int, int]
