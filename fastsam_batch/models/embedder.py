@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
@@ -227,25 +226,33 @@ class Embedder:
     def crop_source(self, image: NDArray[np.uint8]) -> CropSource:
         """What `crops_of` crops from, of an image uint8 RGB [height, width, 3]: made where the model is."""
         if self.device.type != "cpu":
-            with contextlib.suppress(torch.cuda.OutOfMemoryError), torch.inference_mode():
-                return ImageSums.of(image, self.device)
-            self.oom_retries += 1  # it did not return: the device's memory is too small, so they are made here
+            try:
+                with torch.inference_mode():
+                    return ImageSums.of(image, self.device)
+            except torch.cuda.OutOfMemoryError:
+                self.oom_retries += 1
         return image_pyramid(image, self.image_size)
 
     def crops_of(
         self, source: CropSource, rles: Sequence[Rle], bboxes_xywh: NDArray[np.float32], mode: str
     ) -> Iterator[list[Crop]]:
-        """Crops of each mask of one image: k of uint8 [image_size, image_size, 3], where `source` is.
+        """Crops of each mask of one image: k of uint8 [image_size, image_size, 3], where `source` is, or here where the
+        device has no memory left for them.
 
         `source` is the image's. k is 1 for mode `masked` or `context`, 2 for `both`, whose embeddings `merge_crops`
         averages.
         """
         kinds, size, fill = CROP_KINDS[mode], self.image_size, self.fill_rgb
         if isinstance(source, ImageSums):
-            with torch.inference_mode():
-                of_kinds = [mask_crops(source, rles, bboxes_xywh, size, fill, kind) for kind in kinds]
-            yield from (list(crops) for crops in zip(*of_kinds, strict=True))
-            return
+            try:
+                with torch.inference_mode():
+                    of_kinds = [mask_crops(source, rles, bboxes_xywh, size, fill, kind) for kind in kinds]
+            except torch.cuda.OutOfMemoryError:
+                self.oom_retries += 1
+                source = image_pyramid(source.pixels.cpu().numpy(), size)
+            else:
+                yield from (list(crops) for crops in zip(*of_kinds, strict=True))
+                return
         for rle, box in zip(rles, bboxes_xywh, strict=True):
             yield [mask_crop(source, rle, box, size, fill, kind) for kind in kinds]
 

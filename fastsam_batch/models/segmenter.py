@@ -7,7 +7,6 @@ FastSAMPredictor (retina_masks=True).
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -213,9 +212,13 @@ class Segmenter:
     def _encode(self, found: Detections) -> EncodedMasks:
         """On the device that holds the prototypes, or here where its memory is too small."""
         if self.device.type != "cpu":
-            with contextlib.suppress(torch.cuda.OutOfMemoryError), torch.inference_mode():
-                return encode_masks_on_device(found.prototypes, found.coefficients, found.boxes_xyxy, found.image_hw)
-            self.oom_retries += 1  # it did not return: the device's memory is too small
+            try:
+                with torch.inference_mode():
+                    return encode_masks_on_device(
+                        found.prototypes, found.coefficients, found.boxes_xyxy, found.image_hw
+                    )
+            except torch.cuda.OutOfMemoryError:
+                self.oom_retries += 1
         return encode_masks(found.on_host(), found.coefficients, found.boxes_xyxy, found.image_hw)
 
     def _forward(self, inputs: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], torch.Tensor]]:

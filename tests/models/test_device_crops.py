@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from devices import DEVICES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
@@ -19,13 +20,6 @@ from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter
 
 FILL = np.array([122, 116, 104], np.uint8)
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")],
-    ),
-]
 
 
 def ellipses(rng: np.random.Generator, hw: tuple[int, int], count: int) -> tuple[list[Rle], np.ndarray]:
@@ -99,9 +93,11 @@ def test_vectors_are_those_of_the_host(monkeypatch):
     def full(*arguments):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(embedders.ImageSums, "of", full)
-    np.testing.assert_allclose(vectors(), expected, atol=1e-5)
-    assert embedder.oom_retries == 1
+    assert embedder.oom_retries == 0
+    for retries, (owner, name) in enumerate([(embedders, "mask_crops"), (embedders.ImageSums, "of")], 1):
+        monkeypatch.setattr(owner, name, full)
+        np.testing.assert_allclose(vectors(), expected, atol=1e-5)
+        assert embedder.oom_retries == retries
 
 
 def on(embedder: Embedder, device: str) -> Embedder:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from devices import DEVICES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from masks.made_detections import ODD_SHAPES, check, detections
@@ -15,17 +16,6 @@ from fastsam_batch.models import device_masks, segmenter
 from fastsam_batch.models.device_masks import encode_masks_on_device
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter
-
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-        ],
-    ),
-]
 
 
 def encoded(found, image_hw, device="cpu") -> EncodedMasks:
