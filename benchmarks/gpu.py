@@ -13,6 +13,7 @@ of each segmenter where it can be built, and the real job on Ray where that is i
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import json
 import os
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,7 +36,6 @@ from pairs import Pair, load_pair
 from PIL import Image
 from stage_clock import replaced
 
-from fastsam_batch.errors import InputError
 from fastsam_batch.models.export import ENGINE_BATCH, export_segmenter
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.resources import THREADS_A_GPU
@@ -52,8 +53,9 @@ class Busy:
         self.share: float | None = None
         self._process = None
         if program and torch.cuda.is_available():
-            query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-i", "0", "-lms", str(SAMPLE_MS)]
-            self._process = subprocess.Popen([program, *query], stdout=subprocess.PIPE, text=True)
+            device = f"GPU-{torch.cuda.get_device_properties(0).uuid}"  # the first that this process may use
+            query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", str(SAMPLE_MS)]
+            self._process = subprocess.Popen([program, "-i", device, *query], stdout=subprocess.PIPE, text=True)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -92,6 +94,7 @@ def measure(pair: Pair, paths: list[Path], mode: str, rounds: int, loop_images: 
         loop(1)
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
         seconds, stages = [], []
         with Busy() as busy:
             for _ in range(rounds):
@@ -99,7 +102,7 @@ def measure(pair: Pair, paths: list[Path], mode: str, rounds: int, loop_images: 
                 result = ours(len(images))
                 seconds.append(time.perf_counter() - began)
                 stages.append(result.stages)
-        peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+        peak = torch.cuda.max_memory_allocated() - before if device == "cuda" else 0
         loop_seconds = []
         for _ in range(rounds):
             began = time.perf_counter()
@@ -115,7 +118,7 @@ def measure(pair: Pair, paths: list[Path], mode: str, rounds: int, loop_images: 
         "loop_images_per_second": round(loop_rate, 2),
         "ratio": round(ours_rate / loop_rate, 1),
         "device_busy_share": busy.share,
-        "peak_device_mib": round(peak / 2**20),
+        "peak_device_mib_above_models": round(peak / 2**20),
         "stage_ms_an_image": {name: round(1000 * spent / len(images), 2) for name, spent in best.items()},
     }
 
@@ -131,11 +134,8 @@ def tensorrt(size: str, folder: Path, batch_size: int) -> dict:
     checkpoint = folder / f"FastSAM-{size}.pt"
     if not checkpoint.exists():
         fastsam_checkpoint(checkpoint, size)
-    try:
-        engine = export_segmenter(str(checkpoint), "engine", folder / f"{size}.engine", half=True).main
-    except InputError as error:
-        return {"segmenter": size, "skipped": str(error)}
-    found: dict = {"segmenter": size}
+    engine = export_segmenter(str(checkpoint), "engine", folder / f"{size}.engine", half=True).main
+    found: dict = {}
     batch_size = min(batch_size, ENGINE_BATCH)
     pixels = torch.rand(batch_size, 3, 768, 1024, device="cuda")
     for name, path in (("torch", checkpoint), ("tensorrt", engine)):
@@ -151,15 +151,20 @@ def tensorrt(size: str, folder: Path, batch_size: int) -> dict:
     return found
 
 
-def with_ray(paths: list[Path], folder: Path, device: str, masks: int, unit_size: int) -> dict:
-    """The real job, built-in models, as many masks as the large ones are given."""
+def with_ray(paths: list[Path], folder: Path, device: str, masks: int, images: int) -> dict:
+    """The real job, built-in models, as many masks as the large ones are given, in eight units."""
     if find_spec("ray") is None:
         return {"skipped": "ray is not installed"}
     from fastsam_batch.config import segment_options
     from fastsam_batch.run import segment_corpus
 
     os.environ.setdefault("RAY_ADDRESS", "local")
-    values = {"input": str(paths[0].parent), "output": str(folder / "corpus"), "device": device, "unit_size": unit_size}
+    many = folder / "many"
+    many.mkdir()
+    for number in range(images):
+        path = paths[number % len(paths)]
+        (many / f"{number:05d}{path.suffix}").hardlink_to(path)
+    values = {"input": str(many), "output": str(folder / "corpus"), "device": device, "unit_size": max(images // 8, 1)}
     with Busy() as busy:
         summary = segment_corpus(segment_options({**values, "conf": 0.001, "iou": 0.9, "max_masks": masks}))
     return {
@@ -169,6 +174,14 @@ def with_ray(paths: list[Path], folder: Path, device: str, masks: int, unit_size
         "device_busy_share_with_start": busy.share,
         "stages": summary["stages"],
     }
+
+
+def kept(measure: Callable[..., dict], *arguments: object) -> dict:
+    """What a part measured, or why it could not: the figures of the others are not lost with it."""
+    try:
+        return measure(*arguments)
+    except Exception as error:  # noqa: BLE001 - a GPU's libraries raise what they like
+        return {"skipped": f"{type(error).__name__}: {error}"}
 
 
 def main() -> None:
@@ -183,6 +196,7 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=100, help="an image")
     parser.add_argument("--crop", choices=("masked", "context", "both"), default="both")
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--ray-images", type=int, default=1024, help="for the job on Ray")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without-ray", action="store_true")
     options = parser.parse_args()
@@ -201,15 +215,22 @@ def main() -> None:
             runs.append({"segmenter": size, "mode": mode, "precision": kind, **found})
             print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
             del pair
+            gc.collect()
+            torch.cuda.empty_cache()  # for what comes next, also in other processes
         mask_stage = [mask_stage_alone(options.device, options.masks, imgsz, options.rounds) for imgsz in (640, 1024)]
         engines = []
         if options.device == "cuda":
-            engines = [tensorrt(size, folder, options.batch_size) for size in options.sizes if size != "builtin"]
+            engines = [
+                {"segmenter": size, **kept(tensorrt, size, folder, options.batch_size)}
+                for size in options.sizes
+                if size != "builtin"
+            ]
         ray = {"skipped": "--without-ray"}
         if not options.without_ray:
-            ray = with_ray(paths, folder, options.device, options.masks, max(options.images // 4, 1))
+            ray = kept(with_ray, paths, folder, options.device, options.masks, options.ray_images)
     summary = {
         "machine": machine.name(),
+        "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,  # False once float32 was measured
         "torch": torch.__version__,
         "images": options.images,
         "long_side": options.long_side,

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 # Crops are made faster than they are embedded: so many batches wait, which is enough to keep all workers busy.
 WAITING_BATCHES = 8
-MASKS_TOGETHER = 16  # whose crops one task makes
+MASKS_TOGETHER, MASKS_TOGETHER_ON_GPU = 16, 64  # whose crops one task makes
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ class EmbedQueue:
                 of_each = embedder.crops_of(source, rles, found.bboxes_xywh[masks], mode)
                 return [crop for crops in of_each for crop in crops]
 
-        parts = [chosen[first : first + MASKS_TOGETHER] for first in range(0, len(chosen), MASKS_TOGETHER)]
+        together = MASKS_TOGETHER if embedder.device.type == "cpu" else MASKS_TOGETHER_ON_GPU
+        parts = [chosen[first : first + together] for first in range(0, len(chosen), together)]
         yield from in_order(self._threads.host, of_some, parts, self._threads.ahead)
 
     def finish(self, results: list[ImageResult]) -> list[ImageResult]:

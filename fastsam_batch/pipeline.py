@@ -11,6 +11,7 @@ import os
 import pickle
 import struct
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +135,7 @@ class SegmentUnits:
         self._job = job
         self._metrics = JobMetrics()
         self._workers = threads
+        self._of_device = ThreadPoolExecutor(1)  # for the life of the process
         if job.segmenter is None:  # each of the threads works on its own, so torch keeps to one
             models: tuple[Segmenter | None, Embedder | None] = None, load_embedder(job.embedder, device, 1)
         else:
@@ -167,6 +169,7 @@ class SegmentUnits:
                     isolated=attempt.number > 1,
                     end_if_stuck=True,
                     workers=self._workers,
+                    of_device=self._of_device,
                 )
                 models = {"segmenter": self._segmenter, "embedder": self._embedder}
                 self._metrics.processed(unit, result, {name: m.oom_retries for name, m in models.items() if m})

@@ -40,7 +40,7 @@ def divide(options: SegmentOptions, cluster: Mapping[str, float], node_cpus: flo
     if options.device == "cuda" and not gpus:
         raise InputError("--device cuda: the cluster has no GPU; use --device cpu or auto, or add a GPU node")
     if options.device == "cuda" or (options.device == "auto" and gpus):
-        actors = options.actor_range(max(int(gpus / options.gpus_per_actor), 1))
+        actors = options.actor_range(max(_fitting(gpus, options.gpus_per_actor), 1))
         return Resources(
             device="cuda",
             actors=actors,
@@ -64,3 +64,8 @@ def divide(options: SegmentOptions, cluster: Mapping[str, float], node_cpus: flo
         fetch_cpus=0.5 if cpus > 1 else 0.25,
         batch_size=options.batch_size or CPU_BATCH,
     )
+
+
+def _fitting(gpus: float, of_an_actor: float) -> int:
+    """How many actors GPUs hold, each of which takes a part of one of them."""
+    return int(gpus) * int(1 / of_an_actor + 1e-9)

@@ -39,22 +39,28 @@ class Threads:
 
 
 @contextlib.contextmanager
-def threads_for(device: str, workers: int) -> Iterator[Threads]:
+def threads_for(device: str, workers: int, of_device: Executor | None = None) -> Iterator[Threads]:
     """Threads for models on a device, `cpu` or `cuda`.
 
     On a CPU each worker takes an image through network and masks; small networks gain more from that than from
     threads inside each of their layers. A GPU has one thread that keeps it at work, while the workers make masks and
-    crops.
+    crops: `of_device` where that is given, an executor of one thread, since cuDNN plans its convolutions anew for each.
     """
     inline = InThisThread()
     with contextlib.ExitStack() as stack:
         if device != "cpu":
-            alone = stack.enter_context(ThreadPoolExecutor(1))
+            alone = of_device or stack.enter_context(ThreadPoolExecutor(1))
+            # What a unit that failed has left there ends before the next begins.
+            stack.callback(lambda: alone.submit(_nothing).result())
             yield Threads(alone, stack.enter_context(ThreadPoolExecutor(workers)), 2 * workers, workers)
         elif workers > 1:
             yield Threads(stack.enter_context(ThreadPoolExecutor(workers)), inline, 1, workers)
         else:
             yield Threads(inline, inline, 1, 1)
+
+
+def _nothing() -> None:
+    pass
 
 
 def in_order(executor: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:

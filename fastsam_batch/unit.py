@@ -8,7 +8,7 @@ import faulthandler
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # torch loads where there are models: what fetches and commit
 WINDOW_PIXELS = 32_000_000  # decoded pixels held at once, about 100 MB, but never fewer than one image
 WINDOW_PIXELS_ON_GPU = 128_000_000  # full batches of large images take more
 WINDOW_BATCHES = 2  # images held at once, in times of those that are segmented together or side by side
-DECODE_THREADS = 4
+DECODE_THREADS = 4  # on a GPU as many as workers, where that is more
 
 
 @dataclass
@@ -53,21 +53,24 @@ def process_unit(
     isolated: bool = False,
     end_if_stuck: bool = False,
     workers: int = 1,
+    of_device: Executor | None = None,
 ) -> UnitResult:
     """Decode, segment and embed a unit's images; an image that is none becomes a failed row.
 
-    Masks are found by a `segmenter`, or taken from the same unit as it is stored. `workers` as in `threads_for`.
+    Masks are found by a `segmenter`, or taken from the same unit as it is stored. `workers` and `of_device` as in
+    `threads_for`.
 
     `isolated` decodes in a child process, for a unit that has ended its process before. Without it,
     `end_if_stuck` ends this process where a decoder hangs: nothing less stops one that holds the interpreter.
     The result depends on the unit's images alone. Pixels held are bounded by WINDOW_PIXELS (on a GPU by
-    WINDOW_PIXELS_ON_GPU) and one image, and by DECODE_THREADS images that are decoded ahead.
+    WINDOW_PIXELS_ON_GPU) and one image, and by the images that are decoded ahead.
     """
     images = segmenter.to_decode(unit.images) if isinstance(segmenter, StoredUnit) else unit.images
-    decoded = _decode_isolated(images, options) if isolated else _decode_ahead(images, options, end_if_stuck)
     models = [model for model in (segmenter, embedder) if model is not None and not isinstance(model, StoredUnit)]
     device = models[0].device.type if models else "cpu"
-    with threads_for(device, workers) as threads:
+    decoders = DECODE_THREADS if device == "cpu" else max(DECODE_THREADS, workers)
+    decoded = _decode_isolated(images, options) if isolated else _decode_ahead(images, options, end_if_stuck, decoders)
+    with threads_for(device, workers, of_device) as threads:
         window_pixels = WINDOW_PIXELS if device == "cpu" else WINDOW_PIXELS_ON_GPU
         return _process(unit, decoded, segmenter, embedder, options, threads, window_pixels)
 
@@ -131,15 +134,17 @@ def _decode(image: EncodedImage, options: UnitOptions, decoder: Decoder) -> _Dec
     return _Decoded(replace(result, image_hw=pixels.shape[:2]), pixels)
 
 
-def _decode_ahead(images: Sequence[EncodedImage], options: UnitOptions, end_if_stuck: bool) -> Iterator[_Decoded]:
+def _decode_ahead(
+    images: Sequence[EncodedImage], options: UnitOptions, end_if_stuck: bool, threads: int
+) -> Iterator[_Decoded]:
     """Decode in threads, a few images ahead of the one asked for, in order."""
     decode = decoder()
     watch = _ending_if_stuck(options.decode_seconds) if end_if_stuck else contextlib.nullcontext
-    with ThreadPoolExecutor(DECODE_THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         ahead: collections.deque[Future[_Decoded]] = collections.deque()
         for image in images:
             ahead.append(pool.submit(_decode, image, options, decode))
-            if len(ahead) >= DECODE_THREADS:
+            if len(ahead) >= threads:
                 with watch():
                     first = ahead.popleft().result()
                 yield first

@@ -23,7 +23,7 @@ def local_ray():
 
     for tries_left in (3, 2, 1, 0):
         try:
-            context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+            context = ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False)
             break
         except Exception as error:  # Ray's own: its node has 30 s to start, however busy the machine is
             ray.shutdown()

@@ -85,6 +85,7 @@ def ray_head(folder: Path, environment: dict[str, str]):
         "--head",
         "--block",
         "--num-cpus=2",
+        "--num-gpus=0",
         "--disable-usage-stats",
         "--node-ip-address=127.0.0.1",
     ]

@@ -35,6 +35,11 @@ def test_gpus_make_the_actors():
     assert divide(options(), {"CPU": 2, "GPU": 4}, 2).threads == 1
 
 
+@pytest.mark.parametrize(("of_an_actor", "actors"), [(0.3, 24), (0.1, 80), (0.5, 16), (1, 8)])
+def test_an_actor_s_part_of_a_gpu_lies_on_one(of_an_actor, actors):
+    assert divide(options(gpus_per_actor=of_an_actor), {"CPU": 64, "GPU": 8}, 64).actors == (actors, actors)
+
+
 def test_cuda_without_a_gpu_is_refused():
     with pytest.raises(InputError, match="no GPU"):
         divide(options(device="cuda"), {"CPU": 4}, 4)

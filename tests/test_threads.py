@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -37,6 +38,18 @@ def test_a_gpu_has_one_thread_and_a_cpu_its_workers():
         assert threads.device.submit(threading.get_ident).result() != here
     with threads_for("cpu", 1) as threads:
         assert threads.device.submit(threading.get_ident).result() == here
+
+
+def test_a_gpu_s_thread_outlives_a_unit_and_begins_the_next_with_nothing_to_do():
+    ended = []
+    with ThreadPoolExecutor(1) as of_device:
+        seen = set()
+        for number in range(3):
+            with threads_for("cuda", 2, of_device) as threads:
+                seen.add(threads.device.submit(threading.get_ident).result())
+                threads.device.submit(lambda: (time.sleep(0.02), ended.append(1)))
+            assert len(ended) == number + 1
+        assert len(seen) == 1
 
 
 @pytest.mark.parametrize(("device", "workers"), [("cpu", 1), ("cpu", 2), ("cuda", 2)])

@@ -177,7 +177,9 @@ def test_a_gpu_s_threads_and_batches_change_nothing_but_rounding(models, monkeyp
     images = unit(*map(encoded, names), NOT_AN_IMAGE)
     alone = process_unit(images, *models, UnitOptions())
     segmenter = load_models({"path": "builtin", "batch_size": 2}, None, "cpu", None)[0]
-    monkeypatch.setattr("fastsam_batch.unit.threads_for", lambda device, workers: threads_for("cuda", workers))
+    monkeypatch.setattr(
+        "fastsam_batch.unit.threads_for", lambda device, workers, of_device: threads_for("cuda", workers, of_device)
+    )
     together = process_unit(images, segmenter, models[1], UnitOptions(), workers=3)
     equal_but_for_rounding(alone, together)
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import torch
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.models.memory import out_of_memory
 
 _CLIP_RESNET_STRIDE = 32
 # Normalised pixels [1, 3, h, w], h and w multiples of the stride, to [h / stride * w / stride, dim].
@@ -42,8 +43,10 @@ def dense_tower(name: str, visual: Any) -> DenseTower:
                 tried = tower.places(parameter.new_zeros(1, 3, 7 * tower.stride, 8 * tower.stride))
             if tried.ndim == 2 and len(tried) == 7 * 8:
                 return tower
-    except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, LookupError):
-        tower = None  # a tower of a form that was not thought of: refused below
+    except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, LookupError) as error:
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise
+        # else a tower of a form that was not thought of: refused below
     raise InputError(
         f"--embedding-mode pool: the image tower of {name} gives no vector for each place; use --embedding-mode crop"
     )

@@ -17,7 +17,7 @@ from fastsam_batch.masks.prototypes import LEVELS, OUTSIDE, EncodedMasks
 from fastsam_batch.masks.rle import GROUP_BITS, MAX_GROUPS
 from fastsam_batch.masks.upsampling import Blend, Nodes, upsampling
 
-_PLACES_AT_ONCE = 16_000_000  # of the profiles, about 1 GB with what is computed from them
+_PLACES_AT_ONCE = 8_000_000  # of the profiles, about 0.8 GB with what is computed from them
 
 
 def encode_masks_on_device(

@@ -21,8 +21,9 @@ from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop
 from fastsam_batch.models.dense import dense_tower
 from fastsam_batch.models.device_crops import ImageSums, mask_crops
 from fastsam_batch.models.fold import fold_batch_norms
+from fastsam_batch.models.memory import out_of_memory
 from fastsam_batch.models.network import UNSTATED_LICENCE
-from fastsam_batch.models.precision import embedder_format
+from fastsam_batch.models.precision import embedder_format, settle_float32
 from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
 from fastsam_batch.storage import redact
 
@@ -142,6 +143,7 @@ class Embedder:
         self._model = model.to(self.device).eval().requires_grad_(False)
         fold_batch_norms(self._model.visual)
         self._dtype = embedder_format(precision, self.device)
+        settle_float32(precision, self.device)
         # Laid out as images come: no transposing in each layer.
         self._model.visual.to(self._dtype, memory_format=torch.channels_last)
         preprocess: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
@@ -173,8 +175,8 @@ class Embedder:
         try:
             with torch.inference_mode():
                 return _unit(self._model.encode_image(self._pixels(_stacked(crops))))
-        except torch.cuda.OutOfMemoryError:
-            if len(crops) == 1:
+        except RuntimeError as error:
+            if len(crops) == 1 or not out_of_memory(error):
                 raise
             return None
 
@@ -213,10 +215,27 @@ class Embedder:
         size = columns * stride, rows * stride
         method = cv2.INTER_AREA if size[0] < width else cv2.INTER_CUBIC
         pixels = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
-        with torch.inference_mode():
-            places = self._dense.places(self._pixels(torch.from_numpy(pixels[None]))).float()
-            vectors[pooled] = _unit(torch.from_numpy(shares[pooled]).to(self.device) @ places)
+        found = self._pooled(pixels, shares[pooled], last_try=False)
+        if found is None:
+            self.oom_retries += 1
+            torch.cuda.empty_cache()
+            found = self._pooled(pixels, shares[pooled], last_try=True)
+        vectors[pooled] = found
         return vectors, pooled
+
+    def _pooled(
+        self, pixels: NDArray[np.uint8], shares: NDArray[np.float32], last_try: bool
+    ) -> NDArray[np.float32] | None:
+        """The vectors of shares of an image's places; None where memory is too small, unless it is the last try."""
+        assert self._dense is not None
+        try:
+            with torch.inference_mode():
+                places = self._dense.places(self._pixels(torch.from_numpy(pixels[None]))).float()
+                return _unit(torch.from_numpy(shares).to(self.device) @ places)
+        except RuntimeError as error:
+            if last_try or not out_of_memory(error):
+                raise
+            return None
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings float32 [n, dim], unit length, of texts as they are (no templates)."""
@@ -229,7 +248,9 @@ class Embedder:
             try:
                 with torch.inference_mode():
                     return ImageSums.of(image, self.device)
-            except torch.cuda.OutOfMemoryError:
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
                 self.oom_retries += 1
         return image_pyramid(image, self.image_size)
 
@@ -247,7 +268,9 @@ class Embedder:
             try:
                 with torch.inference_mode():
                     of_kinds = [mask_crops(source, rles, bboxes_xywh, size, fill, kind) for kind in kinds]
-            except torch.cuda.OutOfMemoryError:
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
                 self.oom_retries += 1
                 source = image_pyramid(source.pixels.cpu().numpy(), size)
             else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,12 +55,16 @@ def load_onnx(path: Path, device: torch.device) -> ExportedNetwork:
     provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
         raise InputError(f"{path}: the installed ONNX Runtime has no CUDA; install onnxruntime-gpu or use --device cpu")
+    if device.type == "cuda" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # torch's own CUDA libraries, which it would not find
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # its exceptions share no base but this
         raise InputError(f"{path}: not a readable ONNX network ({_first_line(error)})") from error
+    if provider not in session.get_providers():  # it goes on on the CPU where CUDA does not start
+        raise InputError(f"{path}: ONNX Runtime could not start CUDA, as it says above; mend that or use --device cpu")
     inputs, outputs = session.get_inputs(), session.get_outputs()
     _check_form(path, len(inputs), len(outputs))
     name, kind = inputs[0].name, torch.float16 if "float16" in inputs[0].type else torch.float32
@@ -111,14 +116,24 @@ def load_engine(path: Path, device: torch.device) -> ExportedNetwork:
     except Exception as error:  # TensorRT's exceptions share no base but this
         raise InputError(f"{path}: not an engine for this GPU and TensorRT ({_first_line(error)})") from error
 
-    def forward(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.cuda.device(pixels.device):
-            return _in_order(list(backend(pixels.half() if backend.fp16 else pixels.float())))
-
     metadata = engine_metadata(path)
     dynamic = bool(getattr(backend, "dynamic", False))
     batch = int(metadata.get("batch", 1))
-    return _network(path, forward, metadata, [batch, 3, *([None, None] if dynamic else _imgsz(metadata))])
+    shape = [batch, 3, *([None, None] if dynamic else _imgsz(metadata))]
+    return _network(path, engine_forward(backend), metadata, shape)
+
+
+def engine_forward(backend: Any) -> Forward:
+    """The call of Ultralytics' backend of an engine: it reads its input by address, row by row, and writes every batch
+    to the same outputs.
+    """
+
+    def forward(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.cuda.device(pixels.device) if pixels.is_cuda else nullcontext():
+            found = backend((pixels.half() if backend.fp16 else pixels.float()).contiguous())
+            return _in_order([value.clone() for value in found])
+
+    return forward
 
 
 def engine_metadata(path: Path) -> dict[str, Any]:

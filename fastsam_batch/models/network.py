@@ -56,6 +56,8 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype = torch.fl
         loader = load_openvino if path.is_dir() else loaders[path.suffix]
         return _of_export(path, loader(path, device))
     module, header = load_module(path)
+    head = module.model[-1]
+    strides, bins = [float(stride) for stride in head.stride], int(head.reg_max)
     module.to(device, dtype, memory_format=torch.channels_last)
 
     own = threading.local()
@@ -64,7 +66,7 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype = torch.fl
         if not hasattr(own, "module"):
             own.module = _with_own_head(module)
         (predictions, prototypes), raw = own.module(pixels.to(dtype))
-        return (predictions if dtype == torch.float32 else _decoded(raw, module.model[-1])), prototypes
+        return (predictions if dtype == torch.float32 else _decoded(raw, strides, bins)), prototypes
 
     return Network(
         forward=forward,
@@ -124,19 +126,19 @@ def _with_own_head(module: Any) -> Any:
     return own
 
 
-def _decoded(raw: dict[str, Any], head: Any) -> torch.Tensor:
+def _decoded(raw: dict[str, Any], strides: list[float], bins: int) -> torch.Tensor:
     """Predictions float32 [b, 4 + classes + 32, anchors] from a head's outputs in half precision.
 
     Decoded in that precision, as the head itself does, a box would be off by up to two pixels at 1024.
     """
     from ultralytics.utils.tal import dist2bbox, make_anchors
 
-    like = [features[:1, :1].float() for features in raw["feats"]]
-    points, strides = make_anchors(like, head.stride, 0.5)
+    like = [torch.empty(1, 1, *features.shape[2:]) for features in raw["feats"]]  # made here: a GPU is not waited for
+    points, strides_of = (each.to(raw["boxes"].device) for each in make_anchors(like, strides, 0.5))
     count, _, anchors = raw["boxes"].shape
-    shares = raw["boxes"].float().view(count, 4, head.reg_max, anchors).softmax(2)
-    distances = torch.einsum("bsna,n->bsa", shares, torch.arange(head.reg_max, device=shares.device).float())
-    boxes = dist2bbox(distances, points.T[None], xywh=True, dim=1) * strides.T
+    shares = raw["boxes"].float().view(count, 4, bins, anchors).softmax(2)
+    distances = torch.einsum("bsna,n->bsa", shares, torch.arange(bins, device=shares.device).float())
+    boxes = dist2bbox(distances, points.T[None], xywh=True, dim=1) * strides_of.T
     return torch.cat([boxes, raw["scores"].float().sigmoid(), raw["mask_coefficient"].float()], 1)
 
 

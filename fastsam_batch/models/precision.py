@@ -30,6 +30,15 @@ def embedder_format(precision: str, device: torch.device) -> torch.dtype:
     return _named(precision, device)
 
 
+def settle_float32(precision: str, device: torch.device) -> None:
+    """Have the whole process compute float32 convolutions as such where that is asked for by name.
+
+    By torch's default cuDNN rounds what it multiplies to TensorFloat-32, 10 bits of fraction.
+    """
+    if precision == "float32" and device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+
+
 def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies in bfloat16 itself, where others would only imitate it, slower than float32."""
     if device.type == "cuda":

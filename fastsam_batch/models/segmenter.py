@@ -26,8 +26,9 @@ from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of, runs_of
 from fastsam_batch.masks.tiles import Box, Found, merge_tiles, tile_boxes
 from fastsam_batch.models.device_masks import encode_masks_on_device
+from fastsam_batch.models.memory import out_of_memory
 from fastsam_batch.models.network import input_size, load_network
-from fastsam_batch.models.precision import segmenter_format
+from fastsam_batch.models.precision import segmenter_format, settle_float32
 
 PADDING_GREY = 114
 NMS_CANDIDATES = 30_000  # as Ultralytics `utils/nms.py` max_nms
@@ -105,6 +106,7 @@ class Segmenter:
         `segmenter_format`. Raises InputError as these do, and for an `imgsz` that an export was not made for.
         """
         self.device = torch.device(device)
+        settle_float32(precision, self.device)
         network = load_network(path, self.device, segmenter_format(precision, self.device))
         self.licence = network.licence
         self.imgsz = input_size(path, network, imgsz)
@@ -217,7 +219,9 @@ class Segmenter:
                     return encode_masks_on_device(
                         found.prototypes, found.coefficients, found.boxes_xyxy, found.image_hw
                     )
-            except torch.cuda.OutOfMemoryError:
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
                 self.oom_retries += 1
         return encode_masks(found.on_host(), found.coefficients, found.boxes_xyxy, found.image_hw)
 
@@ -246,8 +250,8 @@ class Segmenter:
                     )
                     for prediction, planes in zip(predictions, prototypes, strict=True)
                 ]
-        except torch.cuda.OutOfMemoryError:
-            if len(inputs) == 1:
+        except RuntimeError as error:
+            if len(inputs) == 1 or not out_of_memory(error):
                 raise
             return None
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from pycocotools import mask as coco_mask
 
 from fastsam_batch.cli import main
 from fastsam_batch.errors import InputError
-from fastsam_batch.models.network import read_header
+from fastsam_batch.models.exported import engine_forward
+from fastsam_batch.models.network import load_module, read_header
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter, sha256_of
 
@@ -163,3 +165,33 @@ def test_export_model_refuses(tmp_path, capsys, arguments, message):
     assert main(["export-model", *(argument.format(tmp_path) for argument in arguments)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+class AsTensorRT:
+    """Has of Ultralytics' backend of an engine what can be had without a GPU: it reads its input from its address on,
+    row by row, whatever its strides say, and writes every batch to the same outputs.
+    """
+
+    fp16 = False
+
+    def __init__(self) -> None:
+        self.module, _ = load_module(find_segmenter("builtin").main)
+        self.outputs = [torch.empty(0), torch.empty(0)]
+
+    def __call__(self, pixels):
+        rows = pixels.as_strided(pixels.shape, torch.empty(pixels.shape, device="meta").stride())
+        with torch.inference_mode():
+            predictions, prototypes = self.module(rows)[0]
+        for output, value in zip(self.outputs, (prototypes, predictions), strict=True):
+            output.resize_(value.shape).copy_(value)
+        return self.outputs
+
+
+def test_an_engine_gets_rows_and_its_outputs_are_kept():
+    images = [np.ascontiguousarray(photographs()["coffee"][::step]) for step in (1, -1)]
+    segmenter = Segmenter(find_segmenter("builtin").main)
+    expected = segmenter.segment(images)
+    segmenter.network = replace(segmenter.network, forward=engine_forward(AsTensorRT()))
+    detected = segmenter.detect(images)  # both, before the masks of either
+    for one, found in zip(expected, map(segmenter.masks, detected), strict=True):
+        same(one, found)

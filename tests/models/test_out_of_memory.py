@@ -7,9 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
+from pycocotools import mask as coco_mask
 
+from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.embedder import Embedder
+from fastsam_batch.models.memory import out_of_memory
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter
 
@@ -17,8 +21,9 @@ from fastsam_batch.models.weights import find_segmenter
 class Small:
     """Memory for `holds` images: takes a tensor for each batch, and notes whether one of a failed batch is alive."""
 
-    def __init__(self, holds: int) -> None:
+    def __init__(self, holds: int, error: type[RuntimeError] = torch.cuda.OutOfMemoryError) -> None:
         self.holds = holds
+        self.error = error
         self.tried: list[int] = []
         self.alive: list[bool] = []
         self._taken: list[weakref.ref[torch.Tensor]] = []
@@ -29,12 +34,13 @@ class Small:
         taken = pixels.clone()
         if len(pixels) > self.holds:
             self._taken += [weakref.ref(taken), weakref.ref(pixels)]
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            raise self.error("CUDA error: out of memory")
 
 
-def test_the_segmenter_halves_a_batch():
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError, RuntimeError])
+def test_the_segmenter_halves_a_batch(error):
     segmenter = Segmenter(find_segmenter("builtin").main, imgsz=64, batch_size=4)
-    memory, forward = Small(1), segmenter.network.forward
+    memory, forward = Small(1, error), segmenter.network.forward
 
     def limited(pixels):
         memory.take(pixels)
@@ -46,8 +52,22 @@ def test_the_segmenter_halves_a_batch():
     assert memory.tried == [4, 2, 1, 1, 2, 1, 1] and segmenter.oom_retries == 3
     assert not any(memory.alive)
     memory.holds = 0
-    with pytest.raises(torch.cuda.OutOfMemoryError):
+    with pytest.raises(error, match="out of memory"):
         segmenter.segment(images[:1])
+
+
+def test_another_error_is_no_lack_of_memory():
+    assert out_of_memory(RuntimeError("cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"))
+    assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    segmenter = Segmenter(find_segmenter("builtin").main, imgsz=64, batch_size=2)
+
+    def broken(pixels):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    segmenter.network = replace(segmenter.network, forward=broken)
+    with pytest.raises(RuntimeError, match="device-side"):
+        segmenter.segment([np.zeros((64, 64, 3), np.uint8)] * 2)
+    assert segmenter.oom_retries == 0
 
 
 def test_the_embedder_halves_a_batch(monkeypatch):
@@ -64,3 +84,30 @@ def test_the_embedder_halves_a_batch(monkeypatch):
     assert memory.tried == [3, 1, 2, 1, 1] and embedder.oom_retries == 2
     assert not any(memory.alive)
     np.testing.assert_allclose(vectors[1], embedder.embed_crops(crops[1:2])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_pooling_is_tried_once_more(fails):
+    image = skimage.data.coffee()
+    whole = coco_mask.encode(np.ones(image.shape[:2], np.uint8, order="F"))
+    rles = [Rle(image.shape[:2], whole["counts"].decode("ascii"))] * 60
+    boxes = np.tile(np.float32([0, 0, image.shape[1], image.shape[0]]), (60, 1))
+    given = image, rles, boxes, np.full(60, image.size // 3)
+    embedder = Embedder("builtin", mode="pool")
+    expected, pooled = embedder.pool_masks(*given)
+    assert pooled.all()
+    dense, tries = embedder._dense, []
+
+    def limited(pixels):
+        tries.append(len(pixels))
+        if len(tries) <= fails:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return dense.places(pixels)
+
+    embedder._dense = replace(dense, places=limited)
+    if fails == 2:
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            embedder.pool_masks(*given)
+    else:
+        assert np.array_equal(embedder.pool_masks(*given)[0], expected)
+    assert embedder.oom_retries == 1 and len(tries) == 2

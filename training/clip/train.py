@@ -70,14 +70,14 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     checkpoint, history, step, elapsed = folder / "checkpoint.pt", [], 0, 0.0
     if resume and checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=device, weights_only=False)
+        state = torch.load(checkpoint, map_location="cpu", weights_only=False)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         for stepper, saved in zip(steppers, state["optimisers"], strict=True):
             stepper.load_state_dict(saved)
         scale.data.copy_(state["scale"])
         sampler.rng.bit_generator.state = state["rng"]
-        generator.set_state(state["generator"].cpu())
+        generator.set_state(state["generator"])
         history, step, elapsed = state["history"], state["step"], state["elapsed"]
         log.info("going on from step %d", step)
     saved_at = began_at = time.monotonic()

@@ -65,13 +65,13 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     checkpoint, history, elapsed = folder / "checkpoint.pt", [], 0.0
     if resume and checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=device, weights_only=False)
+        state = torch.load(checkpoint, map_location="cpu", weights_only=False)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         for stepper, saved in zip(steppers, state["optimisers"], strict=True):
             stepper.load_state_dict(saved)
         composer.rng.bit_generator.state = state["rng"]
-        generator.set_state(state["generator"].cpu())
+        generator.set_state(state["generator"])
         history, elapsed = state["history"], state["elapsed"]
         log.info("going on from step %d", len(history))
 
