@@ -5,13 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import socket
 from collections.abc import Iterator
 from typing import Any
+
+from fastsam_batch.errors import InputError
+
+_REMEDY = "name a cluster as HEAD:6379, send the job to it by `ray job submit`, or unset it to work on this machine"
+_ANSWERS_WITHIN = 10.0  # seconds
 
 
 @contextlib.contextmanager
 def joined_ray(verbose: bool) -> Iterator[tuple[dict[str, float], float | None]]:
-    """The Ray that is there, or one of its own until the end: its resources, and the CPUs of its largest node."""
+    """The Ray that is there, or one of its own until the end: its resources, and the CPUs of its largest node.
+
+    Raises InputError for a RAY_ADDRESS of no cluster.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
@@ -27,10 +37,29 @@ def joined_ray(verbose: bool) -> Iterator[tuple[dict[str, float], float | None]]
         address = os.environ.get("RAY_ADDRESS", "local")
         # The dashboard's processes would take CPU from the models all along; a head that was started has its own.
         own_node: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-        ray.init(address, logging_level=level, log_to_driver=verbose, **own_node)
+        try:
+            check_answers(address)
+            ray.init(address, logging_level=level, log_to_driver=verbose, **own_node)
+        except (ValueError, OSError, RuntimeError) as error:  # what Ray raises for addresses and tokens that do not fit
+            if address == "local":
+                raise
+            raise InputError(f"RAY_ADDRESS {address}: {_reason(error)}; {_REMEDY}") from error
     try:
         nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
         yield ray.cluster_resources(), max(nodes, default=None)
     finally:
         if own:
             ray.shutdown()
+
+
+def check_answers(address: str) -> None:
+    """Raises OSError where nothing listens at HOST:PORT, for which Ray would wait for minutes. Other forms pass."""
+    match = re.fullmatch(r"(?:ray://)?\[?([\w.:-]+?)\]?:(\d+)", address)
+    if match:
+        with socket.create_connection((match[1], int(match[2])), timeout=_ANSWERS_WITHIN):
+            return
+
+
+def _reason(error: Exception) -> str:
+    said = re.split(r"\.\s|\n", str(error).strip())[0][:200]
+    return said or type(error).__name__

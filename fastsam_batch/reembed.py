@@ -63,17 +63,24 @@ def embed_corpus(
     with hold(options.output) as lease:
         made = admit(options.output, info)
         rows, _ = read_plans(corpus_uri)
-        if made is None:
-            write_info(options.output, info)
         planned, files = read_plans(options.output)
-        if rows[len(planned) :]:
-            write_plan(options.output, files + 1, rows[len(planned) :])
+
+        def begin() -> None:
+            if made is None:
+                write_info(options.output, info)
+            if rows[len(planned) :]:
+                write_plan(options.output, files + 1, rows[len(planned) :])
+
         left, skipped = pending(options.output, rows)
         left = _committed(left, set(corpus.receipts()))
         tally = Tally(skipped)
         if left:
             embedder_of = embedder_arguments(options)
-            run_units(options, made or info, source, None, embedder_of, left, tally, report, lease, stored=corpus_uri)
+            run_units(
+                options, made or info, source, None, embedder_of, left, tally, report, lease, begin, stored=corpus_uri
+            )
+        else:
+            begin()
     return tally.summary(time.perf_counter() - began)
 
 

@@ -61,11 +61,21 @@ def segment_corpus(
     admit(options.output, info)  # before waiting for another job: this one may be refused anyway
     with hold(options.output) as lease:
         there = admit(options.output, info)
-        rows = _plan(options, source, info if there is None else None)
-        left, skipped = pending(options.output, rows)
+        rows, files = read_plans(options.output)
+        new = _new_rows(options, source, rows)
+        left, skipped = pending(options.output, rows, new)
         tally = Tally(skipped)
+
+        def begin() -> None:
+            if there is None:
+                write_info(options.output, info)
+            if new:
+                write_plan(options.output, files + 1, new)
+
         if left:
-            run_units(options, there or info, source, segmenter, embedder, left, tally, report, lease)
+            run_units(options, there or info, source, segmenter, embedder, left, tally, report, lease, begin)
+        else:
+            begin()
     return tally.summary(time.perf_counter() - began)
 
 
@@ -112,21 +122,13 @@ def embedder_arguments(options: SegmentOptions) -> dict[str, Any]:
     return {"name": options.embedder, "mode": options.embedding_mode, "precision": options.precision}
 
 
-def _plan(options: SegmentOptions, source: Source, info: CorpusInfo | None) -> list[PlanRow]:
-    """The stored plan, with what is new in the input added to it; a new corpus begins with `info`, once its
-    input has been planned.
-    """
-    rows, files = read_plans(options.output)
+def _new_rows(options: SegmentOptions, source: Source, rows: list[PlanRow]) -> list[PlanRow]:
+    """What the input holds beyond the stored plan, up to the limit."""
     limit = options.limit
     if limit is not None:
         held = images_planned(rows)
         limit = 0 if held is None else max(limit - held, 0)
-    new = [] if limit == 0 else list(source.plan(planned(rows), options.unit_size, limit))
-    if info is not None:
-        write_info(options.output, info)
-    if new:
-        write_plan(options.output, files + 1, new)
-    return rows + new
+    return [] if limit == 0 else list(source.plan(planned(rows), options.unit_size, limit))
 
 
 def run_units(
@@ -139,11 +141,13 @@ def run_units(
     tally: Tally,
     report: Callable[[Progress], None],
     lease: Lease,
+    begin: Callable[[], None],
     stored: str | None = None,
 ) -> None:
     """Process the rows that are left, on the cluster or a Ray of its own, and count what comes of them.
 
-    `stored` names the corpus whose masks are embedded anew where there is no segmenter.
+    `begin` stores what the run rests on, once there are machines that can do it: a corpus is not made by a run that
+    is refused. `stored` names the corpus whose masks are embedded anew where there is no segmenter.
     """
     from fastsam_batch import pipeline
     from fastsam_batch.resources import divide
@@ -152,6 +156,7 @@ def run_units(
         resources = divide(options, total, node_cpus)
         if segmenter is not None:
             check_device(find_segmenter(segmenter["path"]).main, resources.device)
+        begin()
         job = pipeline.Job(
             corpus_uri=absolute(options.output),
             run=lease.run,

@@ -269,6 +269,8 @@ def test_bad_arguments_are_one_sentence_and_exit_2(undisturbed, photos, argument
     assert code == 2, err
     assert message in err and "Traceback" not in err
     assert out == ""
+    if arguments[0] == "--device":
+        assert not (output / "corpus.json").exists() and not list(output.glob("plan/*"))  # other options may follow
 
 
 def odd_images(folder):

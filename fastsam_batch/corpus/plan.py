@@ -41,13 +41,21 @@ class PendingRow:
 
 
 def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
-    """All rows planned so far, in order, and the number of plan files."""
+    """All rows planned so far, in order, and the number of plan files. Raises InputError where one is damaged."""
     fs, root = filesystem(corpus_uri)
     folder = join(root, PLAN_FOLDER)
     paths = sorted(path for path in list_names(fs, folder) if path.endswith(".parquet"))
     rows: list[PlanRow] = []
     for name in paths:
-        rows.extend(_rows(pq.read_table(pa.BufferReader(read_whole(fs, join(folder, name))))))
+        data = read_whole(fs, join(folder, name))
+        try:
+            rows.extend(_rows(pq.read_table(pa.BufferReader(data))))
+        except (pa.ArrowException, OSError, TypeError) as error:
+            reason = str(error).partition("\n")[0][:200]
+            raise InputError(
+                f"{redact(corpus_uri)}/{PLAN_FOLDER}/{name}: damaged ({reason}); put it back from a copy, or use "
+                "another --output"
+            ) from error
     return rows, len(paths)
 
 
@@ -94,16 +102,31 @@ def images_planned(rows: Iterable[PlanRow]) -> int | None:
     return total
 
 
-def pending(corpus_uri: str, rows: Sequence[PlanRow]) -> tuple[list[PendingRow], int]:
-    """Rows that still have work, and the number of units that have a receipt already.
+def unplanned(rows: Iterable[PlanRow], unit_ids: Iterable[str]) -> list[str]:
+    """Those of the units, sorted, that no row of the plan names: a file of it is gone."""
+    named: dict[bool, set[str]] = {True: set(), False: set()}
+    for row in rows:
+        named[row.kind == "stream"].add(row.unit_id)
+    return sorted(
+        unit_id for unit_id in unit_ids if unit_id not in named[False] and unit_id.rpartition("-")[0] not in named[True]
+    )
+
+
+def pending(corpus_uri: str, rows: Sequence[PlanRow], new: Sequence[PlanRow] = ()) -> tuple[list[PendingRow], int]:
+    """Rows that still have work, and the number of units that have a receipt already. `rows` are stored, `new` not yet.
 
     A streamed shard is finished when the receipt of its last unit says so and none before it is missing;
-    for that only one receipt a shard is read.
+    for that only one receipt a shard is read. Raises InputError where a receipt is of no stored row.
     """
     fs, root = filesystem(corpus_uri)
     receipts = {
         name.removesuffix(".json") for name in list_names(fs, join(root, RECEIPTS_FOLDER)) if name.endswith(".json")
     }
+    if lost := unplanned(rows, receipts):
+        raise InputError(
+            f"{redact(corpus_uri)}: {receipt_file(lost[0])} is of a unit that no file in {PLAN_FOLDER}/ names; put "
+            f"{PLAN_FOLDER}/ back from a copy, or use another --output"
+        )
     by_prefix: dict[str, list[str]] = {}
     for unit_id in receipts:
         by_prefix.setdefault(unit_id.rpartition("-")[0], []).append(unit_id)
@@ -119,7 +142,7 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow]) -> tuple[list[PendingRow],
         return PendingRow(row, frozenset(done))
 
     with ThreadPoolExecutor(_READERS) as pool:
-        rest = [row for row in pool.map(left, rows) if row is not None]
+        rest = [row for row in pool.map(left, [*rows, *new]) if row is not None]
     return rest, len(receipts)
 
 

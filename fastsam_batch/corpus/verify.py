@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
+from fastsam_batch.corpus.plan import read_plans, unplanned
 from fastsam_batch.corpus.read import Corpus, list_files
 from fastsam_batch.corpus.rows import FOOTER_KEY
 from fastsam_batch.corpus.schema import contract, images_schema, masks_schema
 from fastsam_batch.corpus.verify_rows import image_problems, mask_problems
-from fastsam_batch.errors import OutageError
+from fastsam_batch.errors import InputError, OutageError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -87,6 +88,7 @@ def verify_corpus(corpus_uri: str) -> VerifyReport:
         report.masks += unit.masks
         report.problems += unit.problems
     report.problems += _repeated_images(units)
+    _check_plan(corpus_uri, unit_ids, report)
     report.notes += _orphans(fs, root, set(unit_ids))
     return report
 
@@ -199,6 +201,22 @@ def _repeated_images(units: list[_Unit]) -> list[Problem]:
             else:
                 first[image_id] = unit.unit_id
     return problems
+
+
+def _check_plan(corpus_uri: str, unit_ids: list[str], report: VerifyReport) -> None:
+    """Tell what would keep the next run from knowing what is there."""
+    try:
+        rows, files = read_plans(corpus_uri)
+    except InputError as error:
+        report.problems.append(Problem(layout.PLAN_FOLDER, str(error)))
+        return
+    if not files:
+        report.notes.append(Problem(layout.PLAN_FOLDER, "is empty: the corpus can be read, and no run can add to it"))
+        return
+    report.problems += [
+        Problem(layout.receipt_file(unit_id), f"is of a unit that no file in {layout.PLAN_FOLDER}/ names")
+        for unit_id in unplanned(rows, unit_ids)
+    ]
 
 
 def _orphans(fs: AbstractFileSystem, root: str, unit_ids: set[str]) -> list[Problem]:

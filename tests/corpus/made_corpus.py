@@ -17,7 +17,9 @@ import skimage.data
 from PIL import Image
 from pycocotools import mask as coco
 
+from fastsam_batch.corpus.plan import write_plan
 from fastsam_batch.corpus.schema import images_schema, masks_schema
+from fastsam_batch.sources.base import ImageRef, PlanRow
 
 DIM = 16
 FINGERPRINT = "f" * 64
@@ -51,7 +53,14 @@ def make_corpus(uri: str, photographs: Path, seed: int = 0, dim: int | None = DI
         write_unit(uri, unit_id, images, masks, dim)
         made.images += images
         made.masks += masks
+    write_plan(uri, 1, [plan_row(f"unit-{number:04d}", names) for number, names in enumerate(PHOTOGRAPHS)])
     return made
+
+
+def plan_row(unit_id: str, names: list[str]) -> PlanRow:
+    """A unit of these photographs as it is planned."""
+    members = tuple(ImageRef(name, name) for name in names)
+    return PlanRow(unit_id, "", "members", 0, len(names), len(names), members=members)
 
 
 def corpus_info(dim: int | None) -> dict[str, Any]:

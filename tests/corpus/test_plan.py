@@ -8,7 +8,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, write_plan
+from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, unplanned, write_plan
 from fastsam_batch.errors import InputError
 from fastsam_batch.sources.base import ImageRef, PlanRow
 
@@ -86,7 +86,7 @@ def test_units_with_a_receipt_are_done(tmp_path):
 def test_a_stream_is_done_with_its_last_unit_and_all_before(tmp_path, row, done, last, left):
     names = [f"t-1a2b3c4d-{start:09d}" for start in done]
     receipts(tmp_path, *names, "other-00000000-000000000", last=[f"t-1a2b3c4d-{start:09d}" for start in last])
-    rest, count = pending(str(tmp_path), [row])
+    rest, count = pending(str(tmp_path), [row, replace(FILES, unit_id="other-00000000-000000000")])
     assert count == len(done) + 1
     if left is None:
         assert rest == []
@@ -99,3 +99,26 @@ def test_a_damaged_receipt_is_named(tmp_path):
     (tmp_path / "receipts" / "t-1a2b3c4d-000000000.json").write_text("{")
     with pytest.raises(InputError, match=r"t-1a2b3c4d-000000000\.json: a damaged receipt"):
         pending(str(tmp_path), [TAR])
+
+
+def test_a_damaged_plan_is_named(tmp_path):
+    write_plan(str(tmp_path), 1, [FILES])
+    write_plan(str(tmp_path), 2, [TAR])
+    path = tmp_path / "plan" / "0002.parquet"
+    for damaged in (b"x", path.read_bytes()[:-40]):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"plan/0002\.parquet: damaged .*put it back from a copy"):
+            read_plans(str(tmp_path))
+    pq.write_table(pq.read_table(tmp_path / "plan" / "0001.parquet").drop_columns(["unit_id"]), path)
+    with pytest.raises(InputError, match=r"plan/0002\.parquet: damaged"):
+        read_plans(str(tmp_path))
+
+
+def test_a_receipt_that_no_stored_plan_names_is_refused(tmp_path):
+    """Else its name would be given to new images, which would then count as done."""
+    receipts(tmp_path, "files-000000000", "t-1a2b3c4d-000000004")
+    assert unplanned([FILES, TAR], ["files-000000000", "t-1a2b3c4d-000000004"]) == []
+    with pytest.raises(InputError, match=r"receipts/files-000000000\.json is of a unit that no file in plan/ names"):
+        pending(str(tmp_path), [TAR], [FILES])
+    with pytest.raises(InputError, match="t-1a2b3c4d-000000004"):
+        pending(str(tmp_path), [FILES])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from corpus.made_corpus import DIM, MadeCorpus, receipt_of, write, write_unit
@@ -28,6 +30,7 @@ def break_others(made: MadeCorpus, unit_id: str) -> None:
 
 
 def plan(made: MadeCorpus) -> None:
+    shutil.rmtree(Path(made.uri) / "plan")
     rows = []
     for unit_id in sorted({row["unit_id"] for row in made.images}):
         names = [row["image_id"] for row in made.images if row["unit_id"] == unit_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from corpus.made_corpus import (
     make_corpus,
     masks_table,
     parquet,
+    plan_row,
     read,
     receipt_of,
     write,
 )
 from pycocotools import mask as coco
 
+from fastsam_batch.corpus.plan import write_plan
 from fastsam_batch.corpus.verify import Problem, verify_corpus
 from fastsam_batch.errors import InputError
 
@@ -317,3 +320,18 @@ def test_an_embedding_without_an_embedder(tmp_path: Path) -> None:
     write(made.uri, RECEIPT, json.dumps(receipt | {"files": files}).encode())
     problem = "masks that have an embedding in a corpus without an embedder: 12, the first is coffee.png#0"
     assert verify_corpus(made.uri).problems == [Problem(MASKS, problem)]
+
+
+def test_a_plan_that_lost_a_file_is_told(made: MadeCorpus) -> None:
+    plan = Path(made.uri) / "plan" / "0001.parquet"
+    whole = plan.read_bytes()
+    write_plan(made.uri, 2, [plan_row("unit-0001", ["coffee.png"])])
+    plan.unlink()
+    named = [problem.file for problem in verify_corpus(made.uri).problems]
+    assert named == ["receipts/unit-0000.json", "receipts/unit-0002.json"]
+    plan.write_bytes(whole[:100])
+    (problem,) = verify_corpus(made.uri).problems
+    assert problem.file == "plan" and "plan/0001.parquet: damaged" in problem.problem
+    shutil.rmtree(plan.parent)
+    report = verify_corpus(made.uri)
+    assert report.ok and [note.file for note in report.notes] == ["plan"]
