@@ -58,7 +58,7 @@ class Thin:
             for number, hits in zip(waiting, found, strict=True):
                 left = self._left(corpus, hits, rows)
                 enough = len(left) >= self.top_k or len(hits) < looked_at
-                if enough or self.distinct is None or hits[0].calibrated is not None:
+                if enough or (self.min_calibrated is not None and hits[0].calibrated is not None):
                     kept[number] = left[: self.top_k]
             looked_at *= _SPARE
         result = [kept[number] for number in range(len(queries))]
