@@ -36,7 +36,7 @@ class Folder:
         from fastsam_batch.images import ImageError, image_format
 
         try:
-            data = image.photographs.data(image.uri)
+            data = image.read(image.uri)
             ending = _ENDINGS.get(image_format(data) or "")
             if ending is None:
                 sink = io.BytesIO()

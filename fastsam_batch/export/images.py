@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from fastsam_batch.corpus.photographs import Photographs
 from fastsam_batch.masks.rle import Rle
+from fastsam_batch.sources.locate import read_image_bytes
 
 RankBy = Literal["score", "stability", "product"]
 RANKS: tuple[RankBy, ...] = ("score", "stability", "product")
@@ -39,7 +41,7 @@ class ExportMask:
 class ExportImage:
     """An image that was segmented, with the masks to export by mask_index; they can be none.
 
-    `photographs` reads the photograph at its `uri`.
+    `photographs` decodes the photograph, `read` gives its bytes by its `uri`.
     """
 
     image_id: str
@@ -48,3 +50,4 @@ class ExportImage:
     height: int
     masks: tuple[ExportMask, ...]
     photographs: Photographs = field(default_factory=Photographs)
+    read: Callable[[str], bytes] = read_image_bytes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,12 +12,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from corpus.made_corpus import MadeCorpus
+from corpus.made_corpus import DIM, MadeCorpus, corpus_info, write, write_unit
 from export.hard_masks import NAME
+from PIL import Image
 from pycocotools import mask as coco
+from sources.made_inputs import write_tar
 
 from fastsam_batch.cli import job
 from fastsam_batch.export.names import FileNames
+from fastsam_batch.outage import WholeFile
 
 
 def run(made: MadeCorpus, output: Path, *arguments: str) -> int:
@@ -132,6 +137,44 @@ def test_photographs_are_copied_as_they_are(hard: MadeCorpus, tmp_path: Path) ->
         entry = json.loads(line)
         assert (tmp_path / "yolo" / entry["image"]).read_bytes() == Path(uris[entry["image_id"]]).read_bytes()
         assert Path(entry["image"]).stem == Path(entry["labels"]).stem
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_photographs_of_a_tar_cost_one_reading_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    images, total = {f"{number:03d}.png": noise(number) for number in range(60)}, 0
+    shard = write_tar(tmp_path / f"shard{suffix}", images.items())
+    made = MadeCorpus(str(tmp_path / "corpus"))
+    write(made.uri, "corpus.json", json.dumps(corpus_info(DIM)).encode())
+    common = {"n_masks": 0, "width": 40, "height": 30, "status": "ok", "error_kind": None, "error_message": None}
+    for start in range(0, 60, 20):
+        unit, names = f"shard-{start:04d}", list(images)[start : start + 20]
+        rows = [{"image_id": f"shard.tar/{name}", "uri": f"{shard}#{name}", "unit_id": unit} for name in names]
+        digests = [hashlib.sha256(images[name]).hexdigest() for name in names]
+        write_unit(
+            made.uri, unit, [row | common | {"sha256": each} for row, each in zip(rows, digests, strict=True)], []
+        )
+
+    def counted(file: WholeFile, count: int | None = -1) -> bytes:
+        nonlocal total
+        data = whole_read(file, count)
+        total += len(data)
+        return data
+
+    whole_read = WholeFile.read
+    monkeypatch.setattr(WholeFile, "read", counted)
+    assert run(made, tmp_path / "yolo") == 0
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "yolo" / "images").rglob("*.png")}
+    assert copied == {f"shard.tar__{name}": data for name, data in images.items()}
+    assert total < 1.5 * shard.stat().st_size
+
+
+def noise(seed: int) -> bytes:
+    """A PNG, 40 x 30, that does not get smaller."""
+    sink = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8)).save(sink, "PNG")
+    return sink.getvalue()
 
 
 def test_a_photograph_that_is_gone(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
