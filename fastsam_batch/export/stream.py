@@ -22,7 +22,7 @@ from fastsam_batch.sources.shards import ShardReader
 # Stored embeddings of n masks in, for each its category (-1 for none, int64 [n]) and cosine (float32 [n]) out.
 Labeller = Callable[[pa.FixedSizeListArray], tuple[NDArray[np.int64], NDArray[np.float32]]]
 
-_IMAGE_COLUMNS = ["image_id", "uri", "unit_id", "width", "height", "status"]
+_IMAGE_COLUMNS = ["image_id", "uri", "unit_id", "width", "height", "sha256", "status"]
 _MASK_COLUMNS = ["image_id", "mask_index", "bbox", "area", "score", "stability", "rle", "unit_id"]
 
 
@@ -59,8 +59,8 @@ def labelled_images(
             counts.labels.update(mask.label for mask in kept)
             counts.images += 1
             counts.masks += len(kept)
-            size = image["width"], image["height"]
-            yield ExportImage(image["image_id"], image["uri"], *size, tuple(kept), photographs, shards.read)
+            named = {name: image[name] for name in ("image_id", "uri", "width", "height", "sha256")}
+            yield ExportImage(**named, masks=tuple(kept), photographs=photographs, read=shards.read)
 
 
 def _images_with_masks(

@@ -183,6 +183,17 @@ def test_a_photograph_that_is_gone(hard: MadeCorpus, tmp_path: Path, capsys) -> 
     assert "--images none" in capsys.readouterr().err
 
 
+def test_a_photograph_that_was_replaced(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "photographs" / NAME
+    with Image.open(path) as before:
+        Image.new("RGB", before.size, "red").save(path)
+    assert run(hard, tmp_path / "yolo") == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: the photograph of {NAME!r}") and said.count("\n") == 1
+    assert "has changed since it was segmented" in said
+    assert run(hard, tmp_path / "labels", "--images", "none") == 0
+
+
 def test_a_folder_that_is_not_empty(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
     assert run(hard, tmp_path) == 2
     assert "is not an empty folder" in capsys.readouterr().err
