@@ -100,6 +100,16 @@ def test_ultralytics_loads_the_masks(hard: MadeCorpus, tmp_path: Path) -> None:
             assert iou > (0.9 if row["area"] > 1000 and row["mask_index"] != 5 else 0.5)
 
 
+def test_a_dataset_that_is_all_validation_can_be_trained_on(made: MadeCorpus, tmp_path: Path, capsys) -> None:
+    from ultralytics.data.utils import check_det_dataset
+
+    assert run(made, tmp_path / "yolo", "--val-fraction", "0.97") == 0
+    summary = summary_of(capsys)
+    assert (summary["train"], summary["val"]) == (0, sum(row["status"] == "ok" for row in made.images))
+    data = check_det_dataset(str(tmp_path / "yolo" / "data.yaml"), autodownload=False)
+    assert data["train"] == data["val"] and Path(data["train"]).is_dir()
+
+
 @pytest.mark.slow
 def test_ultralytics_trains_a_step(hard: MadeCorpus, tmp_path: Path) -> None:
     from ultralytics import YOLO
