@@ -158,21 +158,21 @@ def _of(rles: list[CocoRle] | None, index: int) -> CocoRle:
 
 
 def _rle(segmentation: Any, size_hw: tuple[int, int], image: object) -> CocoRle:
-    """A COCO dict of polygons or of runs, compressed or not."""
+    """A COCO dict of polygons or of runs, compressed or not. Raises InputError for another, and for another size."""
     try:
         if isinstance(segmentation, list):
             return dict(coco_mask.merge(coco_mask.frPyObjects(segmentation, *size_hw)))
-        if isinstance(segmentation["counts"], list):
-            return dict(coco_mask.frPyObjects(segmentation, *size_hw))
         found = tuple(segmentation["size"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        if found == tuple(size_hw):
+            plain = isinstance(segmentation["counts"], list)
+            return dict(coco_mask.frPyObjects(segmentation, *size_hw) if plain else segmentation)
+        height, width = found
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise InputError(f"image {image}: a segmentation is neither polygons nor RLE ({error})") from error
-    if found != tuple(size_hw):
-        raise InputError(
-            f"image {image}: a mask has the size {found[0]} x {found[1]} and the image {size_hw[0]} x {size_hw[1]} "
-            "(height x width); both must be of the same photograph, after its EXIF orientation"
-        )
-    return dict(segmentation)
+    raise InputError(
+        f"image {image}: a mask has the size {height} x {width} and the image {size_hw[0]} x {size_hw[1]} "
+        "(height x width); both must be of the same photograph, after its EXIF orientation"
+    )
 
 
 def _load(uri: str, option: str) -> Any:

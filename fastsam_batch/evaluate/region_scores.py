@@ -96,8 +96,12 @@ def _by_descending_score(
 
 
 def _area(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
-    """The area below straight lines from (0, 0) through the points, up to x = limit."""
+    """The area below straight lines from (0, 0) through the points, up to x = limit; x float64 [k] ascends to 1."""
     x, y = np.append(0.0, x), np.append(0.0, y)
-    inner = x < limit
-    x, y = np.append(x[inner], limit), np.append(y[inner], np.interp(limit, x, y))
-    return float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum())
+    inner = int(np.count_nonzero(x <= limit))
+    if x[inner - 1] < limit:
+        # Between these two alone: np.interp over all takes the highest of points above one another.
+        end = np.interp(limit, x[inner - 1 : inner + 1], y[inner - 1 : inner + 1])
+        x, y = np.insert(x, inner, limit), np.insert(y, inner, end)
+        inner += 1
+    return float(((y[1:inner] + y[: inner - 1]) / 2 * np.diff(x[:inner])).sum())

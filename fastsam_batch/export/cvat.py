@@ -9,25 +9,28 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape
 
 import numpy as np
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.export.coco import write_document
 from fastsam_batch.export.images import ExportImage, ExportMask
+from fastsam_batch.export.xml import quoted
 from fastsam_batch.masks.rle import decode_in_box
 from fastsam_batch.storage import open_result, redact
 
 COCO_MEMBER = "annotations/instances_default.json"
+_REMEDY = "end the output's name in .zip, which is JSON"
+_AS_IT_IS = {"\r": "&#13;"}  # else a reader makes a line feed of it, and no mask has this label
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a date in the file would make each export another one
 
 
 def write_cvat(uri: str, images: Iterable[ExportImage], categories: Sequence[str], info: dict[str, Any]) -> None:
     """Write what CVAT imports to `uri`, as a stream: `.xml` or `.zip`. Both lose nothing.
 
-    CVAT finds images by their names, which are the image_ids. Raises InputError for another ending and where
-    the file cannot be written.
+    CVAT finds images by their names, which are the image_ids. Raises InputError for another ending, for a name with
+    a character that XML cannot hold, and where the file cannot be written.
     """
     if not uri.lower().endswith((".xml", ".zip")):
         raise InputError(
@@ -49,16 +52,17 @@ def write_cvat(uri: str, images: Iterable[ExportImage], categories: Sequence[str
 def _xml(images: Iterable[ExportImage], categories: Sequence[str]) -> Iterator[str]:
     yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
     yield "  <meta>\n    <task>\n      <mode>annotation</mode>\n      <labels>\n"
+    labels = [quoted(category, "the class", _REMEDY) for category in categories]
     for category in categories:
-        yield f"        <label>\n          <name>{escape(category)}</name>\n          <type>mask</type>\n"
+        yield f"        <label>\n          <name>{escape(category, _AS_IT_IS)}</name>\n          <type>mask</type>\n"
         yield "          <attributes>\n          </attributes>\n        </label>\n"
     yield "      </labels>\n    </task>\n  </meta>\n"
     for number, image in enumerate(images):
-        name = quoteattr(image.image_id)
+        name = quoted(image.image_id, "the image", _REMEDY)
         yield f'  <image id="{number}" name={name} width="{image.width}" height="{image.height}">\n'
         by_size = sorted(image.masks, key=lambda mask: (-mask.area, mask.mask_index))
         for z_order, mask in enumerate(by_size):
-            yield _mask(mask, quoteattr(categories[mask.label]), z_order)
+            yield _mask(mask, labels[mask.label], z_order)
         yield "  </image>\n"
     yield "</annotations>\n"
 

@@ -31,12 +31,12 @@ class Folder:
         """Put an image's photograph at `stem`, with the ending of what it is, and return that name.
 
         The bytes are copied as they are; a format that training code may not know becomes PNG. Raises
-        InputError where it cannot be read.
+        InputError where it cannot be read or is not the one that was segmented.
         """
         from fastsam_batch.images import ImageError, image_format
 
         try:
-            data = image.photographs.data(image.uri)
+            data = image.data()
             ending = _ENDINGS.get(image_format(data) or "")
             if ending is None:
                 sink = io.BytesIO()

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from fastsam_batch.export.ids import mask_number
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.names import FileNames
 from fastsam_batch.export.shapes import Polygons
+from fastsam_batch.export.xml import quoted
 from fastsam_batch.masks.draw import PALETTE
 from fastsam_batch.masks.polygons import Ring
 
@@ -70,13 +70,17 @@ def write_label_studio(
 
 
 def label_config(categories: Sequence[str]) -> str:
-    """The labelling configuration of a project that shows the tasks."""
+    """The labelling configuration of a project that shows the tasks.
+
+    Raises InputError for a category with a character that XML cannot hold.
+    """
+    names = [quoted(category, "the class", "rename it") for category in categories]
     lines = ["<View>", '  <Image name="image" value="$image" zoom="true" zoomControl="true"/>']
     for tag, name in (("PolygonLabels", "polygon"), ("BrushLabels", "brush")):
         lines.append(f'  <{tag} name="{name}" toName="image">')
-        for number, category in enumerate(categories):
+        for number, value in enumerate(names):
             red, green, blue = PALETTE[number % len(PALETTE)]
-            lines.append(f'    <Label value={quoteattr(category)} background="#{red:02x}{green:02x}{blue:02x}"/>')
+            lines.append(f'    <Label value={value} background="#{red:02x}{green:02x}{blue:02x}"/>')
         lines.append(f"  </{tag}>")
     return "\n".join([*lines, "</View>", ""])
 

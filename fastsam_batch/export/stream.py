@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +17,12 @@ from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.export.budget import Budget, within
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.masks.rle import Rle
+from fastsam_batch.sources.shards import ShardReader
 
 # Stored embeddings of n masks in, for each its category (-1 for none, int64 [n]) and cosine (float32 [n]) out.
 Labeller = Callable[[pa.FixedSizeListArray], tuple[NDArray[np.int64], NDArray[np.float32]]]
 
-_IMAGE_COLUMNS = ["image_id", "uri", "unit_id", "width", "height", "status"]
+_IMAGE_COLUMNS = ["image_id", "uri", "unit_id", "width", "height", "sha256", "status"]
 _MASK_COLUMNS = ["image_id", "mask_index", "bbox", "area", "score", "stability", "rle", "unit_id"]
 
 
@@ -48,6 +51,22 @@ def labelled_images(
     """
     columns = _MASK_COLUMNS if labeller is None else [*_MASK_COLUMNS, "embedding"]
     photographs = corpus.photographs
+    with closing(ShardReader(photographs.data)) as shards:
+        for image, masks in _images_with_masks(corpus, columns, where, counts):
+            found = [] if masks is None else _labelled(masks, labeller, counts)
+            kept, left_out = within(budget, found)
+            counts.left_out.update(left_out)
+            counts.labels.update(mask.label for mask in kept)
+            counts.images += 1
+            counts.masks += len(kept)
+            named = {name: image[name] for name in ("image_id", "uri", "width", "height", "sha256")}
+            yield ExportImage(**named, masks=tuple(kept), photographs=photographs, read=shards.read)
+
+
+def _images_with_masks(
+    corpus: Corpus, columns: list[str], where: Where, counts: Counts
+) -> Iterator[tuple[dict[str, Any], pa.Table | None]]:
+    """Rows of images that were segmented, each with the rows of its masks, None where there are none."""
     of_masks = _by_unit(corpus.mask_batches(columns, where))
     unit_of_masks, masks = next(of_masks, ("", None))
     for unit, images in _by_unit(corpus.image_batches(_IMAGE_COLUMNS)):
@@ -59,16 +78,8 @@ def labelled_images(
             if image["status"] != "ok":
                 counts.failed_images += 1
                 continue
-            found: list[ExportMask] = []
-            if image["image_id"] in rows and masks is not None:
-                found = _labelled(masks.take(pa.array(rows[image["image_id"]])), labeller, counts)
-            kept, left_out = within(budget, found)
-            counts.left_out.update(left_out)
-            counts.labels.update(mask.label for mask in kept)
-            counts.images += 1
-            counts.masks += len(kept)
-            size = image["width"], image["height"]
-            yield ExportImage(image["image_id"], image["uri"], *size, tuple(kept), photographs)
+            own = rows.get(image["image_id"])
+            yield image, masks.take(pa.array(own)) if own and masks is not None else None
         if unit_of_masks == unit:
             unit_of_masks, masks = next(of_masks, ("", None))
 

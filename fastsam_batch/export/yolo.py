@@ -32,8 +32,9 @@ def write_yolo(
 ) -> dict[str, int]:
     """Write a YOLO-seg dataset to a new folder; how many images went to train and to val.
 
-    An image is in val by its image_id alone, about `val_fraction` of all; where none is, data.yaml names train
-    for both. Photographs are copied unless `copy_images` is False. images.jsonl says which image_id is which file.
+    An image is in val by its image_id alone, about `val_fraction` of all. Where one of the two is empty, data.yaml
+    names the other for both, as Ultralytics wants a folder for each. Photographs are copied unless `copy_images` is
+    False. images.jsonl says which image_id is which file.
     Raises InputError for a folder that is not empty, a wrong fraction, and a photograph that cannot be read.
     """
     if not 0 <= val_fraction < 1:
@@ -53,7 +54,8 @@ def write_yolo(
         index.append(f"{json.dumps(entry, ensure_ascii=False)}\n")
     folder.write("images.jsonl", "".join(index).encode())
     val = "val" if split_sizes["val"] else "train"
-    folder.write("data.yaml", _data_yaml(categories, val).encode())
+    train = "train" if split_sizes["train"] else val
+    folder.write("data.yaml", _data_yaml(categories, train, val).encode())
     return split_sizes
 
 
@@ -75,7 +77,7 @@ def _middles(side: int) -> list[str]:
     return [f"{(place + 0.5) / side:.5f}" for place in range(side)]
 
 
-def _data_yaml(categories: Sequence[str], val: str) -> str:
+def _data_yaml(categories: Sequence[str], train: str, val: str) -> str:
     # A JSON string is a YAML string, whatever is in it. Without `path`, Ultralytics takes this file's folder.
     names = "".join(f"  {number}: {json.dumps(name, ensure_ascii=False)}\n" for number, name in enumerate(categories))
-    return f"train: images/train\nval: images/{val}\nnames:\n{names}"
+    return f"train: images/{train}\nval: images/{val}\nnames:\n{names}"

@@ -69,20 +69,28 @@ def build_index(corpus: Corpus, queries: NDArray[np.float32], least_rows: int = 
 
 
 def _table(corpus: Corpus, before: IndexInfo | None) -> tuple[Any, Mapping[str, str]]:
-    """The table, and the units it holds for certain."""
+    """The table, and the units it holds for certain: it is looked at as the last finished build left it."""
     database = connect(corpus.uri)
     schema = table_schema(corpus.embedding_dim or 1)
     try:
         table = database.open_table(TABLE) if before is not None else None
     except (ValueError, FileNotFoundError):  # LanceDB's word for a table that is gone
         table = None
-    if before is not None and table is not None and table.schema.equals(schema):
-        return table, before.units
+    if before is not None and table is not None and before.table_version in _versions(table):
+        table.checkout(before.table_version)
+        if table.schema.equals(schema):
+            return table, before.units
     return database.create_table(TABLE, schema=schema, mode="overwrite"), {}
 
 
+def _versions(table: Any) -> set[int]:
+    """LanceDB keeps those of the last seven days, and the latest."""
+    return {version["version"] for version in table.list_versions()}
+
+
 def _change(corpus: Corpus, table: Any, new: list[str], gone: list[str]) -> None:
-    # An interrupted build can have added rows of the new units already.
+    # An interrupted build may have added and removed rows since, of units that are others by now.
+    table.restore(table.version)
     remove = [*gone, *new] if table.count_rows() else []
     for start in range(0, len(remove), _FEW):
         names = ", ".join("'" + unit.replace("'", "''") + "'" for unit in remove[start : start + _FEW])

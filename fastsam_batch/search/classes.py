@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.search.query import alternatives
 
 _FORM = "a list of classes, each a name or {name, texts, not, min_score}, or a mapping with `classes`"
+
+# Names go into XML, YAML and JSON: what one of them cannot hold, or reads as a line's end.
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def _class(entry: Any, background: tuple[str, ...], min_score: float | None) -> 
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"].strip():
         raise InputError(f"a class is {entry!r}, which has no name")
     name = entry["name"].strip()
+    if _NO_TEXT.search(name):
+        raise InputError(f"class {name!r} has a control character, which files of labels cannot hold")
     _known_keys(entry, ("name", "texts", "not", "min_score"), f"class {name!r}")
     texts = _texts(entry.get("texts", [name]), f"`texts` of class {name!r}")
     if not texts:

@@ -12,6 +12,7 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.ray_cluster import joined_ray
 from fastsam_batch.search.best import Best, Hit, Query
 from fastsam_batch.search.scan import check_queries, scan
+from fastsam_batch.storage import absolute
 
 # Units a task at most: large enough to pay for a task, small enough to spread over a cluster.
 UNITS_A_TASK = 16
@@ -33,7 +34,7 @@ def scan_distributed(
     units = list(corpus.receipts())
     if not queries or not units:
         return [[] for _ in queries]
-    task = pickle.dumps((corpus.uri, corpus.info, list(queries), top_k, where))
+    task = pickle.dumps((absolute(corpus.uri), corpus.info, list(queries), top_k, where))
     parts = [units[start : start + units_a_task] for start in range(0, len(units), units_a_task)]
     best = [Best(query, top_k) for query in queries]
     with joined_ray(verbose=False):

@@ -50,7 +50,8 @@ def find_masks(
     `top_k` masks a query at most, `per_image` of one image; `distinct` leaves out a mask whose IoU with a
     better hit of its image reaches it. `min_score` leaves out masks whose raw cosine is lower, and
     `min_calibrated` those that the text describes less well than background texts do (`background.calibrate`;
-    0.5: less well than all of them together), among the best 1,000 by cosine; it says nothing of `like`.
+    0.5: less well than all of them together). Those that reach it are looked for among the best 1,000 by cosine,
+    or four times `top_k`, not counting what `per_image` and `distinct` leave out; it says nothing of `like`.
 
     `engine` is `auto` (a fresh index where there is one, else the exact scan), `index`, `scan`, or
     `distributed` (the scan as a Ray Data job); `engine_of` says what answered. An index finds nearly all of

@@ -20,7 +20,7 @@ Rows = dict[MaskKey, dict[str, Any]]
 STORED = ("image_id", "mask_index", "bbox", "area", "score", "stability", "rle")
 # How many times more hits are looked at, at first, where some will be left out.
 _SPARE = 4
-# Among so many of the best by cosine convincing ones are looked for.
+# Among so many of the best by cosine convincing ones are looked for, besides those that are left out.
 _CANDIDATES = 1000
 
 
@@ -56,9 +56,8 @@ class Thin:
             cap = self.per_image if looked_at == self.top_k else None
             found = engine.search([replace(queries[n], per_image=cap) for n in waiting], looked_at, where)
             for number, hits in zip(waiting, found, strict=True):
-                left = self._left(corpus, hits, rows)
-                enough = len(left) >= self.top_k or len(hits) < looked_at
-                if enough or self.distinct is None or hits[0].calibrated is not None:
+                left, whole = self._left(corpus, hits, rows)
+                if whole or len(left) >= self.top_k or len(hits) < looked_at:
                     kept[number] = left[: self.top_k]
             looked_at *= _SPARE
         result = [kept[number] for number in range(len(queries))]
@@ -70,13 +69,26 @@ class Thin:
             return self.top_k
         return max(self.top_k * _SPARE, _CANDIDATES if self.min_calibrated is not None else 0)
 
-    def _left(self, corpus: Corpus, hits: list[Hit], rows: Rows) -> list[Hit]:
-        if self.min_calibrated is not None:
-            hits = [hit for hit in hits if hit.calibrated is None or hit.calibrated >= self.min_calibrated]
+    def _left(self, corpus: Corpus, hits: list[Hit], rows: Rows) -> tuple[list[Hit], bool]:
+        """What is left of the best hits, and whether nothing could be left of any that come after them."""
+        left = convincing = hits if self.min_calibrated is None else [hit for hit in hits if self._convinces(hit)]
         if self.distinct is not None:
-            add_rows(corpus, hits, rows)
-            hits = distinct_hits(hits, rows, self.distinct)
-        return first_per_image(hits, self.per_image) if self.per_image else hits
+            add_rows(corpus, left, rows)
+            left = distinct_hits(left, rows, self.distinct)
+        if self.per_image:
+            left = first_per_image(left, self.per_image)
+        if self.min_calibrated is None or not hits or hits[0].calibrated is None:
+            return left, False
+        # A lower cosine can have a higher calibrated score, so nothing but a number of candidates ends the search
+        # for convincing masks. Those that were left out count for none: they are no more than the masks of fewer
+        # than top_k images, so that this ends soon, too.
+        limit = self._first_look()
+        left_out = {*convincing} - {*left}
+        candidates = [hit for hit in hits if hit not in left_out]
+        return [hit for hit in candidates[:limit] if self._convinces(hit)], len(candidates) >= limit
+
+    def _convinces(self, hit: Hit) -> bool:
+        return self.min_calibrated is None or hit.calibrated is None or hit.calibrated >= self.min_calibrated
 
 
 def add_rows(corpus: Corpus, hits: Sequence[Hit], rows: Rows) -> None:

@@ -24,6 +24,7 @@ from fastsam_batch.search.pictures import ReadPixels, boxed_mask
 from fastsam_batch.search.prompts import ImageSelection
 from fastsam_batch.search.query import EncodeTexts
 from fastsam_batch.search.selection import selection_png
+from fastsam_batch.sources.shards import ShardReader
 from fastsam_batch.web import answers
 from fastsam_batch.web.access import Guard
 from fastsam_batch.web.catalogue import Catalogue
@@ -31,7 +32,6 @@ from fastsam_batch.web.finding import Filters, find_like, find_text
 from fastsam_batch.web.picks import Picks, picked_coco
 from fastsam_batch.web.pictures import Pictures
 from fastsam_batch.web.prompts import parse_prompts
-from fastsam_batch.web.shards import ShardReader
 
 _STATIC = Path(__file__).parent / "static"
 # Pictures are named by what they show; the browser may keep them for an hour, this user's alone.

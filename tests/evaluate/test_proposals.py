@@ -225,6 +225,14 @@ def test_a_wrong_ground_truth_is_a_sentence(made_once, tmp_path, capsys, change,
             [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [5, 5], "counts": "i0"}}],
             "a mask has the size 5 x 5",
         ),
+        (
+            [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [5, 5], "counts": [0, 25]}}],
+            "a mask has the size 5 x 5",
+        ),
+        (
+            [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [400, 400], "counts": [-1]}}],
+            "neither polygons nor RLE",
+        ),
     ],
 )
 def test_wrong_results_are_a_sentence(made_once, tmp_path, capsys, rows, reason):

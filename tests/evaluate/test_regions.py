@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import skimage.measure
 from corpus.made_corpus import MadeCorpus, make_corpus
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 from reference.regions import aupro as aupro_by_definition
@@ -55,7 +57,25 @@ def test_curves_over_a_set(limit):
     counted = [pixel_scores(*pair) for pair in zip(scores, truths, strict=True)]
     flat = [np.concatenate([each.ravel() for each in images]) for images in (truths, scores)]
     assert auroc(counted) == pytest.approx(roc_auc_score(*flat))
-    assert aupro(counted, limit) == pytest.approx(aupro_by_definition(scores, truths, limit), abs=1e-5)
+    assert aupro(counted, limit) == pytest.approx(aupro_by_definition(scores, truths, limit))
+
+
+@given(
+    cells=st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=20, max_size=20), min_size=1, max_size=3
+    ),
+    limit=st.sampled_from([0.1, 0.25, 0.3, 0.5, 1.0]),
+)
+@example(cells=[[(int(number >= 6), number < 6) for number in range(20)]], limit=1.0)
+@example(cells=[[(2 - (number >= 5) - (number >= 15), 5 <= number < 15) for number in range(20)]], limit=0.5)
+def test_curves_with_vertical_parts(cells: list[list[tuple[int, bool]]], limit: float) -> None:
+    images = [np.array(image, int).reshape(4, 5, 2) for image in cells]
+    scores, truths = [image[..., 0] / 3 for image in images], [image[..., 1].astype(bool) for image in images]
+    counted = [pixel_scores(*pair) for pair in zip(scores, truths, strict=True)]
+    truth, score = (np.concatenate([each.ravel() for each in images]) for images in (truths, scores))
+    assume(truth.any() and not truth.all())
+    assert auroc(counted) == pytest.approx(roc_auc_score(truth, score))
+    assert aupro(counted, limit) == pytest.approx(aupro_by_definition(scores, truths, limit))
 
 
 def test_curves_without_a_region_or_without_anything_else():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def add_hard_unit(made: MadeCorpus, folder: Path) -> MadeCorpus:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((HEIGHT, WIDTH, 3), 128, np.uint8)).save(path)
     image = {"image_id": NAME, "uri": str(path), "unit_id": "unit-0003", "width": WIDTH, "height": HEIGHT}
-    image |= {"n_masks": 6, "sha256": "0" * 64, "status": "ok", "error_kind": None, "error_message": None}
+    image |= {"n_masks": 6, "status": "ok", "error_kind": None, "error_message": None}
+    image |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     rows: list[dict[str, Any]] = []
     for index, mask in enumerate(hard_masks()):
         rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))

@@ -6,18 +6,26 @@ import json
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pytest
-from corpus.made_corpus import MadeCorpus
+from corpus.made_corpus import MadeCorpus, write_unit
 from export.hard_masks import NAME
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from fastsam_batch.cli import job
+from fastsam_batch.errors import InputError
+from fastsam_batch.export.cvat import _xml
 from fastsam_batch.export.ids import image_number, mask_number
+from fastsam_batch.export.images import ExportImage, ExportMask
+from fastsam_batch.export.label_studio import label_config
 from fastsam_batch.export.run import FORMATS
+from fastsam_batch.masks.rle import Rle
 
 
 def run(made: MadeCorpus, format_: str, output: Path, *arguments: str) -> int:
@@ -151,6 +159,46 @@ def test_an_option_of_another_format_is_refused(made_once: MadeCorpus, tmp_path:
         said = capsys.readouterr().err
         assert said.count("\n") == 1 and option[0] in said and all(name in said for name in formats)
         assert not (tmp_path / format_).exists()
+
+
+def test_a_name_that_xml_cannot_hold(made: MadeCorpus, tmp_path: Path, capsys) -> None:
+    rows = [row for row in made.images if row["unit_id"] == "unit-0001"]
+    write_unit(made.uri, "unit-0001", [row | {"image_id": f"a\x0b{row['image_id']}"} for row in rows], [])
+    assert run(made, "cvat", tmp_path / "masks.xml") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the image 'a\\x0bcoffee.png' holds the character") and said.count("\n") == 1
+    assert not (tmp_path / "masks.xml").exists()
+    for format_, output in (("cvat", "masks.zip"), ("coco", "coco.json"), ("sa1b", "sa"), ("label-studio", "studio")):
+        assert run(made, format_, tmp_path / output) == 0
+    assert run(made, "yolo", tmp_path / "yolo") == 0
+    for document in [tmp_path / "coco.json", *(tmp_path / "sa").iterdir(), *(tmp_path / "studio").glob("*.json")]:
+        json.loads(document.read_text())
+    for line in (tmp_path / "yolo" / "images.jsonl").read_text().split("\n")[:-1]:
+        json.loads(line)
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1))
+@example("a\rb\nc\td")
+@example("<a href='b'>&\"c\"]]>")
+def test_every_class_is_read_back_from_xml_or_refused(name: str) -> None:
+    def read_back() -> list[str | None]:
+        mask = ExportMask(0, (0, 0, 1, 1), 1, 1.0, 1.0, Rle((1, 1), "01"))
+        document = ElementTree.fromstring("".join(_xml([ExportImage(name, "", 1, 1, (mask,))], [name])))
+        config = ElementTree.fromstring(label_config([name]))
+        named = [document.find("image").get("name"), document.find("image/mask").get("label")]
+        return [
+            *named,
+            document.findtext("meta/task/labels/label/name"),
+            config.find("PolygonLabels/Label").get("value"),
+        ]
+
+    try:
+        found = read_back()
+    except InputError:
+        with pytest.raises(ElementTree.ParseError):
+            ElementTree.fromstring(f"<a>{escape(name)}</a>")
+    else:
+        assert found == [name] * 4
 
 
 def test_cvat_needs_an_ending(hard: MadeCorpus, tmp_path: Path, capsys) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,12 +12,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from corpus.made_corpus import MadeCorpus
+from corpus.made_corpus import DIM, MadeCorpus, corpus_info, write, write_unit
 from export.hard_masks import NAME
+from PIL import Image
 from pycocotools import mask as coco
+from sources.made_inputs import write_tar
 
 from fastsam_batch.cli import job
 from fastsam_batch.export.names import FileNames
+from fastsam_batch.outage import WholeFile
 
 
 def run(made: MadeCorpus, output: Path, *arguments: str) -> int:
@@ -95,6 +100,16 @@ def test_ultralytics_loads_the_masks(hard: MadeCorpus, tmp_path: Path) -> None:
             assert iou > (0.9 if row["area"] > 1000 and row["mask_index"] != 5 else 0.5)
 
 
+def test_a_dataset_that_is_all_validation_can_be_trained_on(made: MadeCorpus, tmp_path: Path, capsys) -> None:
+    from ultralytics.data.utils import check_det_dataset
+
+    assert run(made, tmp_path / "yolo", "--val-fraction", "0.97") == 0
+    summary = summary_of(capsys)
+    assert (summary["train"], summary["val"]) == (0, sum(row["status"] == "ok" for row in made.images))
+    data = check_det_dataset(str(tmp_path / "yolo" / "data.yaml"), autodownload=False)
+    assert data["train"] == data["val"] and Path(data["train"]).is_dir()
+
+
 @pytest.mark.slow
 def test_ultralytics_trains_a_step(hard: MadeCorpus, tmp_path: Path) -> None:
     from ultralytics import YOLO
@@ -134,10 +149,59 @@ def test_photographs_are_copied_as_they_are(hard: MadeCorpus, tmp_path: Path) ->
         assert Path(entry["image"]).stem == Path(entry["labels"]).stem
 
 
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_photographs_of_a_tar_cost_one_reading_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    images, total = {f"{number:03d}.png": noise(number) for number in range(60)}, 0
+    shard = write_tar(tmp_path / f"shard{suffix}", images.items())
+    made = MadeCorpus(str(tmp_path / "corpus"))
+    write(made.uri, "corpus.json", json.dumps(corpus_info(DIM)).encode())
+    common = {"n_masks": 0, "width": 40, "height": 30, "status": "ok", "error_kind": None, "error_message": None}
+    for start in range(0, 60, 20):
+        unit, names = f"shard-{start:04d}", list(images)[start : start + 20]
+        rows = [{"image_id": f"shard.tar/{name}", "uri": f"{shard}#{name}", "unit_id": unit} for name in names]
+        digests = [hashlib.sha256(images[name]).hexdigest() for name in names]
+        write_unit(
+            made.uri, unit, [row | common | {"sha256": each} for row, each in zip(rows, digests, strict=True)], []
+        )
+
+    def counted(file: WholeFile, count: int | None = -1) -> bytes:
+        nonlocal total
+        data = whole_read(file, count)
+        total += len(data)
+        return data
+
+    whole_read = WholeFile.read
+    monkeypatch.setattr(WholeFile, "read", counted)
+    assert run(made, tmp_path / "yolo") == 0
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "yolo" / "images").rglob("*.png")}
+    assert copied == {f"shard.tar__{name}": data for name, data in images.items()}
+    assert total < 1.5 * shard.stat().st_size
+
+
+def noise(seed: int) -> bytes:
+    """A PNG, 40 x 30, that does not get smaller."""
+    sink = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8)).save(sink, "PNG")
+    return sink.getvalue()
+
+
 def test_a_photograph_that_is_gone(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
     shutil.rmtree(tmp_path / "photographs")
     assert run(hard, tmp_path / "yolo") == 2
     assert "--images none" in capsys.readouterr().err
+
+
+def test_a_photograph_that_was_replaced(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "photographs" / NAME
+    with Image.open(path) as before:
+        Image.new("RGB", before.size, "red").save(path)
+    assert run(hard, tmp_path / "yolo") == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: the photograph of {NAME!r}") and said.count("\n") == 1
+    assert "has changed since it was segmented" in said
+    assert run(hard, tmp_path / "labels", "--images", "none") == 0
 
 
 def test_a_folder_that_is_not_empty(hard: MadeCorpus, tmp_path: Path, capsys) -> None:

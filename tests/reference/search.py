@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,13 @@ def answers(
     none_of: np.ndarray | tuple[()] = (),
     per_image: int | None = None,
     distinct: float | None = None,
+    convinces: Callable[[dict[str, Any]], bool] = lambda row: True,
+    candidates: int | None = None,
 ) -> list[tuple[float, str, int]]:
-    """As `best_masks`, by the best of several vectors, above others, thinned out from the best mask on."""
+    """As `best_masks`, by the best of several vectors, above others, thinned out from the best mask on.
+
+    Only so many `candidates` are looked at for what `convinces`, not counting what is thinned out of that.
+    """
     scored = []
     for row in rows:
         if row["embedding"] is None:
@@ -35,13 +41,20 @@ def answers(
         if enough and all(similarity > cosine(row, vector) for vector in none_of):
             scored.append((similarity, row["image_id"], row["mask_index"], row))
     kept: list[tuple[float, str, int, dict[str, Any]]] = []
+    counted = 0
     for hit in sorted(scored, key=lambda hit: (-hit[0], hit[1], hit[2])):
+        if counted == candidates:
+            break
+        if not convinces(hit[3]):
+            counted += 1
+            continue
         of_image = [other[3] for other in kept if other[1] == hit[1]]
         if per_image is not None and len(of_image) >= per_image:
             continue
         if distinct is not None and any(iou(hit[3], other) >= distinct for other in of_image):
             continue
         kept.append(hit)
+        counted += 1
     return [hit[:3] for hit in kept[:top_k]]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from corpus.made_corpus import DIM, MadeCorpus, write
@@ -38,6 +40,15 @@ def test_tasks_of_one_unit_each(made_once: MadeCorpus, local_ray: object) -> Non
     found = scan_distributed(corpus, queries, 9, units_a_task=1)
     assert found == scan(corpus, queries, 9)
     assert len({hit.unit_id for hit in found[0]}) > 1
+
+
+def test_a_relative_corpus_where_workers_have_another_folder(
+    made_once: MadeCorpus, local_ray: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(made_once.uri).parent)
+    corpus = Corpus.open("corpus")
+    queries = [query_of(encode(["cat"])[0])]
+    assert scan_distributed(corpus, queries, 9) == scan(corpus, queries, 9)
 
 
 def test_a_broken_file_is_one_sentence(made: MadeCorpus, local_ray: object) -> None:

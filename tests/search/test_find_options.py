@@ -11,10 +11,12 @@ import pytest
 from corpus.made_corpus import DIM, MadeCorpus, write_unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference.search import answers
+from reference.search import answers, cosine
 
 from fastsam_batch import Corpus, cli_search
 from fastsam_batch.errors import InputError
+from fastsam_batch.search import thin
+from fastsam_batch.search.background import background_for, background_texts, calibrate
 from fastsam_batch.search.find import find_masks, hits_schema
 from fastsam_batch.search.likeness import mask_vectors, parse_mask
 from fastsam_batch.search.query import alternatives, text_vectors
@@ -78,6 +80,81 @@ def test_options_together(
     options = {"none_of": none_of, "per_image": per_image, "distinct": distinct}
     assert found(hits, "cat | cup") == answers(crowded.masks, vectors[:2], top_k, **options)
     assert found(hits, "tree") == answers(crowded.masks, vectors[2:3], top_k, **options)
+
+
+@pytest.fixture(scope="module")
+def piled(made_once: MadeCorpus, tmp_path_factory: pytest.TempPathFactory) -> MadeCorpus:
+    """The made corpus with the mask nearest to `along(0)` a hundred times over, exactly."""
+    uri = str(tmp_path_factory.mktemp("piled") / "corpus")
+    shutil.copytree(made_once.uri, uri)
+    images = [image for image in made_once.images if image["unit_id"] == "unit-0000"]
+    names = [image["image_id"] for image in images]
+    rows = [row for row in made_once.masks if row["image_id"] in names]
+    nearest = rows[0] | {"embedding": along(0)[0].astype(np.float16)}
+    masks = [nearest | {"mask_index": 100 + copy} for copy in range(100)]
+    write_unit(uri, "unit-0000", images, rows + masks)
+    return MadeCorpus(uri, made_once.masks + masks, made_once.images)
+
+
+def along(axis: int, count: int = 1) -> np.ndarray:
+    """So many unit vectors along an axis."""
+    return np.repeat(np.eye(DIM, dtype=np.float32)[axis : axis + 1], count, axis=0)
+
+
+def test_near_duplicates_are_passed_over_where_scores_are_calibrated_too(piled: MadeCorpus) -> None:
+    corpus = Corpus.open(piled.uri)
+    options = {"top_k": 10, "distinct": 0.9, "encode": lambda texts: along(0, len(texts))}
+    plain = find_masks(corpus, ["cat"], **options)
+    calibrated = find_masks(corpus, ["cat"], background=along(5, len(background_texts())), **options)
+    assert found(plain, "cat") == answers(piled.masks, along(0), 10, distinct=0.9)
+    assert calibrated["calibrated"].null_count == 0
+    assert found(calibrated, "cat") == found(plain, "cat")
+
+
+@given(
+    top_k=st.sampled_from([1, 5, 30]),
+    per_image=st.sampled_from([None, 1, 2]),
+    distinct=st.sampled_from([None, 0.5, 1.0]),
+    min_calibrated=st.sampled_from([0.0, 0.3, 0.9]),
+    candidates=st.sampled_from([1, 25, 1000]),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_convincing_masks_behind_those_left_out(
+    crowded: MadeCorpus,
+    top_k: int,
+    per_image: int | None,
+    distinct: float | None,
+    min_calibrated: float,
+    candidates: int,
+) -> None:
+    query, background = along(0), along(5, len(background_texts()))
+
+    def convinces(row: dict) -> bool:
+        score = calibrate(np.float32([cosine(row, query[0])]), np.float32([row["embedding"]]), background_for(*others))
+        return bool(score[0] >= min_calibrated)
+
+    others = ["cat"], query, background
+    options = {"top_k": top_k, "per_image": per_image, "distinct": distinct}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thin, "_CANDIDATES", candidates)
+        hits = find_masks(
+            Corpus.open(crowded.uri),
+            ["cat"],
+            encode=lambda texts: along(0, len(texts)),
+            background=background,
+            min_calibrated=min_calibrated,
+            **options,
+        )
+    limit = max(4 * top_k, candidates)
+    assert found(hits, "cat") == answers(crowded.masks, query, convinces=convinces, candidates=limit, **options)
+
+
+def test_a_few_images_full_of_convincing_masks_hide_no_others(piled: MadeCorpus) -> None:
+    asked = {"encode": lambda texts: along(0, len(texts)), "background": along(5, len(background_texts()))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thin, "_CANDIDATES", 50)
+        hits = find_masks(Corpus.open(piled.uri), ["cat"], top_k=3, per_image=1, min_calibrated=0.1, **asked)
+    assert len(hits) == 3
 
 
 def test_a_contrast_with_alternatives_is_several(made: MadeCorpus) -> None:

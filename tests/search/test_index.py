@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fastsam_batch.corpus.layout import INDEX_FILE
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.build import build_index, recall
 from fastsam_batch.search.find import engine_of, find_masks
+from fastsam_batch.search.lance import TABLE, connect
 from fastsam_batch.search.scan import scan
 
 WIDTH = 32
@@ -182,6 +184,45 @@ def test_a_build_that_was_interrupted_doubles_nothing(tmp_path: Path) -> None:
     # As if it had been killed before it said what it held.
     (tmp_path / "corpus" / INDEX_FILE).write_bytes(before)
     assert engine_of(find_masks(Corpus.open(uri), ["cat"], encode=encode)) == "scan"
+    assert build_index(Corpus.open(uri), encode(["a"]))["rows"] == 78
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_build_that_was_interrupted_and_a_corpus_that_changed_then(tmp_path: Path, back: bool) -> None:
+    uri, queries = str(tmp_path / "corpus"), encode(["a"])
+    write(uri, "corpus.json", json.dumps(corpus_info(WIDTH)).encode())
+    for number in range(3):
+        write_crowd(uri, tmp_path, number, 40)
+    receipts = {name: tmp_path / "corpus" / "receipts" / f"unit-000{name}.json" for name in range(3)}
+    written = {name: path.read_bytes() for name, path in receipts.items()}
+    receipts[2].unlink()
+    build_index(Corpus.open(uri), queries)
+    before = (tmp_path / "corpus" / INDEX_FILE).read_bytes()
+    receipts[1].unlink()
+    receipts[2].write_bytes(written[2])
+    build_index(Corpus.open(uri), queries)
+    # As if it had been killed before it said that it removed one unit and added another, which then changed again.
+    (tmp_path / "corpus" / INDEX_FILE).write_bytes(before)
+    receipts[2].unlink()
+    if back:
+        receipts[1].write_bytes(written[1])
+    write_crowd(uri, tmp_path, 3, 40)
+    assert build_index(Corpus.open(uri), queries)["rows"] == 39 * (3 if back else 2)
+    options = {"texts": ["cat"], "top_k": 200, "encode": encode}
+    found = find_masks(Corpus.open(uri), **options)
+    assert engine_of(found) == "index"
+    assert found.equals(find_masks(Corpus.open(uri), engine="scan", **options))
+
+
+def test_a_table_whose_version_was_cleaned_up_is_built_anew(tmp_path: Path) -> None:
+    uri = str(tmp_path / "corpus")
+    write(uri, "corpus.json", json.dumps(corpus_info(WIDTH)).encode())
+    write_crowd(uri, tmp_path, 0, 40)
+    build_index(Corpus.open(uri), encode(["a"]))
+    write_crowd(uri, tmp_path, 1, 40)
+    table = connect(uri).open_table(TABLE)
+    table.delete("area < 500")
+    table.optimize(cleanup_older_than=timedelta(0))
     assert build_index(Corpus.open(uri), encode(["a"]))["rows"] == 78
 
 

@@ -18,8 +18,8 @@ _KEPT_BYTES = 64 * 2**20
 class ShardReader:
     """`read` as the function given, but the tars asked for last stay open where they were read up to.
 
-    What is passed over on the way to an image stays in bounded memory for a while: a page asks for neighbours,
-    and not in order. Safe to use from many threads.
+    What is passed over on the way to an image stays in bounded memory for a while: a page asks for neighbours, and
+    not in order. An export that asks in the tar's order reads it once. Safe to use from many threads.
     """
 
     def __init__(self, read: Callable[[str], bytes] = read_image_bytes) -> None:
