@@ -19,6 +19,7 @@ from PIL import Image
 from poison import CRASH, HANG, RAISE
 from safetensors import safe_open
 from safetensors.torch import save_file
+from sources.made_inputs import write_tar
 
 from fastsam_batch import run as run_module
 from fastsam_batch.config import segment_options
@@ -222,3 +223,21 @@ def test_a_node_with_other_weights_ends_the_job_in_one_sentence(local_ray, tmp_p
     with pytest.raises(InputError, match=r"is not the file that the corpus is made with; put the same file on every"):
         run(tmp_path / "photos", tmp_path / "corpus", segmenter=str(weights))
     assert not list((tmp_path / "corpus").glob("receipts/*"))
+
+
+def test_a_unit_that_raises_takes_no_attempt_of_its_neighbours_in_a_shard(tmp_path):
+    tiny_images(tmp_path / "photos", ["0.png", "2.png"])
+    good = {name: (tmp_path / "photos" / name).read_bytes() for name in ("0.png", "2.png")}
+    write_tar(tmp_path / "s.tar", [("0.png", good["0.png"]), ("1.png", RAISE), ("2.png", good["2.png"])])
+    poisoned = job(
+        *["--input", tmp_path / "s.tar", "--output", tmp_path / "corpus", "--unit-size", 1],
+        FASTSAM_BATCH_DECODER="poison:decode",
+        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    )
+    out, err = poisoned.communicate(timeout=250)
+    assert poisoned.returncode == 3, err
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["units"], summary["unfinished_units"]) == (2, 1)
+    assert summary["unfinished"][0]["reason"] == "RuntimeError: this decoder has a bug"
+    receipts = Corpus.open(str(tmp_path / "corpus")).receipts()
+    assert [receipt["attempt"] for receipt in receipts.values()] == [1, 1]

@@ -34,10 +34,14 @@ _READERS = 32
 
 @dataclass(frozen=True)
 class PendingRow:
-    """A row of the plan with units left to do; `done` are those of its units that have a receipt."""
+    """A row of the plan with units left to do; `done` are those of its units that have a receipt.
+
+    `only`: no other units are wanted of it, and at least one of these is not done.
+    """
 
     row: PlanRow
     done: frozenset[str] = frozenset()
+    only: frozenset[str] | None = None
 
 
 def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
@@ -104,9 +108,7 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow]) -> tuple[list[PendingRow],
     receipts = {
         name.removesuffix(".json") for name in list_names(fs, join(root, RECEIPTS_FOLDER)) if name.endswith(".json")
     }
-    by_prefix: dict[str, list[str]] = {}
-    for unit_id in receipts:
-        by_prefix.setdefault(unit_id.rpartition("-")[0], []).append(unit_id)
+    by_prefix = units_by_prefix(receipts)
 
     def left(row: PlanRow) -> PendingRow | None:
         if row.kind != "stream":
@@ -121,6 +123,14 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow]) -> tuple[list[PendingRow],
     with ThreadPoolExecutor(_READERS) as pool:
         rest = [row for row in pool.map(left, rows) if row is not None]
     return rest, len(receipts)
+
+
+def units_by_prefix(unit_ids: Iterable[str]) -> dict[str, list[str]]:
+    """The units of each streamed shard, by the prefix of their names."""
+    by_prefix: dict[str, list[str]] = {}
+    for unit_id in unit_ids:
+        by_prefix.setdefault(unit_id.rpartition("-")[0], []).append(unit_id)
+    return by_prefix
 
 
 def stream_units(row: PlanRow, unit_ids: Iterable[str]) -> list[str]:

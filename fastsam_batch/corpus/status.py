@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.corpus.layout import RECEIPTS_FOLDER
-from fastsam_batch.corpus.plan import none_is_missing, read_plans, stream_units
+from fastsam_batch.corpus.plan import none_is_missing, read_plans, stream_units, units_by_prefix
 from fastsam_batch.corpus.read import Corpus, list_files
 from fastsam_batch.corpus.receipts import parse_receipt
 from fastsam_batch.outage import answering, explain, retry
@@ -172,9 +172,7 @@ class _Left:
 
 def _left(rows: Sequence[PlanRow], receipts: Sequence[dict[str, Any]]) -> _Left:
     done = {receipt["unit_id"]: receipt for receipt in receipts}
-    by_prefix: dict[str, list[str]] = {}
-    for unit_id in done:
-        by_prefix.setdefault(unit_id.rpartition("-")[0], []).append(unit_id)
+    by_prefix = units_by_prefix(done)
     left = _Left()
     for row in rows:
         if row.kind != "stream":
