@@ -124,16 +124,19 @@ def _read_many(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[bytes]:
             return
         except OSError as error:
             logger.info("Arrow cannot read these receipts, s3fs does: %s", explain(error))
-    for start in range(0, len(paths), _CHUNK):
-        chunk = list(paths[start : start + _CHUNK])
-        contents = retry(partial(_cat, fs, chunk))
-        yield from (contents[path] for path in chunk)
+    # One by one: fsspec's own reading of many takes `[`, `*` and `?` in their paths for patterns.
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(paths), _CHUNK):
+            yield from pool.map(partial(_read, fs), paths[start : start + _CHUNK])
 
 
-def _cat(fs: AbstractFileSystem, paths: list[str]) -> dict[str, bytes]:
-    with answering():
-        contents: dict[str, bytes] = fs.cat(paths)
-        return contents
+def _read(fs: AbstractFileSystem, path: str) -> bytes:
+    def read() -> bytes:
+        with answering():
+            content: bytes = fs.cat_file(path)
+            return content
+
+    return retry(read)
 
 
 def images_per_hour(receipts: Sequence[dict[str, Any]], recent: int = RECENT) -> float | None:
