@@ -51,7 +51,7 @@ class ManifestSource(MembersSource):
                 continue
             uri = self._listing.uri_of(entry.key)
             refs = []
-            for ref in self._read(uri):
+            for ref in self._read(uri, entry.key):
                 if ref.image_id in seen:
                     raise InputError(
                         f"{stored_uri(uri)} names the image {ref.image_id!r} a second time (first in "
@@ -71,22 +71,25 @@ class ManifestSource(MembersSource):
             first += len(refs)
             left = None if left is None else left - len(refs)
 
-    def _read(self, uri: str) -> list[ImageRef]:
+    def _read(self, uri: str, key: str) -> list[ImageRef]:
         """The manifest's images. Raises InputError, also where its store keeps failing."""
         try:
-            return retry(lambda: list(read_manifest(uri, self._uri_column, self._id_column)))
+            return retry(lambda: list(read_manifest(uri, key, self._uri_column, self._id_column)))
         except OutageError as error:
             raise InputError(f"cannot read {stored_uri(uri)}: {explain(error)}") from error
 
 
-def read_manifest(uri: str, uri_column: str, id_column: str) -> Iterator[ImageRef]:
-    """The manifest's images. Raises InputError, naming file and line, where it cannot be read."""
+def read_manifest(uri: str, key: str, uri_column: str, id_column: str) -> Iterator[ImageRef]:
+    """The manifest's images; `key`, without what signs an address, tells CSV from JSON Lines.
+
+    Raises InputError, naming file and line, where it cannot be read.
+    """
     name = stored_uri(uri)
     try:
         fs, path = open_path(uri)
         with open_whole(fs, path) as raw:
             file = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8-sig", newline="")
-            rows = _csv_rows(file, name) if suffix(path) == ".csv" else _json_rows(file, name)
+            rows = _csv_rows(file, name) if suffix(key) == ".csv" else _json_rows(file, name)
             for line, row in rows:
                 if row.get(uri_column) in (None, ""):
                     columns = ", ".join(map(str, row))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import errno
-import http.server
 import io
 import os
 import tarfile
-import threading
-from functools import partial
 
 import fsspec
 import pytest
@@ -186,19 +183,6 @@ def test_a_bug_of_a_store_s_client_is_no_result():
     FlakyFileSystem.failures["/store/a.png"] = [(RuntimeError("a bug"), 0)]
     with pytest.raises(RuntimeError, match="a bug"):
         fetch_image(ImageRef("a.png", "flaky://store/a.png"))
-
-
-@pytest.fixture
-def web(tmp_path):
-    """The folder over HTTP."""
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_images_over_http_and_no_signature_is_stored(tmp_path, web):

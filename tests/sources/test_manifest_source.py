@@ -96,6 +96,13 @@ def test_a_folder_of_manifests(tmp_path, write):
     assert sum(len(row.members) for row in plan(open_source(str(tmp_path)), limit=2)) == 2
 
 
+def test_behind_a_signed_address(tmp_path, write, web):
+    write_folder(tmp_path, small_images(1))
+    path = write(tmp_path / "list", [{"uri": "0000.png"}])
+    (found,) = images(open_source(f"{web}/{path.name}?X-Signature=secret"))
+    assert (found.image_id, found.uri, found.data) == ("0000.png", f"{web}/0000.png", small_image(0))
+
+
 def test_an_id_given_twice_is_refused(tmp_path, write):
     path = write(tmp_path / "list", [{"uri": "a.png", "image_id": "x"}, {"uri": "b.png", "image_id": "x"}])
     with pytest.raises(InputError, match=r"list\..*'x' a second time"):
