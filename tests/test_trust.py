@@ -24,6 +24,7 @@ from sources.made_inputs import write_tar
 from fastsam_batch import run as run_module
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.lease import Lease
+from fastsam_batch.corpus.plan import read_plans
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.verify import verify_corpus
 from fastsam_batch.errors import InputError
@@ -188,6 +189,27 @@ def test_an_outage_is_no_result_and_a_rerun_heals_it(local_ray, tmp_path, web):
         row for row in expected_images if row["image_id"] != "2.png"
     ]
     assert masks == [row for row in expected_masks if row["image_id"] != "2.png"]
+
+
+def test_signatures_of_a_manifest_are_not_stored_and_a_rerun_takes_fresh_ones(local_ray, tmp_path, web):
+    folder, address = web
+    names = [f"{number}.png" for number in range(4)]
+    tiny_images(folder, names)
+    manifest, corpus = tmp_path / "list.csv", tmp_path / "corpus"
+
+    def sign(signature):
+        manifest.write_text("uri\n" + "".join(f"{address}/{name}?sig={signature}\n" for name in names))
+
+    sign("old")
+    Web.trouble.update({"3.png?sig=old": "503", "2.png": "410", "3.png": "410"})  # unsigned, they are refused
+    first = run(manifest, corpus, unit_size=2)
+    assert (first["units"], first["failures"], first["unfinished_units"]) == (1, {}, 1)
+    sign("new")
+    healed = run(manifest, corpus, unit_size=2)
+    assert (healed["units"], healed["skipped_units"], healed["images"], healed["failures"]) == (1, 1, 2, {})
+    rows, plans = read_plans(str(corpus))
+    assert plans == 1 and "sig" not in str([first, rows, Corpus.open(str(corpus)).images().to_pylist()])
+    assert sorted(Corpus.open(str(corpus)).images()["image_id"].to_pylist()) == [f"{address}/{name}" for name in names]
 
 
 def test_a_second_job_on_an_output_stops_and_writes_nothing(local_ray, tmp_path):

@@ -56,14 +56,14 @@ def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
 
 
 def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
-    """Store the `number`-th plan, counted from 1, before any of its work starts.
+    """Store the `number`-th plan, counted from 1, before any of its work starts. URIs lose their secrets.
 
     Raises InputError where another job has stored that plan meanwhile.
     """
     fs, root = filesystem(corpus_uri)
     columns = {name: [getattr(row, name) for row in rows] for name in PLAN_SCHEMA.names if name != "members"}
     columns["members"] = [
-        [{"image_id": member.image_id, "uri": member.uri} for member in row.members] or None for row in rows
+        [{"image_id": member.image_id, "uri": redact(member.uri)} for member in row.members] or None for row in rows
     ]
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns, schema=PLAN_SCHEMA), buffer, compression="zstd")

@@ -59,6 +59,19 @@ class Listing:
         """Where the file of a key is read."""
         return self._uri if self._base is None else f"{self._base}/{key}"
 
+    @property
+    def has_secrets(self) -> bool:
+        """True where a corpus may not hold the input as it is."""
+        return redact(self._uri) != self._uri
+
+    def with_secrets(self, uri: str) -> str:
+        """The URI of a file as `uri_of` gives it, from how a corpus may hold it."""
+        whole = self._uri if self._base is None else f"{self._base}/"
+        held = redact(whole)
+        if self._base is None:
+            return whole if uri == held else uri
+        return whole + uri[len(held) :] if uri.startswith(held) else uri
+
     def entries(self) -> list[Entry]:
         """All files, sorted by key, listed at the first call."""
         if self._entries is None:

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import tarfile
+from dataclasses import replace
 
 import fsspec
 import pytest
@@ -198,6 +199,19 @@ def test_images_over_http_and_no_signature_is_stored(tmp_path, web):
     assert "secret" not in nobody.error_message + nobody.uri
     (alone,) = images(open_source(f"{web}/0000.png"))
     assert (alone.image_id, alone.data) == ("0000.png", small_image(0))
+
+
+def test_a_signed_input_is_read_after_a_stored_plan(tmp_path, web):
+    write_folder(tmp_path, small_images(2))
+    for uri in (f"{web}/0000.png?X-Signature=secret", f"{web}/".replace("//", "//user:secret@")):
+        source = open_source(uri)
+        rows = plan(source)
+        stored = [
+            replace(row, members=tuple(ImageRef(ref.image_id, stored_uri(ref.uri)) for ref in row.members))
+            for row in rows
+        ]
+        assert stored != rows
+        assert open_source(uri).renewed(stored) == source.renewed(rows) == rows
 
 
 @pytest.mark.parametrize(
