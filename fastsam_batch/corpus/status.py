@@ -96,6 +96,15 @@ def corpus_status(corpus_uri: str, recent: int = RECENT) -> CorpusStatus:
     )
 
 
+def images_failed(corpus_uri: str) -> tuple[int, int]:
+    """How many images of a corpus failed, and how many it has, by all its receipts. Raises as `corpus_status`."""
+    fs, root = filesystem(corpus_uri)
+    failed = images = 0
+    for receipt in read_receipts(fs, list_files(fs, join(root, RECEIPTS_FOLDER), ".json")):
+        failed, images = failed + receipt["failed"], images + receipt["images"]
+    return failed, images
+
+
 def read_receipts(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Receipts in the order of the paths, many requests at a time. Raises InputError for a damaged one, OutageError."""
     for path, content in zip(paths, _read_many(fs, paths), strict=True):
