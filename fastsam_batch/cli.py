@@ -18,7 +18,7 @@ from fastsam_batch.cli_export import export, export_options
 from fastsam_batch.cli_export_model import export_model, export_model_options
 from fastsam_batch.cli_index import index, index_options
 from fastsam_batch.cli_label import label, label_options
-from fastsam_batch.cli_progress import ProgressLine, print_summary, print_unfinished
+from fastsam_batch.cli_progress import ProgressLine, print_summary, print_unfinished, too_many_failed
 from fastsam_batch.cli_search import search, search_options
 from fastsam_batch.cli_select import select, select_options
 from fastsam_batch.cli_serve import serve, serve_options
@@ -142,7 +142,7 @@ def _segment_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="images named by URI whose server does not answer fail, instead of leaving their unit to a rerun",
     )
-    add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more images failed")
+    add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more of the corpus failed")
     add("--verbose", action="store_true", help="show Ray's own log, and its statistics of the stages at the end")
     add = parser.add_argument_group("columns of Parquet and manifest inputs").add_argument
     add("--bytes-column", default="bytes", help="encoded image")
@@ -164,7 +164,7 @@ def _segment(arguments: dict[str, Any]) -> tuple[Summary, int]:
         print(file=sys.stderr)
     print_summary(summary, options.output)
     print_unfinished(summary)
-    too_many = summary["failed"] > options.max_failed_fraction * summary["images"]
+    too_many = too_many_failed(summary, options.output, options.max_failed_fraction)
     return summary, TOO_MANY_FAILED if too_many or summary["unfinished_units"] else DONE
 
 

@@ -30,7 +30,7 @@ def embed_options(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs")
     add("--actors", metavar="N|MIN:MAX", help="size of the actor pool; default: what the cluster holds")
     add("--gpus-per-actor", type=float, default=1.0, help="share of a GPU an actor takes")
-    add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more images failed")
+    add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more of the corpus failed")
     add("--verbose", action="store_true", help="show Ray's own log")
     add = parser.add_argument_group(
         "columns of Parquet and manifest inputs (default: as the corpus has them)"
@@ -42,7 +42,7 @@ def embed_options(parser: argparse.ArgumentParser) -> None:
 
 def embed(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Run `fastsam-batch embed`: its summary, and the exit code."""
-    from fastsam_batch.cli_progress import ProgressLine, print_summary, print_unfinished
+    from fastsam_batch.cli_progress import ProgressLine, print_summary, print_unfinished, too_many_failed
     from fastsam_batch.reembed import embed_corpus
 
     corpus = arguments.pop("corpus")
@@ -51,5 +51,5 @@ def embed(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         print(file=sys.stderr)
     print_summary(summary, arguments["output"])
     print_unfinished(summary)
-    too_many = summary["failed"] > arguments["max_failed_fraction"] * summary["images"]
+    too_many = too_many_failed(summary, arguments["output"], arguments["max_failed_fraction"])
     return summary, 3 if too_many or summary["unfinished_units"] else 0

@@ -45,6 +45,25 @@ def print_unfinished(summary: dict[str, Any]) -> None:
     )
 
 
+def too_many_failed(summary: dict[str, Any], output: str, max_fraction: float) -> bool:
+    """True, and told on standard error, where of the whole corpus more than that share of its images failed.
+
+    A run that finds everything done answers as the one that did it. Raises as `images_failed`.
+    """
+    if max_fraction >= 1:
+        return False
+    from fastsam_batch.corpus.status import images_failed
+
+    failed, images = images_failed(output) if summary["skipped_units"] else (summary["failed"], summary["images"])
+    if failed <= max_fraction * images:
+        return False
+    print(
+        f"{failed:,} of {images:,} images of the corpus failed, more than --max-failed-fraction {max_fraction} allows",
+        file=sys.stderr,
+    )
+    return True
+
+
 def print_summary(summary: dict[str, Any], output: str) -> None:
     """What a run did, as lines."""
     from fastsam_batch.storage import redact

@@ -109,6 +109,8 @@ def _decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
             raise ImageError("truncated", "the file ends before the last strip of its pixels")
         if image.format in ("JPEG", "MPO") and _is_too_short(data, pixels):
             raise ImageError("truncated", f"{len(data)} bytes cannot hold {width}x{height} pixels of JPEG")
+        if image.format == "TIFF":
+            image.info.pop("xmp", None)  # Pillow turns a TIFF while it loads it, by this where it has no EXIF's
         with _pillow_limit_lifted(max_pixels if _over_pillow_limit(pixels) else 0):
             image.load()
         return _upright(image, _to_rgb(image))
@@ -203,11 +205,19 @@ def _stretch(samples: NDArray[Any]) -> NDArray[Any]:
 def _upright(image: Image.Image, rgb: Image.Image) -> NDArray[np.uint8]:
     """Pixels of `rgb`, turned by the orientation that `image` carries; a broken EXIF block turns nothing."""
     try:
-        orientation = image.getexif().get(0x0112, 1)
+        orientation = _orientation(image)
     except _BROKEN_EXIF:  # the pixels are whole: an unreadable note beside them must not lose the image
         orientation = 1
     transpose = _TRANSPOSES.get(orientation)
     return _pixels(rgb if transpose is None else rgb.transpose(transpose))
+
+
+def _orientation(image: Image.Image) -> int:
+    """What the EXIF block says. The image's own `getexif` goes by XMP where that says nothing, as no other reader."""
+    alone = Image.new("1", (1, 1))
+    alone.info = {name: image.info[name] for name in ("exif", "Raw profile type exif") if name in image.info}
+    orientation: int = alone.getexif().get(0x0112, 1)
+    return orientation
 
 
 def _pixels(rgb: Image.Image) -> NDArray[np.uint8]:

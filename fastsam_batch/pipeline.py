@@ -83,6 +83,9 @@ def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[
     units.context.print_on_execution_start = False
     units.context.retried_map_errors = True  # the stages catch what they can; the rest must not end the job at once
     units.context.max_map_retries = RETRIES
+    # Bytes: so each unit is a block, and a task, of its own. A process that ends takes no other unit along, whose
+    # result would be lost and its attempt counted.
+    units.context.target_max_block_size = 1
     units = units.map_batches(fetch, fn_args=[job], batch_size=1, batch_format="pyarrow", num_cpus=resources.fetch_cpus)
     units = units.map_batches(
         SegmentUnits,
@@ -120,10 +123,22 @@ def fetch(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
     for value in batch["value"]:
         row: PendingRow = pickle.loads(value.as_py())
         try:
-            for unit in job.source.read(row.row, row.done):
+            for unit in _wanted(row, job.source.read(row.row, row.done)):
                 yield _row(unit)
         except Exception as error:  # noqa: BLE001 - whatever one shard's store raises must not end the others
             yield _row(_unfinished(row.row, "fetch", error))
+
+
+def _wanted(row: PendingRow, units: Iterator[UnitBytes]) -> Iterator[UnitBytes]:
+    """Those of a row's units that are asked for; no more of the shard is read than they need."""
+    if row.only is None:
+        yield from units
+        return
+    left = set(row.only - row.done)
+    while left and (unit := next(units, None)) is not None:
+        if unit.unit_id in left:
+            left.remove(unit.unit_id)
+            yield unit
 
 
 class SegmentUnits:
@@ -175,7 +190,7 @@ class SegmentUnits:
                 self._metrics.processed(unit, result, {name: m.oom_retries for name, m in models.items() if m})
                 self._worked = True
                 return replace(result, attempt=attempt.number, attempt_name=attempt.name)
-            except OutageError as error:
+            except (InputError, OutageError) as error:  # it is known what is wrong, and not with this process
                 return _unfinished(unit, "segment", error)
             except Exception as error:  # noqa: BLE001 - whatever one unit raises must not end the others
                 if tries == TRIES:
@@ -231,7 +246,7 @@ def _unfinished(what: PlanRow | UnitBytes | UnitResult, stage: str, error: Excep
 
 
 def _reason(error: Exception) -> str:
-    return explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {explain(error)}"
+    return explain(error) if isinstance(error, (OSError, InputError)) else f"{type(error).__name__}: {explain(error)}"
 
 
 def _row(value: Any) -> pa.Table:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fastsam_batch.config import LATER_OPTIONS, SegmentOptions, segment_options
 from fastsam_batch.corpus.info import CorpusInfo, admit, describe, read_info, write_info
 from fastsam_batch.corpus.lease import hold
-from fastsam_batch.corpus.plan import PendingRow, pending, read_plans, write_plan
+from fastsam_batch.corpus.plan import PendingRow, pending, read_plans, stream_units, units_by_prefix, write_plan
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
@@ -100,5 +101,14 @@ def _results(stored: dict[str, Any], options: SegmentOptions) -> dict[str, Any]:
 
 
 def _committed(left: list[PendingRow], units: set[str]) -> list[PendingRow]:
-    """Rows with a unit that the corpus has; those that it has not yet are for a later run."""
-    return [row for row in left if row.row.kind == "stream" or row.row.unit_id in units]
+    """Rows with a unit to embed that the corpus has; what it has not yet is for a later run."""
+    by_prefix = units_by_prefix(units)
+    rows = []
+    for row in left:
+        if row.row.kind != "stream":
+            rows += [row] if row.row.unit_id in units else []
+            continue
+        there = frozenset(stream_units(row.row, by_prefix.get(row.row.unit_id, [])))
+        if there - row.done:
+            rows.append(replace(row, only=there))
+    return rows

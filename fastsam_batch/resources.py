@@ -55,13 +55,16 @@ def divide(options: SegmentOptions, cluster: Mapping[str, float], node_cpus: flo
     # Logical shares leave one CPU to fetch and commit, however many actors begin; the threads may use all, input and
     # output being light.
     share = max(min((cpus - 1) / actors[1], largest - 1), 0.5) if cpus > 1 else 0.25
+    actor_cpus = min(share, (cpus - 1 if cpus > 1 else 0.5) / actors[0])
+    fetch_cpus = 0.5 if cpus > 1 else 0.25
     return Resources(
         device="cpu",
         actors=actors,
-        actor_cpus=min(share, (cpus - 1 if cpus > 1 else 0.5) / actors[0]),
+        actor_cpus=actor_cpus,
         actor_gpus=None,
         threads=max(min(cpus // actors[1], largest), 1),
-        fetch_cpus=0.5 if cpus > 1 else 0.25,
+        # Of equal shares Ray makes one stage, in which a whole shard goes again through an actor that ended.
+        fetch_cpus=fetch_cpus if fetch_cpus != actor_cpus else 0.8 * fetch_cpus,
         batch_size=options.batch_size or CPU_BATCH,
     )
 

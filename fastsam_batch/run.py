@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.config import LATER_OPTIONS, RESULT_OPTIONS, SegmentOptions
@@ -152,6 +152,8 @@ def run_units(
     from fastsam_batch import pipeline
     from fastsam_batch.resources import divide
 
+    rows = source.renewed([row.row for row in left])
+    left = [replace(row, row=renewed) for row, renewed in zip(left, rows, strict=True)]
     with joined_ray(options.verbose) as (total, node_cpus):
         resources = divide(options, total, node_cpus)
         if segmenter is not None:

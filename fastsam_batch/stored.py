@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 
 from fastsam_batch.corpus.layout import images_file, masks_file
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.masks.rle import Rle
+from fastsam_batch.outage import explain, is_outage
 from fastsam_batch.sources.base import EncodedImage
-from fastsam_batch.storage import filesystem, join
+from fastsam_batch.storage import filesystem, join, redact
 
 
 class StoredUnit:
@@ -24,14 +26,14 @@ class StoredUnit:
     together = 1  # image by image
 
     def __init__(self, corpus_uri: str, unit_id: str) -> None:
-        """Read a committed unit, without its embeddings. Raises OSError where its files cannot be read."""
-        fs, root = filesystem(corpus_uri)
-        with fs.open(join(root, images_file(unit_id)), "rb") as file:
-            rows = pq.read_table(file).to_pylist()
+        """Read a committed unit, without its embeddings.
+
+        Raises InputError where its files are missing or broken, OutageError where their store fails.
+        """
+        rows = _read(corpus_uri, images_file(unit_id)).to_pylist()
         self._images: dict[str, dict[str, Any]] = {row["image_id"]: row for row in rows}
-        with fs.open(join(root, masks_file(unit_id)), "rb") as file:
-            columns = ["image_id", "mask_index", "bbox", "area", "score", "stability", "rle"]
-            self._masks = pq.read_table(file, columns=columns)
+        columns = ["image_id", "mask_index", "bbox", "area", "score", "stability", "rle"]
+        self._masks = _read(corpus_uri, masks_file(unit_id), columns)
 
     def to_decode(self, images: Sequence[EncodedImage]) -> list[EncodedImage]:
         """The images, without the bytes of those that failed before: they stay as they were."""
@@ -65,3 +67,16 @@ class StoredUnit:
             embeddings=np.zeros((len(rles), 0), np.float32),
             embedded=np.zeros(len(rles), np.bool_),
         )
+
+
+def _read(corpus_uri: str, path: str, columns: list[str] | None = None) -> pa.Table:
+    fs, root = filesystem(corpus_uri)
+    try:
+        with fs.open(join(root, path), "rb") as file:
+            return pq.read_table(file, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        what = f"cannot read {path} of the corpus {redact(corpus_uri)}"
+        if is_outage(error):
+            raise OutageError(f"{what}: {explain(error)}") from error
+        reason = "it is missing" if isinstance(error, FileNotFoundError) else f"it is broken ({explain(error)})"
+        raise InputError(f"{what}: {reason}; segmenting again after deleting the unit's receipt restores it") from error

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from photographs import write_photographs
 from PIL import Image
+from sources.made_inputs import write_tar
 
 from fastsam_batch.cli import main
 from fastsam_batch.config import segment_options
@@ -99,3 +100,28 @@ def test_refusals(segmented, tmp_path, capsys, arguments, message):
     values = [argument.replace("{corpus}", str(corpus)).replace("{}", str(tmp_path)) for argument in arguments]
     code, _, error = embed(capsys, "--corpus", corpus, *values)
     assert code == 2 and message in error and error.count("\n") == 1
+
+
+def test_only_committed_units_of_a_shard_are_embedded_and_one_without_files_stops_no_other(local_ray, tmp_path, capsys):
+    photographs = write_photographs(tmp_path / "photos", ["coffee", "rocket", "chelsea", "china"])
+    write_tar(tmp_path / "s.tar", [(path.name, path.read_bytes()) for path in photographs])
+    source, corpus = str(tmp_path / "s.tar"), tmp_path / "corpus"
+    options = segment_options({"input": source, "output": str(corpus), "unit_size": 1, "crop": "masked"})
+    segment_corpus(options)
+    units = sorted(Corpus.open(str(corpus)).receipts())
+    (corpus / "receipts" / f"{units[1]}.json").unlink()  # its files are there, yet it is not committed
+    (corpus / "receipts" / f"{units[3]}.json").unlink()
+    (corpus / "masks" / f"{units[2]}.parquet").unlink()
+    arguments = ["--corpus", corpus, "--embedder", "builtin", "--crop", "both", "--output", tmp_path / "anew"]
+    code, summary, _ = embed(capsys, *arguments)
+    assert (code, summary["units"], summary["unfinished_units"]) == (3, 1, 1)
+    assert summary["unfinished"][0]["unit_id"] == units[2]
+    assert f"cannot read masks/{units[2]}.parquet" in summary["unfinished"][0]["reason"]
+    assert list(Corpus.open(str(tmp_path / "anew")).receipts()) == [units[0]]
+
+    (corpus / "receipts" / f"{units[2]}.json").unlink()
+    segment_corpus(options)
+    code, summary, _ = embed(capsys, *arguments)
+    assert (code, summary["units"], summary["unfinished_units"]) == (0, 3, 0)
+    assert sorted(Corpus.open(str(tmp_path / "anew")).receipts()) == units
+    assert verify_corpus(str(tmp_path / "anew")).ok

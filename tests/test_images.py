@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from fastsam_batch.images import IMAGE_SUFFIXES, ImageError, decode_image
 
@@ -241,6 +242,26 @@ def test_a_rotated_jpeg_equals_opencvs(orientation):
     ours = decode_image(data)
     assert ours.shape == theirs.shape == ((24, 40, 3) if orientation < 5 else (40, 24, 3))
     assert np.abs(ours.astype(int) - theirs).max() <= 2
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("with_exif", [False, True])
+def test_what_xmp_says_turns_nothing(image_format, with_exif):
+    xmp = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    options = {"xmp": xmp}
+    if image_format == "PNG":
+        options = {"pnginfo": PngInfo()}
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    elif image_format == "TIFF":
+        options = {"tiffinfo": {700: xmp}}
+    if with_exif and image_format != "TIFF":
+        options["exif"] = Image.Exif()
+        options["exif"][0x010F] = "a maker, and no orientation"
+    data = encoded(photograph((40, 24)), image_format, **options)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image_format == "TIFF" or image.getexif().get(0x0112) == 6  # or the test shows nothing
+        assert b"Orientation" in data
+    assert decode_image(data).shape == (24, 40, 3)
 
 
 def test_a_broken_exif_block_does_not_lose_the_photograph():

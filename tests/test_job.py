@@ -331,3 +331,8 @@ def test_too_many_failures_exit_3(local_ray, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert code == 3, err
     assert json.loads(out.splitlines()[-1])["failures"] == {"not_an_image": 1}
+    for allowed, expected in ((0.4, 3), (0.5, 0)):  # nothing is left to do, yet what was done is judged
+        assert main(["segment", *map(str, arguments), "--max-failed-fraction", str(allowed)]) == expected
+        out, err = capsys.readouterr()
+        assert json.loads(out.splitlines()[-1])["failed"] == 0
+        assert ("1 of 2 images of the corpus failed" in err) == (expected == 3)

@@ -24,6 +24,7 @@ def test_an_actor_fits_on_a_node_beside_a_task(nodes, actors):
     if max(nodes) > 1:
         assert found.actor_cpus + found.fetch_cpus <= max(nodes)
     assert 1 <= found.threads <= max(nodes)
+    assert found.fetch_cpus != found.actor_cpus  # else Ray makes one stage of the two
     # The pool begins at its smallest size at once, and nothing moves unless a task to fetch has room beside it.
     assert found.actors[0] * found.actor_cpus + found.fetch_cpus <= max(sum(nodes), 1) + 1e-9
 

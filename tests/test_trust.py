@@ -19,10 +19,12 @@ from PIL import Image
 from poison import CRASH, HANG, RAISE
 from safetensors import safe_open
 from safetensors.torch import save_file
+from sources.made_inputs import write_tar
 
 from fastsam_batch import run as run_module
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.lease import Lease
+from fastsam_batch.corpus.plan import read_plans
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.verify import verify_corpus
 from fastsam_batch.errors import InputError
@@ -189,6 +191,27 @@ def test_an_outage_is_no_result_and_a_rerun_heals_it(local_ray, tmp_path, web):
     assert masks == [row for row in expected_masks if row["image_id"] != "2.png"]
 
 
+def test_signatures_of_a_manifest_are_not_stored_and_a_rerun_takes_fresh_ones(local_ray, tmp_path, web):
+    folder, address = web
+    names = [f"{number}.png" for number in range(4)]
+    tiny_images(folder, names)
+    manifest, corpus = tmp_path / "list.csv", tmp_path / "corpus"
+
+    def sign(signature):
+        manifest.write_text("uri\n" + "".join(f"{address}/{name}?sig={signature}\n" for name in names))
+
+    sign("old")
+    Web.trouble.update({"3.png?sig=old": "503", "2.png": "410", "3.png": "410"})  # unsigned, they are refused
+    first = run(manifest, corpus, unit_size=2)
+    assert (first["units"], first["failures"], first["unfinished_units"]) == (1, {}, 1)
+    sign("new")
+    healed = run(manifest, corpus, unit_size=2)
+    assert (healed["units"], healed["skipped_units"], healed["images"], healed["failures"]) == (1, 1, 2, {})
+    rows, plans = read_plans(str(corpus))
+    assert plans == 1 and "sig" not in str([first, rows, Corpus.open(str(corpus)).images().to_pylist()])
+    assert sorted(Corpus.open(str(corpus)).images()["image_id"].to_pylist()) == [f"{address}/{name}" for name in names]
+
+
 def test_a_second_job_on_an_output_stops_and_writes_nothing(local_ray, tmp_path):
     tiny_images(tmp_path / "photos", ["0.png", "1.png"])
     corpus = tmp_path / "corpus"
@@ -222,3 +245,21 @@ def test_a_node_with_other_weights_ends_the_job_in_one_sentence(local_ray, tmp_p
     with pytest.raises(InputError, match=r"is not the file that the corpus is made with; put the same file on every"):
         run(tmp_path / "photos", tmp_path / "corpus", segmenter=str(weights))
     assert not list((tmp_path / "corpus").glob("receipts/*"))
+
+
+def test_a_unit_that_raises_takes_no_attempt_of_its_neighbours_in_a_shard(tmp_path):
+    tiny_images(tmp_path / "photos", ["0.png", "2.png"])
+    good = {name: (tmp_path / "photos" / name).read_bytes() for name in ("0.png", "2.png")}
+    write_tar(tmp_path / "s.tar", [("0.png", good["0.png"]), ("1.png", RAISE), ("2.png", good["2.png"])])
+    poisoned = job(
+        *["--input", tmp_path / "s.tar", "--output", tmp_path / "corpus", "--unit-size", 1],
+        FASTSAM_BATCH_DECODER="poison:decode",
+        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    )
+    out, err = poisoned.communicate(timeout=250)
+    assert poisoned.returncode == 3, err
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["units"], summary["unfinished_units"]) == (2, 1)
+    assert summary["unfinished"][0]["reason"] == "RuntimeError: this decoder has a bug"
+    receipts = Corpus.open(str(tmp_path / "corpus")).receipts()
+    assert [receipt["attempt"] for receipt in receipts.values()] == [1, 1]

@@ -8,11 +8,14 @@ the result.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from dataclasses import dataclass
+from functools import partial
 
 from fastsam_batch.corpus.layout import ATTEMPTS_FOLDER
 from fastsam_batch.outage import answering, retry
-from fastsam_batch.storage import filesystem, join, list_names, write_atomic
+from fastsam_batch.storage import filesystem, is_local, join, list_names, write_atomic
 
 MAX_ATTEMPTS = 4  # in one run
 
@@ -50,13 +53,18 @@ def end_attempts(corpus_uri: str, unit_id: str) -> None:
     fs, root = filesystem(corpus_uri)
     folder = join(root, ATTEMPTS_FOLDER, unit_id)
 
-    def remove() -> None:
-        with answering():
-            fs.invalidate_cache()
-            if fs.isdir(folder):
-                fs.rm(folder, recursive=True)
+    if is_local(fs):
+        with answering(), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+        return
 
-    retry(remove)
+    # Name by name: fsspec's own removal of a folder takes `[`, `*` and `?` in its path for a pattern.
+    def remove(path: str) -> None:
+        with answering(), contextlib.suppress(FileNotFoundError):  # removed by another task
+            fs.rm_file(path)
+
+    for name in list_names(fs, folder):
+        retry(partial(remove, join(folder, name)))
 
 
 def _number(name: str) -> int:

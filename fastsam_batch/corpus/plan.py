@@ -34,10 +34,14 @@ _READERS = 32
 
 @dataclass(frozen=True)
 class PendingRow:
-    """A row of the plan with units left to do; `done` are those of its units that have a receipt."""
+    """A row of the plan with units left to do; `done` are those of its units that have a receipt.
+
+    `only`: no other units are wanted of it, and at least one of these is not done.
+    """
 
     row: PlanRow
     done: frozenset[str] = frozenset()
+    only: frozenset[str] | None = None
 
 
 def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
@@ -60,14 +64,14 @@ def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
 
 
 def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
-    """Store the `number`-th plan, counted from 1, before any of its work starts.
+    """Store the `number`-th plan, counted from 1, before any of its work starts. URIs lose their secrets.
 
     Raises InputError where another job has stored that plan meanwhile.
     """
     fs, root = filesystem(corpus_uri)
     columns = {name: [getattr(row, name) for row in rows] for name in PLAN_SCHEMA.names if name != "members"}
     columns["members"] = [
-        [{"image_id": member.image_id, "uri": member.uri} for member in row.members] or None for row in rows
+        [{"image_id": member.image_id, "uri": redact(member.uri)} for member in row.members] or None for row in rows
     ]
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns, schema=PLAN_SCHEMA), buffer, compression="zstd")
@@ -127,9 +131,7 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow], new: Sequence[PlanRow] = (
             f"{redact(corpus_uri)}: {receipt_file(lost[0])} is of a unit that no file in {PLAN_FOLDER}/ names; put "
             f"{PLAN_FOLDER}/ back from a copy, or use another --output"
         )
-    by_prefix: dict[str, list[str]] = {}
-    for unit_id in receipts:
-        by_prefix.setdefault(unit_id.rpartition("-")[0], []).append(unit_id)
+    by_prefix = units_by_prefix(receipts)
 
     def left(row: PlanRow) -> PendingRow | None:
         if row.kind != "stream":
@@ -144,6 +146,14 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow], new: Sequence[PlanRow] = (
     with ThreadPoolExecutor(_READERS) as pool:
         rest = [row for row in pool.map(left, [*rows, *new]) if row is not None]
     return rest, len(receipts)
+
+
+def units_by_prefix(unit_ids: Iterable[str]) -> dict[str, list[str]]:
+    """The units of each streamed shard, by the prefix of their names."""
+    by_prefix: dict[str, list[str]] = {}
+    for unit_id in unit_ids:
+        by_prefix.setdefault(unit_id.rpartition("-")[0], []).append(unit_id)
+    return by_prefix
 
 
 def stream_units(row: PlanRow, unit_ids: Iterable[str]) -> list[str]:

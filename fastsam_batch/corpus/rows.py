@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_sch
 from fastsam_batch.masks.rle import Rle
 
 FOOTER_KEY = b"fastsam_batch"
+PART_BYTES = 1 << 30  # of run-length strings in one array: Arrow holds 2 GiB of text in one, and reads no more at once
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,16 @@ def images_table(results: Sequence[ImageResult], unit_id: str) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=images_schema())
 
 
-def masks_table(results: Sequence[ImageResult], embedding_dim: int | None) -> pa.Table:
-    """Rows of masks/<unit>.parquet: the images' masks in order, built from columns without a loop a row."""
+def masks_table(results: Sequence[ImageResult], embedding_dim: int | None, part_bytes: int = PART_BYTES) -> pa.Table:
+    """Rows of masks/<unit>.parquet: the images' masks in order, built from columns without a loop a row.
+
+    The `rle` column is in as many chunks as keep their strings within `part_bytes` each.
+    """
     schema = masks_schema(embedding_dim)
     found = [(result.image_id, result.masks) for result in results if result.masks]
     counts = [len(masks.rles) for _, masks in found]
     rles = [rle for _, masks in found for rle in masks.rles]
-    sizes = np.array([rle.size for rle in rles], np.int32).reshape(-1)
     boxes = _stack([masks.bboxes_xywh for _, masks in found], (0, 4), np.float32)
-    rle_type, embedding_type = schema.field("rle").type, schema.field("embedding").type
     columns = {
         "image_id": pa.array([name for (name, _), n in zip(found, counts, strict=True) for _ in range(n)], pa.string()),
         "mask_index": pa.array(_stack([np.arange(n) for n in counts], (0,), np.int32)),
@@ -98,14 +100,8 @@ def masks_table(results: Sequence[ImageResult], embedding_dim: int | None) -> pa
         "area": pa.array(_stack([masks.areas for _, masks in found], (0,), np.int32)),
         "score": pa.array(_stack([masks.scores for _, masks in found], (0,), np.float32)),
         "stability": pa.array(_stack([masks.stability for _, masks in found], (0,), np.float32)),
-        "rle": pa.StructArray.from_arrays(
-            [
-                pa.FixedSizeListArray.from_arrays(pa.array(sizes), type=rle_type.field("size").type),
-                pa.array([rle.counts for rle in rles], pa.string()),
-            ],
-            fields=list(rle_type),
-        ),
-        "embedding": _embeddings([masks for _, masks in found], embedding_type),
+        "rle": _run_lengths(rles, schema.field("rle").type, part_bytes),
+        "embedding": _embeddings([masks for _, masks in found], schema.field("embedding").type),
     }
     return pa.table(columns, schema=schema)
 
@@ -114,6 +110,28 @@ def with_footer(table: pa.Table, name: str, fingerprint: str, models: dict[str, 
     """The table with the contract's name and version, the fingerprint and the models in its metadata."""
     footer = {"schema": f"{name}.v{SCHEMA_VERSION}", "fingerprint": fingerprint, "models": models}
     return table.replace_schema_metadata({FOOTER_KEY: json.dumps(footer, sort_keys=True).encode()})
+
+
+def _run_lengths(rles: Sequence[Rle], kind: pa.StructType, part_bytes: int) -> pa.ChunkedArray:
+    chunks = []
+    for start, stop in _parts([len(rle.counts) for rle in rles], part_bytes):
+        part = rles[start:stop]
+        sizes = pa.array(np.array([rle.size for rle in part], np.int32).reshape(-1))
+        of_sizes = pa.FixedSizeListArray.from_arrays(sizes, type=kind.field("size").type)
+        counts = pa.array([rle.counts for rle in part], pa.string())
+        chunks.append(pa.StructArray.from_arrays([of_sizes, counts], fields=list(kind)))
+    return pa.chunked_array(chunks, type=kind)
+
+
+def _parts(lengths: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
+    """Ranges [start, stop) of items whose lengths add up to `limit` at most, or of one item; at least one range."""
+    start = held = 0
+    for index, length in enumerate(lengths):
+        if index > start and held + length > limit:
+            yield start, index
+            start, held = index, 0
+        held += length
+    yield start, len(lengths)
 
 
 def _embeddings(found: Sequence[MaskColumns], kind: pa.DataType) -> pa.Array:

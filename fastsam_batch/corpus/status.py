@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.corpus.layout import RECEIPTS_FOLDER
-from fastsam_batch.corpus.plan import none_is_missing, read_plans, stream_units
+from fastsam_batch.corpus.plan import none_is_missing, read_plans, stream_units, units_by_prefix
 from fastsam_batch.corpus.read import Corpus, list_files
 from fastsam_batch.corpus.receipts import parse_receipt
 from fastsam_batch.outage import answering, explain, retry
@@ -96,6 +96,15 @@ def corpus_status(corpus_uri: str, recent: int = RECENT) -> CorpusStatus:
     )
 
 
+def images_failed(corpus_uri: str) -> tuple[int, int]:
+    """How many images of a corpus failed, and how many it has, by all its receipts. Raises as `corpus_status`."""
+    fs, root = filesystem(corpus_uri)
+    failed = images = 0
+    for receipt in read_receipts(fs, list_files(fs, join(root, RECEIPTS_FOLDER), ".json")):
+        failed, images = failed + receipt["failed"], images + receipt["images"]
+    return failed, images
+
+
 def read_receipts(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Receipts in the order of the paths, many requests at a time. Raises InputError for a damaged one, OutageError."""
     for path, content in zip(paths, _read_many(fs, paths), strict=True):
@@ -124,16 +133,19 @@ def _read_many(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[bytes]:
             return
         except OSError as error:
             logger.info("Arrow cannot read these receipts, s3fs does: %s", explain(error))
-    for start in range(0, len(paths), _CHUNK):
-        chunk = list(paths[start : start + _CHUNK])
-        contents = retry(partial(_cat, fs, chunk))
-        yield from (contents[path] for path in chunk)
+    # One by one: fsspec's own reading of many takes `[`, `*` and `?` in their paths for patterns.
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(paths), _CHUNK):
+            yield from pool.map(partial(_read, fs), paths[start : start + _CHUNK])
 
 
-def _cat(fs: AbstractFileSystem, paths: list[str]) -> dict[str, bytes]:
-    with answering():
-        contents: dict[str, bytes] = fs.cat(paths)
-        return contents
+def _read(fs: AbstractFileSystem, path: str) -> bytes:
+    def read() -> bytes:
+        with answering():
+            content: bytes = fs.cat_file(path)
+            return content
+
+    return retry(read)
 
 
 def images_per_hour(receipts: Sequence[dict[str, Any]], recent: int = RECENT) -> float | None:
@@ -172,9 +184,7 @@ class _Left:
 
 def _left(rows: Sequence[PlanRow], receipts: Sequence[dict[str, Any]]) -> _Left:
     done = {receipt["unit_id"]: receipt for receipt in receipts}
-    by_prefix: dict[str, list[str]] = {}
-    for unit_id in done:
-        by_prefix.setdefault(unit_id.rpartition("-")[0], []).append(unit_id)
+    by_prefix = units_by_prefix(done)
     left = _Left()
     for row in rows:
         if row.kind != "stream":

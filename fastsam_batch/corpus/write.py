@@ -63,22 +63,17 @@ def commit_unit(corpus_uri: str, info: CorpusInfo, unit: UnitResult) -> dict[str
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as the Parquet file that a corpus holds."""
+    """A table as the Parquet file that a corpus holds. No row group is of two chunks, which may be too much for one."""
     buffer = io.BytesIO()
     # Dictionaries only where values repeat: on embeddings and runs they would cost and save nothing.
     repeating = [name for name in ("image_id", "unit_id", "status", "error_kind") if name in table.column_names]
     # Half floats of unit vectors lose a tenth to zstd, and a search would unpack it all at .9 GB a second; its
     # negative levels keep them as they are and unpack at the speed of a copy.
     levels = {path: -1 if path.startswith("embedding.") else 1 for path in _leaves(table.schema)}
-    pq.write_table(
-        table,
-        buffer,
-        compression="zstd",
-        compression_level=levels,
-        row_group_size=ROW_GROUP_ROWS,
-        data_page_size=PAGE_BYTES,
-        use_dictionary=repeating,
-    )
+    options = {"compression_level": levels, "data_page_size": PAGE_BYTES, "use_dictionary": repeating}
+    with pq.ParquetWriter(buffer, table.schema, compression="zstd", **options) as writer:
+        for part in [pa.Table.from_batches([batch]) for batch in table.to_batches()] or [table]:
+            writer.write_table(part, row_group_size=ROW_GROUP_ROWS)
     return buffer.getvalue()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -85,6 +85,13 @@ class Source(ABC):
         Raises InputError where the input cannot be listed, is empty, or a shard changed since it was
         planned.
         """
+
+    def renewed(self, rows: Sequence[PlanRow]) -> Sequence[PlanRow]:
+        """Rows of a stored plan, which holds no credentials and signatures, with those that the input has now.
+
+        Called after `plan`, if that is called. Raises InputError as `plan`.
+        """
+        return rows
 
     @abstractmethod
     def read(self, row: PlanRow, done: Collection[str]) -> Iterator[UnitBytes]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from fastsam_batch.images import IMAGE_SUFFIXES
 from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
 from fastsam_batch.sources.listing import Listing
-from fastsam_batch.sources.members import MembersSource, plan_members
+from fastsam_batch.sources.members import MembersSource, plan_members, with_uris
 from fastsam_batch.sources.names import storable, suffix
 
 
@@ -30,3 +30,7 @@ class FolderSource(MembersSource):
         yield from plan_members(
             islice(new, limit), prefix="files", shard="", first=len(planned.members), unit_size=unit_size
         )
+
+    def renewed(self, rows: Sequence[PlanRow]) -> Sequence[PlanRow]:
+        """As `Source.renewed`: the secrets are the input's own."""
+        return with_uris(rows, lambda ref: self._listing.with_secrets(ref.uri)) if self._listing.has_secrets else rows

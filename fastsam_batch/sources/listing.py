@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 T = TypeVar("T")
+_CORPUS_FILE, _FIRST_PLAN = "corpus.json", "plan/0001.parquet"  # what tells a corpus: corpus/layout.py
 
 
 class Entry(NamedTuple):
@@ -28,7 +29,8 @@ class Entry(NamedTuple):
 
 
 class Listing:
-    """A folder, a glob or one file. Hidden files and folders are left out, linked folders not followed.
+    """A folder, a glob or one file. Hidden files and folders are left out, and any corpus below; linked folders are
+    not followed.
 
     A listing of millions of files is made once: `entries` keeps it for the `take` that follows, and
     pickling leaves it behind.
@@ -56,6 +58,19 @@ class Listing:
     def uri_of(self, key: str) -> str:
         """Where the file of a key is read."""
         return self._uri if self._base is None else f"{self._base}/{key}"
+
+    @property
+    def has_secrets(self) -> bool:
+        """True where a corpus may not hold the input as it is."""
+        return redact(self._uri) != self._uri
+
+    def with_secrets(self, uri: str) -> str:
+        """The URI of a file as `uri_of` gives it, from how a corpus may hold it."""
+        whole = self._uri if self._base is None else f"{self._base}/"
+        held = redact(whole)
+        if self._base is None:
+            return whole if uri == held else uri
+        return whole + uri[len(held) :] if uri.startswith(held) else uri
 
     def entries(self) -> list[Entry]:
         """All files, sorted by key, listed at the first call."""
@@ -95,7 +110,23 @@ class Listing:
                 found.update(_find(fs, folder))
         base = open_path(self._base)[1].rstrip("/") + "/" if self._base else "/"
         entries = (Entry(name[len(base) :], info.get("size")) for name, info in found.items() if name.startswith(base))
-        return [entry for entry in entries if entry.key.strip("/") and not is_hidden(entry.key)]
+        seen = [entry for entry in entries if entry.key.strip("/") and not is_hidden(entry.key)]
+        corpora = _corpora(fs, base, (entry.key for entry in seen))
+        return [entry for entry in seen if not entry.key.startswith(corpora)]
+
+
+def _corpora(fs: AbstractFileSystem, base: str, keys: Iterable[str]) -> tuple[str, ...]:
+    """Keys of the folders that hold a corpus, such as the output of the job itself: its files are no input."""
+    folders = (key.removesuffix(_FIRST_PLAN) for key in keys if key.endswith(f"/{_FIRST_PLAN}"))
+    return tuple(folder for folder in folders if _is_there(fs, base + folder + _CORPUS_FILE))
+
+
+def _is_there(fs: AbstractFileSystem, path: str) -> bool:
+    try:
+        fs.info(path)  # `exists` says no where a store does not answer
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _find(fs: AbstractFileSystem, folder: str) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import IO, Any
 
@@ -14,7 +14,7 @@ from fastsam_batch.outage import explain, is_storage_error, retry
 from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
 from fastsam_batch.sources.fetch import stored_uri
 from fastsam_batch.sources.listing import Listing
-from fastsam_batch.sources.members import MembersSource, plan_members
+from fastsam_batch.sources.members import MembersSource, plan_members, with_uris
 from fastsam_batch.sources.named import UnknownSchemeError, resolve
 from fastsam_batch.sources.names import storable, suffix, unit_prefix
 from fastsam_batch.storage import open_path, open_whole
@@ -28,7 +28,7 @@ def is_manifest(key: str) -> bool:
 
 
 class ManifestSource(MembersSource):
-    """Images listed by URI. `image_id` is taken from the id column, else the URI as written."""
+    """Images listed by URI. `image_id` is taken from the id column, else the URI as written, without its secrets."""
 
     def __init__(
         self,
@@ -41,26 +41,30 @@ class ManifestSource(MembersSource):
         self._uri_column = uri_column
         self._id_column = id_column
         self.record_unreachable = record_unreachable
+        self._secret: dict[str, str] | None = None  # URIs that are not stored as they are, by image_id, once read
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_secret": None}  # a task has them in its rows
 
     def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
         """Rows whose id no plan holds yet. All manifests are read and checked before the first unit."""
         seen: dict[str, str] = {}
         new: list[tuple[str, list[ImageRef]]] = []
-        for entry in self._listing.take():
-            if not is_manifest(entry.key):
-                continue
-            uri = self._listing.uri_of(entry.key)
+        self._secret = {}
+        for key, uri, listed in self._manifests():
+            self._secret.update(_secret(listed))
             refs = []
-            for ref in self._read(uri):
+            for ref in listed:
                 if ref.image_id in seen:
                     raise InputError(
                         f"{stored_uri(uri)} names the image {ref.image_id!r} a second time (first in "
                         f"{seen[ref.image_id]}): give each row an {self._id_column} of its own"
                     )
                 seen[ref.image_id] = stored_uri(uri)
-                if ref.image_id not in planned.members:
+                # Ids of corpora made by versions before this one are URIs with their secrets.
+                if ref.image_id not in planned.members and ref.uri not in planned.members:
                     refs.append(ref)
-            new.append((storable(entry.key), refs))
+            new.append((storable(key), refs))
         if not seen:
             raise InputError(f"{self._listing} lists no images")
         first, left = len(planned.members), limit
@@ -71,22 +75,48 @@ class ManifestSource(MembersSource):
             first += len(refs)
             left = None if left is None else left - len(refs)
 
-    def _read(self, uri: str) -> list[ImageRef]:
+    def renewed(self, rows: Sequence[PlanRow]) -> Sequence[PlanRow]:
+        """As `Source.renewed`: an image whose place the manifest tells otherwise now stays where it was planned."""
+        if self._secret is None:
+            self._secret = dict(item for _, _, listed in self._manifests() for item in _secret(listed))
+        secret = self._secret
+
+        def uri_of(ref: ImageRef) -> str:
+            uri = secret.get(ref.image_id, ref.uri)
+            return uri if stored_uri(uri) == stored_uri(ref.uri) else ref.uri
+
+        return with_uris(rows, uri_of) if secret else rows
+
+    def _manifests(self) -> Iterator[tuple[str, str, list[ImageRef]]]:
+        """Key, URI and images of each manifest."""
+        for entry in self._listing.take():
+            if is_manifest(entry.key):
+                uri = self._listing.uri_of(entry.key)
+                yield entry.key, uri, self._read(uri, entry.key)
+
+    def _read(self, uri: str, key: str) -> list[ImageRef]:
         """The manifest's images. Raises InputError, also where its store keeps failing."""
         try:
-            return retry(lambda: list(read_manifest(uri, self._uri_column, self._id_column)))
+            return retry(lambda: list(read_manifest(uri, key, self._uri_column, self._id_column)))
         except OutageError as error:
             raise InputError(f"cannot read {stored_uri(uri)}: {explain(error)}") from error
 
 
-def read_manifest(uri: str, uri_column: str, id_column: str) -> Iterator[ImageRef]:
-    """The manifest's images. Raises InputError, naming file and line, where it cannot be read."""
+def _secret(refs: Iterable[ImageRef]) -> Iterator[tuple[str, str]]:
+    return ((ref.image_id, ref.uri) for ref in refs if stored_uri(ref.uri) != ref.uri)
+
+
+def read_manifest(uri: str, key: str, uri_column: str, id_column: str) -> Iterator[ImageRef]:
+    """The manifest's images; `key`, without what signs an address, tells CSV from JSON Lines.
+
+    Raises InputError, naming file and line, where it cannot be read.
+    """
     name = stored_uri(uri)
     try:
         fs, path = open_path(uri)
         with open_whole(fs, path) as raw:
             file = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8-sig", newline="")
-            rows = _csv_rows(file, name) if suffix(path) == ".csv" else _json_rows(file, name)
+            rows = _csv_rows(file, name) if suffix(key) == ".csv" else _json_rows(file, name)
             for line, row in rows:
                 if row.get(uri_column) in (None, ""):
                     columns = ", ".join(map(str, row))
@@ -96,7 +126,7 @@ def read_manifest(uri: str, uri_column: str, id_column: str) -> Iterator[ImageRe
                     )
                 written = str(row[uri_column])
                 image_id = row.get(id_column)
-                image_id = written if image_id in (None, "") else str(image_id)
+                image_id = stored_uri(written) if image_id in (None, "") else str(image_id)
                 if not _is_text(written + image_id):
                     raise InputError(
                         f"{name} line {line} holds half a surrogate pair, which is no character: write it as UTF-8"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 
 from fastsam_batch.sources.base import UNIT_BYTES, EncodedImage, ImageRef, PlanRow, Source, UnitBytes
 from fastsam_batch.sources.fetch import fetch_images
@@ -30,6 +31,11 @@ def plan_members(
         held += size or 0
     if members:
         yield row()
+
+
+def with_uris(rows: Iterable[PlanRow], uri_of: Callable[[ImageRef], str]) -> list[PlanRow]:
+    """The rows with other URIs of their members."""
+    return [replace(row, members=tuple(ImageRef(ref.image_id, uri_of(ref)) for ref in row.members)) for row in rows]
 
 
 class MembersSource(Source):

@@ -68,7 +68,7 @@ def read_ids(uri: str, columns: ColumnNames) -> list[str]:
     def read() -> list[str]:
         with _opened(uri) as file:
             column = file.read([columns.id]).column(0)
-            return [_text(value) for value in column.to_pylist() if value is not None]
+            return [text for value in column.to_pylist() if (text := _text(value)) is not None]
 
     return _readable(uri, read)
 
@@ -145,10 +145,12 @@ def _rows(batch: pa.RecordBatch, first: int, columns: ColumnNames) -> Iterator[P
     for offset, (content, uri, image_id) in enumerate(zip(held, uris, ids, strict=True)):
         if isinstance(content, dict):
             content, uri = content["bytes"], uri or content.get("path")
-        yield ParquetRow(first + offset, None if image_id is None else _text(image_id), content, uri)
+        yield ParquetRow(first + offset, _text(image_id), content, _text(uri))
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 

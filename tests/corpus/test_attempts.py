@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fastsam_batch.corpus.attempts import begin_attempt, end_attempts, is_newest
 
 
@@ -18,3 +20,15 @@ def test_only_the_newest_attempt_may_commit(tmp_path):
     assert not is_newest(uri, "u", third.name)
     end_attempts(uri, "u")
     assert begin_attempt(uri, "u", "cccc").number == 1
+
+
+@pytest.mark.parametrize("name", ["run[1]", "run*", "run?"])
+def test_a_name_that_looks_like_a_pattern_ends_its_own_attempts_alone(name):
+    mine, other = f"memory://attempts/{name}/c", "memory://attempts/run1/c"
+    begin_attempt(mine, "u", "aaaa")
+    begun = begin_attempt(other, "u", "bbbb")
+    end_attempts(mine, "u")
+    assert is_newest(other, "u", begun.name)
+    assert begin_attempt(mine, "u", "cccc").number == 1
+    for uri in (mine, other):
+        end_attempts(uri, "u")

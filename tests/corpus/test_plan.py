@@ -40,6 +40,13 @@ def test_plans_are_read_as_they_were_written(tmp_path):
     assert read_plans(str(tmp_path)) == ([FILES, ROWS, TAR, replace(TAR, images=9)], 2)
 
 
+def test_a_plan_holds_no_secrets(tmp_path):
+    signed = ImageRef("a.jpg", "https://user:secret@host/a.jpg?X-Signature=secret")
+    write_plan(str(tmp_path), 1, [replace(FILES, members=(signed,))])
+    (row,), _ = read_plans(str(tmp_path))
+    assert row.members == (ImageRef("a.jpg", "https://host/a.jpg"),)
+
+
 def test_a_plan_from_before_images_were_counted_is_read(tmp_path):
     write_plan(str(tmp_path), 1, [FILES, TAR])
     path = tmp_path / "plan" / "0001.parquet"

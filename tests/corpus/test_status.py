@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -113,6 +114,12 @@ def test_what_is_no_corpus_or_damaged_is_refused(tmp_path, made: MadeCorpus):
     write(made.uri, "receipts/unit-0001.json", b"{")
     with pytest.raises(InputError, match=r"receipts/unit-0001\.json: a damaged receipt"):
         corpus_status(made.uri)
+
+
+@pytest.mark.parametrize("name", ["run[1]", "run*", "run?"])
+def test_a_name_that_looks_like_a_pattern(made: MadeCorpus, tmp_path, name):
+    place = shutil.copytree(made.uri, tmp_path / name / "corpus")
+    assert corpus_status(str(place)).units == 3
 
 
 def test_ten_thousand_receipts(tmp_path):

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastsam_batch.corpus.info import admit, describe, read_info, write_info
+from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns, UnitResult, images_table, masks_table
 from fastsam_batch.corpus.schema import contract, images_schema, masks_schema
+from fastsam_batch.corpus.verify import verify_corpus
 from fastsam_batch.corpus.write import commit_unit
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
@@ -140,6 +142,25 @@ def test_a_corpus_without_embedder_has_null_embeddings():
     table = masks_table([ImageResult("a.jpg", "a", "f" * 64, (3, 4), columns)], None)
     assert table["embedding"].null_count == 2
     assert masks_table(results, DIM)["embedding"].null_count == 0
+
+
+def test_a_unit_of_more_run_lengths_than_an_array_holds(tmp_path):
+    results = [
+        ImageResult(f"{name}.jpg", f"/x/{name}.jpg", "f" * 64, (3, 4), replace(masks(n), rles=[Rle((3, 4), "363")] * n))
+        for name, n in (("a", 5), ("b", 4))
+    ]
+    whole, parted = masks_table(results, DIM), masks_table(results, DIM, part_bytes=7)  # two masks of 3 bytes a part
+    assert [len(chunk) for chunk in parted["rle"].chunks] == [2, 2, 2, 2, 1]
+    assert [len(chunk) for chunk in masks_table(results, DIM, part_bytes=1)["rle"].chunks] == [1] * 9
+    images = images_table(results, "files-000000000")
+    info = describe("/x", {"conf": 0.4}, MODELS, DIM)
+    write_info(str(tmp_path), info)
+    commit_unit(str(tmp_path), info, UnitResult("files-000000000", "", False, images, parted))
+    assert pq.ParquetFile(tmp_path / "masks" / "files-000000000.parquet").num_row_groups == 5
+    stored = Corpus.open(str(tmp_path))
+    assert stored.masks(masks_schema(DIM).names).equals(whole)
+    assert sum(len(block) for block in stored.vector_blocks("files-000000000")) == 7
+    assert verify_corpus(str(tmp_path)).problems == []
 
 
 def test_the_same_description_may_go_on(corpus):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import http.server
 import io
 import os
 import tarfile
-import threading
-from functools import partial
+from dataclasses import replace
 
 import fsspec
 import pytest
@@ -188,19 +186,6 @@ def test_a_bug_of_a_store_s_client_is_no_result():
         fetch_image(ImageRef("a.png", "flaky://store/a.png"))
 
 
-@pytest.fixture
-def web(tmp_path):
-    """The folder over HTTP."""
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 def test_images_over_http_and_no_signature_is_stored(tmp_path, web):
     write_folder(tmp_path, small_images(1))
     found = fetch_image(ImageRef("a", f"{web}/0000.png?X-Signature=secret"))
@@ -214,6 +199,19 @@ def test_images_over_http_and_no_signature_is_stored(tmp_path, web):
     assert "secret" not in nobody.error_message + nobody.uri
     (alone,) = images(open_source(f"{web}/0000.png"))
     assert (alone.image_id, alone.data) == ("0000.png", small_image(0))
+
+
+def test_a_signed_input_is_read_after_a_stored_plan(tmp_path, web):
+    write_folder(tmp_path, small_images(2))
+    for uri in (f"{web}/0000.png?X-Signature=secret", f"{web}/".replace("//", "//user:secret@")):
+        source = open_source(uri)
+        rows = plan(source)
+        stored = [
+            replace(row, members=tuple(ImageRef(ref.image_id, stored_uri(ref.uri)) for ref in row.members))
+            for row in rows
+        ]
+        assert stored != rows
+        assert open_source(uri).renewed(stored) == source.renewed(rows) == rows
 
 
 @pytest.mark.parametrize(

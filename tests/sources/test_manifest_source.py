@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import fsspec
 import pytest
 from sources.made_inputs import images, plan, small_image, small_images, write_csv, write_folder, write_jsonl
 
+from fastsam_batch.corpus.plan import read_plans, write_plan
 from fastsam_batch.errors import InputError
 from fastsam_batch.sources import open_source
+from fastsam_batch.sources.base import ImageRef
 
 
 @pytest.fixture(params=["csv", "jsonl"])
@@ -94,6 +98,47 @@ def test_a_folder_of_manifests(tmp_path, write):
     ]
     assert len({row.unit_id for row in rows}) == 2
     assert sum(len(row.members) for row in plan(open_source(str(tmp_path)), limit=2)) == 2
+
+
+def test_behind_a_signed_address(tmp_path, write, web):
+    write_folder(tmp_path, small_images(1))
+    path = write(tmp_path / "list", [{"uri": "0000.png"}])
+    (found,) = images(open_source(f"{web}/{path.name}?X-Signature=secret"))
+    assert (found.image_id, found.uri, found.data) == ("0000.png", f"{web}/0000.png", small_image(0))
+
+
+def test_signed_uris_are_read_and_their_secrets_not_stored(tmp_path, write, web):
+    write_folder(tmp_path, small_images(3))
+
+    def listed(signature, count):
+        rows = [{"uri": f"{web}/{number:04d}.png?X-Signature={signature}"} for number in range(count)]
+        return open_source(str(write(tmp_path / "list", rows)))
+
+    first = listed("secret", 2)
+    planned_rows = plan(first)
+    write_plan(str(tmp_path / "corpus"), 1, planned_rows)
+    stored, _ = read_plans(str(tmp_path / "corpus"))
+    assert [[member.image_id, member.uri] for row in stored for member in row.members] == [
+        [f"{web}/{number:04d}.png"] * 2 for number in range(2)
+    ]
+    assert "secret" not in str(stored)
+    assert first.renewed(stored) == planned_rows
+    again = listed("fresh", 3)
+    assert [ref.image_id for row in plan(again, stored) for ref in row.members] == [f"{web}/0002.png"]
+    for source in (again, listed("fresh", 3)):  # planned before, or not
+        renewed = source.renewed(stored)
+        assert [ref.uri.partition("?")[2] for row in renewed for ref in row.members] == ["X-Signature=fresh"] * 2
+        assert [image.data for image in images(source, renewed)] == [small_image(0), small_image(1)]
+    moved = write(tmp_path / "list", [{"uri": "https://elsewhere/x?y", "image_id": f"{web}/0000.png"}])
+    assert open_source(str(moved)).renewed(stored) == stored
+
+
+def test_ids_of_older_corpora_are_uris_with_their_secrets(tmp_path, write):
+    source = open_source(str(write(tmp_path / "list", [{"uri": "https://host/a.png?id=1"}])))
+    before = [
+        replace(row, members=(ImageRef("https://host/a.png?id=1", "https://host/a.png?id=1"),)) for row in plan(source)
+    ]
+    assert plan(source, before) == []
 
 
 def test_an_id_given_twice_is_refused(tmp_path, write):

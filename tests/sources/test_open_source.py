@@ -21,6 +21,8 @@ from sources.made_inputs import (
     write_tar,
 )
 
+from fastsam_batch.corpus.info import describe, write_info
+from fastsam_batch.corpus.plan import write_plan
 from fastsam_batch.errors import InputError
 from fastsam_batch.sources import open_source, read_image_bytes
 from fastsam_batch.sources.demo import DemoSource
@@ -150,6 +152,25 @@ def test_labels_beside_photographs_are_not_an_input(tmp_path):
     write_csv(tmp_path / "labels.csv", [{"name": "0000.png"}])
     write_parquet(tmp_path / "boxes.parquet", {"x": [1]})
     assert isinstance(open_source(str(tmp_path)), FolderSource)
+
+
+@pytest.mark.parametrize("name", ["folder", "tars", "parquets", "lists", "**/*.parquet"])
+@pytest.mark.parametrize("output", ["out", "parts/out"])
+def test_a_corpus_below_its_input_is_no_part_of_it(tmp_path, name, output):
+    write_folder(tmp_path / "folder", small_images(2))
+    write_tar(tmp_path / "tars" / "0.tar", small_images(2).items())
+    write_parquet(tmp_path / "parquets" / "0.parquet", {"bytes": list(small_images(2).values())})
+    write_csv(tmp_path / "lists" / "0.csv", [{"uri": "../folder/0000.png"}])
+    uri = str(tmp_path / name)
+    first = plan(open_source(uri))
+    corpus = tmp_path / ("parquets" if "*" in name else name) / output
+    corpus.mkdir(parents=True)
+    write_info(str(corpus), describe(uri, {}, {}, None))
+    write_plan(str(corpus), 1, first)
+    write_parquet(corpus / "images" / "a.parquet", {"image_id": ["a"]})
+    again = open_source(uri)
+    assert plan(again, first) == []
+    assert plan(again) == first
 
 
 def test_images_beside_shards_are_refused(tmp_path):

@@ -90,6 +90,14 @@ def test_integer_and_binary_ids_become_text(tmp_path):
         assert found == (["7", "8"] if number == 0 else ["x", "\\xff"])
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(len("0001.png"))])
+def test_uris_may_be_binary(tmp_path, kind):
+    write_folder(tmp_path, small_images(2))
+    pq.write_table(pa.table({"uri": pa.array([b"0001.png", b"gone.png"], kind)}), tmp_path / "p.parquet")
+    found = images(open_source(str(tmp_path / "p.parquet")))
+    assert [(image.data, image.error_kind) for image in found] == [(small_image(1), None), (None, "missing")]
+
+
 def test_hugging_face_image_columns(tmp_path):
     write_folder(tmp_path, {"b.png": small_image(2)})
     struct = [{"bytes": small_image(1), "path": "a.png"}, {"bytes": None, "path": "b.png"}]
