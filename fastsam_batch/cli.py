@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import fastsam_batch
@@ -60,7 +60,9 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments: dict[str, Any]) -> int:
     _quiet_libraries()
     try:
+        _check_text(arguments.values())
         summary, code = command(arguments)
+        print(json.dumps(summary), flush=True)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -70,11 +72,30 @@ def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return FAILED
-    except Exception:  # noqa: BLE001 (the outermost: it ends as a traceback and exit code 1)
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 (the outermost: it ends as a traceback and exit code 1)
+        if not (isinstance(error, BrokenPipeError) and _reader_left()):
+            traceback.print_exc()
         return FAILED
-    print(json.dumps(summary), flush=True)
     return code
+
+
+def _check_text(values: Iterable[Any]) -> None:
+    """Raise InputError for a text, alone or in a list, of bytes that are not UTF-8: Python makes surrogates of them."""
+    for value in values:
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and any("\ud800" <= sign <= "\udfff" for sign in text):
+                raise InputError(f"the argument {text!r} is not UTF-8; write it in UTF-8, or rename the file it names")
+
+
+def _reader_left() -> bool:
+    """Whether standard output is a pipe that nobody reads any more, as behind `| head`."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still to be written would fail anew when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _segment_options(parser: argparse.ArgumentParser) -> None:

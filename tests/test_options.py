@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import sys
 
+import pytest
+from corpus.made_corpus import MadeCorpus
+
+from fastsam_batch.cli import job
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.info import admit, write_info
 from fastsam_batch.errors import InputError
@@ -35,3 +40,26 @@ def test_a_corpus_is_embedded_anew_from_its_own_columns():
 def test_decoding_ends(seconds):
     with pytest.raises(InputError, match="--decode-seconds"):
         segment_options({"input": "/in", "output": "/out", "decode_seconds": seconds})
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("search", ["--text", "a cup", "\udcff cup"]),
+        ("select", ["--image", "\udcff.jpg", "--point", "1,1", "--output", "x.json"]),
+        ("status", ["--corpus", "\udcff"]),
+    ],
+)
+def test_arguments_that_are_no_text_are_refused(capsys, command, arguments):
+    assert job(command, ["--corpus", "nowhere", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the argument '\\udcff") and said.count("\n") == 1
+
+
+def test_a_pipe_that_nobody_reads_ends_a_command_quietly(made_once: MadeCorpus, capsys, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert job("status", ["--corpus", made_once.uri]) == 1
+    assert capsys.readouterr().err == ""

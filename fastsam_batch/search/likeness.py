@@ -13,6 +13,8 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import MaskKey
 from fastsam_batch.search.scan import embedding_matrix
 
+_DIGITS = 18  # what every 64-bit integer can hold
+
 
 def mask_vectors(corpus: Corpus, masks: Sequence[MaskKey]) -> NDArray[np.float32]:
     """Query vectors float32 [n, D], unit length, of stored masks, each (image_id, mask_index).
@@ -34,7 +36,7 @@ def mask_name(mask: MaskKey) -> str:
 def parse_mask(text: str, option: str) -> MaskKey:
     """The mask that `image_id#mask_index` names. Raises InputError for another form, naming the option."""
     image_id, sign, index = text.rpartition("#")
-    if not sign or not image_id or not index.isdecimal():
+    if not sign or not image_id or not index.isdecimal() or len(index) > _DIGITS:
         raise InputError(f"{option} {text}: write image_id#mask_index, such as 00000.tar/cup.jpg#3")
     return image_id, int(index)
 

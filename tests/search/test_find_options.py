@@ -139,7 +139,7 @@ def test_wrong_options(made: MadeCorpus, options: dict, message: str) -> None:
 
 def test_the_name_of_a_mask() -> None:
     assert parse_mask("00000.tar/a#b.jpg#12", "--like") == ("00000.tar/a#b.jpg", 12)
-    for text in ("cup.jpg", "#3", "cup.jpg#", "cup.jpg#-1"):
+    for text in ("cup.jpg", "#3", "cup.jpg#", "cup.jpg#-1", "cup.jpg#" + 20 * "9"):
         with pytest.raises(InputError, match="write image_id#mask_index"):
             parse_mask(text, "--like")
 
