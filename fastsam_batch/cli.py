@@ -90,7 +90,7 @@ def _check_text(values: Iterable[Any]) -> None:
 def _reader_left() -> bool:
     """Whether standard output is a pipe that nobody reads any more, as behind `| head`."""
     try:
-        sys.stdout.flush()
+        print(flush=True)
     except BrokenPipeError:
         # What is still to be written would fail anew when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

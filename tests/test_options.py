@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -56,10 +57,11 @@ def test_arguments_that_are_no_text_are_refused(capsys, command, arguments):
     assert said.startswith("error: the argument '\\udcff") and said.count("\n") == 1
 
 
-def test_a_pipe_that_nobody_reads_ends_a_command_quietly(made_once: MadeCorpus, capsys, monkeypatch):
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_a_pipe_that_nobody_reads_ends_a_command_quietly(made_once: MadeCorpus, capsys, monkeypatch, buffering):
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "w") as pipe:
+    with io.TextIOWrapper(open(writing, "wb", buffering), write_through=not buffering) as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
         assert job("status", ["--corpus", made_once.uri]) == 1
     assert capsys.readouterr().err == ""
