@@ -66,7 +66,7 @@ class _Unit:
         self.problems.append(Problem(file, problem))
 
 
-def verify_corpus(corpus_uri: str) -> VerifyReport:
+def verify_corpus(corpus_uri: storage.Uri) -> VerifyReport:
     """Check all of a corpus. Reads every file once; holds a few units and all image_ids.
 
     Files without a receipt are notes: an interrupted run leaves them and the next one overwrites them.

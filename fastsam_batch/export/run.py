@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ class Export:
     """
 
     format: str
-    output: str
+    output: storage.Uri
     categories: tuple[str, ...] = (AGNOSTIC,)
     labeller: Labeller | None = None
     where: Where = None
@@ -48,11 +49,16 @@ class Export:
     tolerance: float | None = None
     min_piece: int | None = None
     max_loss: float | None = None
-    loss_report: str | None = None
+    loss_report: storage.Uri | None = None
     copy_images: bool | None = None
     val_fraction: float | None = None
     image_url: str | None = None
-    ground_truth: str | None = None
+    ground_truth: storage.Uri | None = None
+
+    @property
+    def place(self) -> str:
+        """`output` as text."""
+        return os.fspath(self.output)
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ def export_info(corpus: Corpus) -> dict[str, Any]:
 
 
 def _coco(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
-    write_coco(export.output, images, export.categories, export_info(corpus), polygons)
+    write_coco(export.place, images, export.categories, export_info(corpus), polygons)
     return {}
 
 
@@ -150,7 +156,7 @@ def _yolo(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygon
     assert polygons is not None
     copied = export.copy_images is not False
     fraction = 0.1 if export.val_fraction is None else export.val_fraction
-    return write_yolo(export.output, images, export.categories, polygons, fraction, copied)
+    return write_yolo(export.place, images, export.categories, polygons, fraction, copied)
 
 
 def _label_studio(
@@ -158,11 +164,11 @@ def _label_studio(
 ) -> dict[str, Any]:
     version = f"fastsam-batch {fastsam_batch.__version__} {corpus.info['fingerprint'][:12]}"
     copied = export.copy_images is True
-    return write_label_studio(export.output, images, export.categories, version, polygons, export.image_url, copied)
+    return write_label_studio(export.place, images, export.categories, version, polygons, export.image_url, copied)
 
 
 def _sa1b(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
-    write_sa1b(export.output, images, export.categories if export.labeller else None, export.copy_images is True)
+    write_sa1b(export.place, images, export.categories if export.labeller else None, export.copy_images is True)
     return {}
 
 
@@ -170,11 +176,11 @@ def _coco_results(
     export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None
 ) -> dict[str, Any]:
     ground_truth = read_ground_truth(export.ground_truth, segmented_ids(corpus)) if export.ground_truth else None
-    return write_coco_results(export.output, images, export.categories, ground_truth, export.budget.rank_by)
+    return write_coco_results(export.place, images, export.categories, ground_truth, export.budget.rank_by)
 
 
 def _cvat(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
-    write_cvat(export.output, images, export.categories, export_info(corpus))
+    write_cvat(export.place, images, export.categories, export_info(corpus))
     return {}
 
 

@@ -29,7 +29,7 @@ LABELS_SCHEMA = pa.schema(
 
 
 def write_labels(
-    corpus: Corpus, classes: Sequence[ClassQuery], encode: EncodeTexts, uri: str, where: Where = None
+    corpus: Corpus, classes: Sequence[ClassQuery], encode: EncodeTexts, uri: storage.Uri, where: Where = None
 ) -> Counter[str | None]:
     """Write `LABELS_SCHEMA`, one row a mask, to `uri`; how many masks got each label, None for no label.
 
@@ -59,7 +59,7 @@ def write_labels(
     return counts
 
 
-def check_labels_name(uri: str) -> None:
+def check_labels_name(uri: storage.Uri) -> None:
     """Raise InputError unless `write_labels` can write it; worth asking before a text encoder is loaded."""
-    if not uri.lower().endswith(".parquet"):
+    if not storage.ends_in(uri, ".parquet"):
         raise InputError(f"labels are written as Parquet; end the name of {storage.redact(uri)} in .parquet")
