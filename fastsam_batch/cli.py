@@ -24,6 +24,7 @@ from fastsam_batch.cli_select import select, select_options
 from fastsam_batch.cli_serve import serve, serve_options
 from fastsam_batch.cli_status import status, status_options
 from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.outage import is_refusal
 
 DONE, FAILED, BAD_INPUT, TOO_MANY_FAILED = 0, 1, 2, 3
 Summary = dict[str, Any]
@@ -67,6 +68,9 @@ def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except OutageError as error:
+        if is_refusal(error):
+            print(f"error: {error}; name another place, or credentials that may go there", file=sys.stderr)
+            return BAD_INPUT
         print(f"error: {error}; run the same command again", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:

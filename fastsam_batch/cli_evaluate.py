@@ -16,6 +16,7 @@ from fastsam_batch.cli_evaluate_edges import (
     segmenter_options,
 )
 from fastsam_batch.evaluate.report import write_report
+from fastsam_batch.ranges import check_range
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +70,7 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
         raise InputError("there is not one thing to measure; name either --corpus or --results")
     if arguments["results"] and arguments["rank_by"] not in (None, ["score"]):
         raise InputError(f"--rank-by {' '.join(rankings)}: results are ranked by their score only; leave it out")
-    _check_max_det(arguments["max_det"])
+    check_range("--max-det", arguments["max_det"], 1)
     truths = read_truth_images(arguments["ground_truth"])
     kinds = ["mask", "box"]
     if arguments["corpus"]:
@@ -107,7 +108,7 @@ def _instances(arguments: dict[str, Any]) -> Summary:
     from fastsam_batch.evaluate.region_report import instance_plot, instance_table
     from fastsam_batch.storage import redact
 
-    _check_max_det(arguments["max_det"])
+    check_range("--max-det", arguments["max_det"], 1)
     truths = read_truth_images(arguments["ground_truth"])
     require_masks(truths, arguments["ground_truth"])
     detections = read_results(arguments["detections"], "--detections", ("category_id",))
@@ -170,6 +171,7 @@ def _speed(arguments: dict[str, Any]) -> Summary:
     from fastsam_batch.evaluate.speed import speed_figures
     from fastsam_batch.storage import redact
 
+    check_range("--images", arguments["images"], 1)
     _, images = _corpus_images(arguments["corpus"])
     machine: Summary = {"machine": platform.machine()}
     if arguments["segmenter"]:
@@ -181,13 +183,6 @@ def _speed(arguments: dict[str, Any]) -> Summary:
     summary = {**machine, **figures}
     name = redact(arguments["corpus"])
     return _reported(arguments, "speed", summary, speed_table(summary, name), speed_plot(summary, name))
-
-
-def _check_max_det(count: int) -> None:
-    from fastsam_batch.errors import InputError
-
-    if count < 1:
-        raise InputError(f"--max-det {count}: take at least 1 object an image")
 
 
 def _reported(arguments: dict[str, Any], experiment: str, summary: Summary, table: str, plot: Figure) -> Summary:

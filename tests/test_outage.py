@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from s3fs.errors import translate_boto_error
 from yarl import URL
 
+from fastsam_batch.cli import _finish
 from fastsam_batch.corpus.info import unwritable
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import WholeFile, answering, is_answer, is_storage_error
@@ -94,6 +95,20 @@ def test_an_output_that_fails_for_now_is_an_outage_and_one_that_refuses_bad_inpu
         sentence = unwritable("s3://key:secret@bucket/x", told)
     assert type(sentence) is raised
     assert str(sentence).startswith("--output s3://bucket/x: cannot be written (")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "remedy"),
+    [("AccessDenied", 2, "credentials that may go there"), ("SlowDown", 1, "run the same command again")],
+)
+def test_a_command_that_is_refused_is_not_to_be_run_again(capsys, code, status, remedy):
+    def command(arguments):
+        with answering():
+            raise s3_error(code)
+
+    assert _finish(command, {}) == status
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.endswith(f"{remedy}\n") and said.count("\n") == 1
 
 
 def test_a_bug_is_neither():

@@ -12,6 +12,7 @@ from fastsam_batch.search.best import Hit, Query
 from fastsam_batch.search.index import Index
 from fastsam_batch.search.lance import FILTERS
 from fastsam_batch.search.scan import scan
+from fastsam_batch.storage import redact
 
 ENGINES = ("auto", "index", "scan", "distributed")
 
@@ -34,7 +35,8 @@ class Engine:
         self._index = Index.fresh(self.corpus) if self.name in ("auto", "index") else None
         if self.name == "index" and self._index is None:
             raise InputError(
-                f"{self.corpus!r} has no index of its present masks; build one by index_corpus, or use --engine scan"
+                f"the corpus {redact(self.corpus.uri)} has no index of its present masks; "
+                "build one by index_corpus, or use --engine scan"
             )
 
     def search(self, queries: Sequence[Query], top_k: int, where: Where) -> list[list[Hit]]:

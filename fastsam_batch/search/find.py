@@ -18,7 +18,9 @@ from fastsam_batch.search.engine import Engine
 from fastsam_batch.search.likeness import mask_name
 from fastsam_batch.search.make import mask_queries, text_queries
 from fastsam_batch.search.query import TEMPLATES, EncodeTexts
+from fastsam_batch.search.scan import check_embedded
 from fastsam_batch.search.thin import STORED, Rows, Thin
+from fastsam_batch.storage import redact
 
 ENGINE_KEY = b"fastsam_batch.engine"
 
@@ -110,9 +112,8 @@ def corpus_encoder(corpus: Corpus, name: str | None = None) -> EncodeTexts:
 
     Raises InputError where the corpus has no embeddings, or the weights found are not those it was made with.
     """
+    check_embedded(corpus)
     embedder = corpus.info["models"]["embedder"]
-    if embedder is None:
-        raise InputError(f"the corpus {corpus.uri} has no embeddings to search; segment again with an embedder")
     # A text encoder costs seconds to load and brings PyTorch: only searches without their own pay for it.
     from fastsam_batch.models.embedder import Embedder
 
@@ -120,7 +121,7 @@ def corpus_encoder(corpus: Corpus, name: str | None = None) -> EncodeTexts:
     loaded = Embedder(name)
     if sorted(loaded.files.sha256().values()) != sorted(embedder["sha256"].values()):
         raise InputError(
-            f"--embedder {loaded.name}: its weights are not those the corpus {corpus.uri} was embedded with "
+            f"--embedder {loaded.name}: its weights are not those the corpus {redact(corpus.uri)} was embedded with "
             f"({embedder['name']}); name a copy of those"
         )
     return loaded.encode_texts

@@ -15,7 +15,7 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.search.classes import ClassQuery
 from fastsam_batch.search.labels import assign_labels, encode_classes
 from fastsam_batch.search.query import EncodeTexts
-from fastsam_batch.search.scan import embedding_matrix
+from fastsam_batch.search.scan import check_embedded, embedding_matrix
 
 # `score` is the cosine with the best text of the label; both are null for a mask without one.
 LABELS_SCHEMA = pa.schema(
@@ -37,8 +37,7 @@ def write_labels(
     name that does not end in .parquet, a corpus without embeddings, and where the file cannot be written.
     """
     check_labels_name(uri)
-    if corpus.embedding_dim is None:
-        raise InputError(f"the corpus {storage.redact(corpus.uri)} has no embeddings; segment again with an embedder")
+    check_embedded(corpus)
     encoded = encode_classes(classes, encode)
     said = json.dumps([vars(each) for each in classes], ensure_ascii=False)
     schema = LABELS_SCHEMA.with_metadata({"classes": said, "fingerprint": corpus.info["fingerprint"]})

@@ -122,7 +122,8 @@ def test_texts_and_masks_in_one_search(made: MadeCorpus) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"like": [("coffee.png", 99)]}, "holds no mask 99"),
+        ({"like": [("coffee.png", 99)]}, r"the corpus \S+ holds no mask 99 of 'coffee.png'; its masks are 0 to \d+$"),
+        ({"like": [("camera.png", 0)]}, "holds no mask 0 of 'camera.png'; no mask was found on it"),
         ({"like": [("gone.png", 0)]}, "holds no image"),
         ({"like": [("coffee.png", 1)]}, "has no embedding"),
         ({}, "nothing to search for"),
