@@ -72,9 +72,9 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
         raise InputError(f"--rank-by {' '.join(rankings)}: results are ranked by their score only; leave it out")
     check_range("--max-det", arguments["max_det"], 1)
     truths = read_truth_images(arguments["ground_truth"])
-    kinds = ["mask", "box"]
+    kinds, lacking = ["mask", "box"], list[str]()
     if arguments["corpus"]:
-        pairs = pair_corpus(truths, *_corpus_images(arguments["corpus"]), rankings)
+        pairs = pair_corpus(truths, *_corpus_images(arguments["corpus"]), rankings, lacking)
     else:
         results = read_results(arguments["results"])
         pairs = pair_results(truths, results)
@@ -83,6 +83,8 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
     if "mask" in kinds:
         require_masks(truths, arguments["ground_truth"])
     summary = proposal_figures(pairs, kinds, arguments["max_det"])
+    if arguments["corpus"]:
+        summary["not_in_corpus"] = len(lacking)
     name = redact(arguments["corpus"] or arguments["results"])
     return _reported(arguments, "proposals", summary, proposal_table(summary, name), proposal_plot(summary, name))
 
@@ -112,11 +114,13 @@ def _instances(arguments: dict[str, Any]) -> Summary:
     truths = read_truth_images(arguments["ground_truth"])
     require_masks(truths, arguments["ground_truth"])
     detections = read_results(arguments["detections"], "--detections", ("category_id",))
+    lacking: list[str] = []
     pairs = (
         (truth, {RANKING: prompted_objects(image, detections.get(truth.id, []))})
-        for truth, image in pair_images(truths, *_corpus_images(arguments["corpus"]))
+        for truth, image in pair_images(truths, *_corpus_images(arguments["corpus"]), lacking)
     )
     summary = instance_figures(pairs, read_category_names(arguments["ground_truth"]), arguments["max_det"])
+    summary["not_in_corpus"] = len(lacking)
     name = f"{redact(arguments['corpus'])}, boxes of {redact(arguments['detections'])}"
     return _reported(arguments, "instances", summary, instance_table(summary, name), instance_plot(summary, name))
 

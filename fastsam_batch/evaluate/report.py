@@ -38,6 +38,13 @@ def write_report(folder: Uri, name: str, document: dict[str, Any], text: str, fi
     return written
 
 
+def images_said(document: dict[str, Any]) -> str:
+    """How many labelled images there are, and how many of them a corpus lacks."""
+    lacking = document.get("not_in_corpus")
+    said = f" ({lacking} of them not segmented in the corpus: all their objects are missed)" if lacking else ""
+    return f"{document['images']} images{said}"
+
+
 def new_figure(width: float = 6.4, height: float = 4.8) -> Figure:
     """An empty figure in inches that needs no display and leaves pyplot's state alone."""
     from matplotlib.figure import Figure

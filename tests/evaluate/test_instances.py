@@ -76,7 +76,8 @@ def test_ap_is_pycocotools(made_once, tmp_path, capsys):
     names = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
     for name, expected in zip(names, evaluator.stats[:6], strict=True):
         assert (summary[name] if summary[name] is not None else -1) == pytest.approx(expected, abs=1e-4)
-    assert summary["prompted"] == len(chosen) and set(summary["by_category"]) == {"cup", "cat"}
+    assert (summary["prompted"], summary["not_in_corpus"]) == (len(chosen), 0)
+    assert set(summary["by_category"]) == {"cup", "cat"}
     assert f"| this corpus | {summary['AP']:.3f} |" in (tmp_path / "out" / "instances.md").read_text()
     assert Image.open(tmp_path / "out" / "instances.png").size[0] > 400
 
