@@ -12,4 +12,5 @@ def check_range(option: str, value: float | None, low: float, high: float = math
     if value is None or (low <= value <= high and value != math.inf):  # a NaN is in no range
         return
     wanted = f"{low:g} or more" if high == math.inf else f"a number from {low:g} to {high:g}"
-    raise InputError(f"{option} {value}: give {wanted}")
+    said = f"{value:g}" if isinstance(value, float) else value
+    raise InputError(f"{option} {said}: give {wanted}")

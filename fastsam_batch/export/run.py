@@ -24,6 +24,7 @@ from fastsam_batch.export.sa1b import write_sa1b
 from fastsam_batch.export.shapes import Polygons
 from fastsam_batch.export.stream import Counts, Labeller, labelled_images, segmented_ids
 from fastsam_batch.export.yolo import write_yolo
+from fastsam_batch.ranges import check_range
 
 AGNOSTIC = "object"  # the one category where there are no classes
 RLE, POLYGON = "rle", "polygon"
@@ -105,11 +106,9 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
         if is_given and option not in format_.options:
             having = " and ".join(name for name, each in FORMATS.items() if option in each.options)
             raise InputError(f"{option} is for {having}, and --format {export.format} has no use for it; leave it out")
-    for name, value in (("--tolerance", export.tolerance), ("--min-piece", export.min_piece)):
-        if value is not None and value < 0:
-            raise InputError(f"{name} is {value:g}; give 0 pixels or more")
-    if export.max_loss is not None and not 0 <= export.max_loss <= 1:
-        raise InputError(f"--max-loss is {export.max_loss:g}; give a share from 0 to 1, such as 0.1")
+    check_range("--tolerance", export.tolerance, 0)
+    check_range("--min-piece", export.min_piece, 0)
+    check_range("--max-loss", export.max_loss, 0, 1)
     polygons = None
     if shape == POLYGON:
         tolerance = format_.tolerance if export.tolerance is None else export.tolerance

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.corpus.schema import masks_schema
 from fastsam_batch.errors import InputError
+from fastsam_batch.ranges import check_range
 from fastsam_batch.search.background import background_vectors, cached_background
 from fastsam_batch.search.best import Hit, MaskKey, Query
 from fastsam_batch.search.engine import Engine
@@ -65,6 +66,7 @@ def find_masks(
     texts, like, contrasts = list(dict.fromkeys(texts)), list(dict.fromkeys(like)), list(dict.fromkeys(contrasts))
     if not like and not texts:
         raise InputError("there is nothing to search for; name at least one text or mask")
+    check_range("--min-score", min_score, -1, 1)
     thin = Thin(top_k, per_image, distinct, min_calibrated)
     thin.check()
     common: dict[str, Any] = {"min_score": min_score, "contrasts": contrasts, "templates": templates}

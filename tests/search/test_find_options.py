@@ -127,6 +127,7 @@ def test_texts_and_masks_in_one_search(made: MadeCorpus) -> None:
         ({"like": [("gone.png", 0)]}, "holds no image"),
         ({"like": [("coffee.png", 1)]}, "has no embedding"),
         ({}, "nothing to search for"),
+        ({"texts": ["cat"], "min_score": float("nan")}, "--min-score nan: give a number from -1 to 1"),
         ({"texts": ["cat"], "per_image": 0}, "--per-image 0"),
         ({"texts": ["cat"], "distinct": 0.0}, "--distinct 0"),
         ({"texts": ["cat"], "distinct": 1.5}, "--distinct 1.5"),
