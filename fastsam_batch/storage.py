@@ -29,16 +29,34 @@ _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what
 def filesystem(uri: Uri) -> tuple[AbstractFileSystem, str]:
     """Filesystem and path of a URI (a local path, file://, s3://, gs://, http(s)://, memory://).
 
-    Raises InputError for a scheme that no installed fsspec backend serves. Credentials come from the
-    environment only; the S3 endpoint from AWS_ENDPOINT_URL, which botocore reads itself.
+    Names may hold any character, `::` too, which fsspec reads as its own; `~` alone begins a home folder. Raises
+    InputError for a scheme that no installed fsspec backend serves, and for fsspec's chains of several. Credentials
+    come from the environment only; the S3 endpoint from AWS_ENDPOINT_URL, which botocore reads itself.
     """
+    uri = os.fspath(uri)
+    if _is_bare(uri):
+        return _local(os.path.expanduser(uri))
     import fsspec
 
+    head, separator, rest = uri.partition("::")
+    if _is_bare(head):
+        raise InputError(f"cannot open {redact(uri)}: begin it with one scheme, such as {rest.partition('://')[0]}://")
     try:
-        fs, path = fsspec.core.url_to_fs(os.fspath(uri))
+        fs, path = fsspec.core.url_to_fs(head)
     except (ImportError, ValueError) as error:
         raise InputError(f"cannot open {redact(uri)}: {error}") from error
-    return fs, path
+    return fs, path + separator + rest
+
+
+def _is_bare(uri: str) -> bool:
+    """True for a local path without a scheme."""
+    return "://" not in uri and not uri.startswith("file:")
+
+
+def _local(path: str) -> tuple[AbstractFileSystem, str]:
+    from fsspec.implementations.local import LocalFileSystem
+
+    return LocalFileSystem(), os.path.abspath(path)
 
 
 def redact(uri: Uri) -> str:
@@ -84,13 +102,8 @@ def is_local(fs: AbstractFileSystem) -> bool:
 
 
 def open_path(uri: str) -> tuple[AbstractFileSystem, str]:
-    """As `filesystem`, but names may hold any character: fsspec reads `::` and `~` as its own."""
-    if "://" in uri or uri.startswith("file:"):
-        head, separator, rest = uri.partition("::")
-        fs, path = filesystem(head)
-        return fs, path + separator + rest
-    fs, _ = filesystem("file:///")
-    return fs, os.path.abspath(uri)
+    """As `filesystem`, but `~` is a name like any other."""
+    return _local(uri) if _is_bare(uri) else filesystem(uri)
 
 
 @contextmanager
