@@ -23,10 +23,13 @@ from fastsam_batch.export.names import FileNames
 from fastsam_batch.export.shapes import Polygons
 from fastsam_batch.masks.draw import PALETTE
 from fastsam_batch.masks.polygons import Ring
+from fastsam_batch.sources.locate import splits
 
 # Label Studio reads a file of tasks whole, and refuses uploads above 250 MB.
 _TASKS_BYTES = 32 << 20
 _TASKS_A_FILE = 1000
+
+_OPENED = ("http", "https", "s3", "gs")
 
 FROM_URI = "{uri}"
 FROM_COPY = "/data/local-files/?d=images/{file}"
@@ -41,7 +44,8 @@ def write_label_studio(
     image_url: str | None = None,
     copy_images: bool = False,
 ) -> dict[str, int]:
-    """Write tasks-00001.json … and label_config.xml to a new folder; how many task files there are.
+    """Write tasks-00001.json … and label_config.xml to a new folder; how many task files there are, and how many
+    tasks name a photograph by an address that Label Studio cannot open.
 
     Masks are polygons where `polygons` says how, else brush regions; those it gives up are brush regions.
     `image_url` makes the address that Label Studio opens, of `{uri}`, `{image_id}` (quoted for an address) and
@@ -52,10 +56,11 @@ def write_label_studio(
     _check_url(url, copy_images)
     folder, names = Folder(uri), FileNames()
     folder.write("label_config.xml", label_config(categories).encode())
-    files, tasks, size = 0, list[str](), 0
+    files, tasks, size, unopened = 0, list[str](), 0, 0
     for image in images:
         file = folder.copy_photograph(image, f"images/{names.stem_of(image.image_id)}") if copy_images else ""
         fields = {"uri": image.uri, "image_id": quote(image.image_id), "file": file.removeprefix("images/")}
+        unopened += url == FROM_URI and not _opens(image.uri)
         task = _task(image, url.format(**fields), categories, model_version, polygons)
         tasks.append(json.dumps(task, ensure_ascii=False))
         size += len(tasks[-1])
@@ -66,7 +71,7 @@ def write_label_studio(
     if tasks or not files:
         files += 1
         _write_tasks(folder, files, tasks)
-    return {"task_files": files}
+    return {"task_files": files, "unopened_images": unopened}
 
 
 def label_config(categories: Sequence[str]) -> str:
@@ -79,6 +84,11 @@ def label_config(categories: Sequence[str]) -> str:
             lines.append(f'    <Label value={quoteattr(category)} background="#{red:02x}{green:02x}{blue:02x}"/>')
         lines.append(f"  </{tag}>")
     return "\n".join([*lines, "</View>", ""])
+
+
+def _opens(uri: str) -> bool:
+    """Whether Label Studio opens an address: one of the web or of a store, and no member of a tar or row of Parquet."""
+    return uri.partition("://")[0].lower() in _OPENED and not any(splits(uri))
 
 
 def _check_url(url: str, copy_images: bool) -> None:
