@@ -188,7 +188,7 @@ def _segment(arguments: dict[str, Any]) -> tuple[Summary, int]:
     if sys.stderr.isatty():
         print(file=sys.stderr)
     print_summary(summary, options.output)
-    print_unfinished(summary)
+    print_unfinished(summary, can_record=not options.record_unreachable)
     too_many = summary["failed"] > options.max_failed_fraction * summary["images"]
     return summary, TOO_MANY_FAILED if too_many or summary["unfinished_units"] else DONE
 
