@@ -215,7 +215,7 @@ class Corpus:
         if isinstance(where, str):
             if kind == "masks" and (of_images := named_columns(where) - {*schema.names} & {*images_schema().names}):
                 return self._joined(names, where, sorted(of_images), batch_rows), _selected(schema, names)
-            where = parse_where(where, self._filter_columns(kind))
+            where = parse_where(where, self.filter_columns() if kind == "masks" else self._filter_columns(kind))
         paths = {unit: receipt["files"][kind]["path"] for unit, receipt in self._receipts.items()}
         dataset = ds.FileSystemDataset.from_paths(
             [storage.join(self._root, path) for path in paths.values()],

@@ -44,6 +44,14 @@ def test_a_path_does_as_well_as_a_text(made_once: MadeCorpus, tmp_path: Path) ->
     assert segment_options({"input": tmp_path, "output": tmp_path / "out"}).output == str(tmp_path / "out")
 
 
+def test_an_unknown_column_is_told_with_all_that_work(made_once: MadeCorpus) -> None:
+    corpus = Corpus.open(made_once.uri)
+    for rows, known in ((corpus.masks, corpus.filter_columns()), (corpus.images, images_schema().names)):
+        with pytest.raises(InputError, match="there is no column nosuch") as told:
+            rows(where="nosuch = 1")
+        assert {*str(told.value).rpartition("columns are ")[2].split(", ")} >= {*known}
+
+
 def test_a_corpus_in_another_filesystem(tmp_path: Path) -> None:
     made = make_corpus("memory://other/corpus", tmp_path)
     corpus = Corpus.open(made.uri)
