@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from string import Formatter
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -29,6 +30,7 @@ from fastsam_batch.sources.locate import splits
 _TASKS_BYTES = 32 << 20
 _TASKS_A_FILE = 1000
 
+_FIELDS = ("uri", "image_id", "file")
 _OPENED = ("http", "https", "s3", "gs")
 
 FROM_URI = "{uri}"
@@ -92,12 +94,14 @@ def _opens(uri: str) -> bool:
 
 
 def _check_url(url: str, copy_images: bool) -> None:
+    wrong = f"--image-url {url!r} has a field that is none; use {{uri}}, {{image_id}} or {{file}}"
     try:
-        url.format(uri="", image_id="", file="")
-    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"--image-url {url!r} has a field that is none; use {{uri}}, {{image_id}} or {{file}}"
-        ) from error
+        # A name alone: `format` would take attributes, items and widths too.
+        fields = [part[1:] for part in Formatter().parse(url) if part[1] is not None]
+    except ValueError as error:  # a brace without its partner
+        raise InputError(wrong) from error
+    if any(name not in _FIELDS or spec or conversion for name, spec, conversion in fields):
+        raise InputError(wrong)
     if "{file}" in url and not copy_images:
         raise InputError(f"--image-url {url!r} names {{file}}, a copied photograph; add --images copy")
 

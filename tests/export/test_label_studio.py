@@ -203,6 +203,11 @@ def test_an_export_says_that_label_studio_cannot_open_photographs(made: MadeCorp
         (["--image-url", "x/{nothing}"], "{uri}, {image_id} or {file}"),
         (["--image-url", "{uri.x}"], "{uri}, {image_id} or {file}"),
         (["--image-url", "{uri[x]}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "https://x/{image_id.__class__}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "{image_id!r}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "{uri:>999999999}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "{}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "{uri"], "{uri}, {image_id} or {file}"),
         (["--image-url", "{file}"], "--images copy"),
     ],
 )
