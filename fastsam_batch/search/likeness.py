@@ -22,10 +22,10 @@ def mask_vectors(corpus: Corpus, masks: Sequence[MaskKey]) -> NDArray[np.float32
 
     Raises InputError for an image or a mask that the corpus does not hold, or one without an embedding.
     """
-    check_embedded(corpus)
+    dim = check_embedded(corpus)
     images = corpus.image_rows([image_id for image_id, _ in masks])
     vectors = [_vector(corpus, images[mask[0]]["unit_id"], mask) for mask in masks]
-    return np.array(vectors, np.float32).reshape(len(masks), corpus.embedding_dim)
+    return np.array(vectors, np.float32).reshape(len(masks), dim)
 
 
 def mask_name(mask: MaskKey) -> str:
