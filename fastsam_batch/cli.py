@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import fastsam_batch
@@ -24,6 +24,7 @@ from fastsam_batch.cli_select import select, select_options
 from fastsam_batch.cli_serve import serve, serve_options
 from fastsam_batch.cli_status import status, status_options
 from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.outage import is_refusal
 
 DONE, FAILED, BAD_INPUT, TOO_MANY_FAILED = 0, 1, 2, 3
 Summary = dict[str, Any]
@@ -60,21 +61,45 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments: dict[str, Any]) -> int:
     _quiet_libraries()
     try:
+        _check_text(arguments.values())
         summary, code = command(arguments)
+        print(json.dumps(summary), flush=True)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except OutageError as error:
+        if is_refusal(error):
+            print(f"error: {error}; name another place, or credentials that may go there", file=sys.stderr)
+            return BAD_INPUT
         print(f"error: {error}; run the same command again", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return FAILED
-    except Exception:  # noqa: BLE001 (the outermost: it ends as a traceback and exit code 1)
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 (the outermost: it ends as a traceback and exit code 1)
+        if not (isinstance(error, BrokenPipeError) and _reader_left()):
+            traceback.print_exc()
         return FAILED
-    print(json.dumps(summary), flush=True)
     return code
+
+
+def _check_text(values: Iterable[Any]) -> None:
+    """Raise InputError for a text, alone or in a list, of bytes that are not UTF-8: Python makes surrogates of them."""
+    for value in values:
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and any("\ud800" <= sign <= "\udfff" for sign in text):
+                raise InputError(f"the argument {text!r} is not UTF-8; write it in UTF-8, or rename the file it names")
+
+
+def _reader_left() -> bool:
+    """Whether standard output is a pipe that nobody reads any more, as behind `| head`."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        # What is still to be written would fail anew when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _segment_options(parser: argparse.ArgumentParser) -> None:
@@ -163,7 +188,7 @@ def _segment(arguments: dict[str, Any]) -> tuple[Summary, int]:
     if sys.stderr.isatty():
         print(file=sys.stderr)
     print_summary(summary, options.output)
-    print_unfinished(summary)
+    print_unfinished(summary, can_record=not options.record_unreachable)
     too_many = too_many_failed(summary, options.output, options.max_failed_fraction)
     return summary, TOO_MANY_FAILED if too_many or summary["unfinished_units"] else DONE
 

@@ -16,6 +16,7 @@ from fastsam_batch.cli_evaluate_edges import (
     segmenter_options,
 )
 from fastsam_batch.evaluate.report import write_report
+from fastsam_batch.ranges import check_range
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,11 +70,11 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
         raise InputError("there is not one thing to measure; name either --corpus or --results")
     if arguments["results"] and arguments["rank_by"] not in (None, ["score"]):
         raise InputError(f"--rank-by {' '.join(rankings)}: results are ranked by their score only; leave it out")
-    _check_max_det(arguments["max_det"])
+    check_range("--max-det", arguments["max_det"], 1)
     truths = read_truth_images(arguments["ground_truth"])
-    kinds = ["mask", "box"]
+    kinds, lacking = ["mask", "box"], list[str]()
     if arguments["corpus"]:
-        pairs = pair_corpus(truths, *_corpus_images(arguments["corpus"]), rankings)
+        pairs = pair_corpus(truths, *_corpus_images(arguments["corpus"]), rankings, lacking)
     else:
         results = read_results(arguments["results"])
         pairs = pair_results(truths, results)
@@ -82,6 +83,8 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
     if "mask" in kinds:
         require_masks(truths, arguments["ground_truth"])
     summary = proposal_figures(pairs, kinds, arguments["max_det"])
+    if arguments["corpus"]:
+        summary["not_in_corpus"] = len(lacking)
     name = redact(arguments["corpus"] or arguments["results"])
     return _reported(arguments, "proposals", summary, proposal_table(summary, name), proposal_plot(summary, name))
 
@@ -107,15 +110,17 @@ def _instances(arguments: dict[str, Any]) -> Summary:
     from fastsam_batch.evaluate.region_report import instance_plot, instance_table
     from fastsam_batch.storage import redact
 
-    _check_max_det(arguments["max_det"])
+    check_range("--max-det", arguments["max_det"], 1)
     truths = read_truth_images(arguments["ground_truth"])
     require_masks(truths, arguments["ground_truth"])
     detections = read_results(arguments["detections"], "--detections", ("category_id",))
+    lacking: list[str] = []
     pairs = (
         (truth, {RANKING: prompted_objects(image, detections.get(truth.id, []))})
-        for truth, image in pair_images(truths, *_corpus_images(arguments["corpus"]))
+        for truth, image in pair_images(truths, *_corpus_images(arguments["corpus"]), lacking)
     )
     summary = instance_figures(pairs, read_category_names(arguments["ground_truth"]), arguments["max_det"])
+    summary["not_in_corpus"] = len(lacking)
     name = f"{redact(arguments['corpus'])}, boxes of {redact(arguments['detections'])}"
     return _reported(arguments, "instances", summary, instance_table(summary, name), instance_plot(summary, name))
 
@@ -170,6 +175,7 @@ def _speed(arguments: dict[str, Any]) -> Summary:
     from fastsam_batch.evaluate.speed import speed_figures
     from fastsam_batch.storage import redact
 
+    check_range("--images", arguments["images"], 1)
     _, images = _corpus_images(arguments["corpus"])
     machine: Summary = {"machine": platform.machine()}
     if arguments["segmenter"]:
@@ -181,13 +187,6 @@ def _speed(arguments: dict[str, Any]) -> Summary:
     summary = {**machine, **figures}
     name = redact(arguments["corpus"])
     return _reported(arguments, "speed", summary, speed_table(summary, name), speed_plot(summary, name))
-
-
-def _check_max_det(count: int) -> None:
-    from fastsam_batch.errors import InputError
-
-    if count < 1:
-        raise InputError(f"--max-det {count}: take at least 1 object an image")
 
 
 def _reported(arguments: dict[str, Any], experiment: str, summary: Summary, table: str, plot: Figure) -> Summary:

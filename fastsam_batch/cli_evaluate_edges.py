@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.evaluate.report import write_report
+from fastsam_batch.ranges import check_range
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,8 @@ def edges(arguments: dict[str, Any]) -> Summary:
     from fastsam_batch.evaluate.edge_files import truth_files
     from fastsam_batch.storage import redact
 
+    check_range("--max-distance", arguments["max_distance"], 0, 1)
+    check_range("--workers", arguments["workers"], 1)
     if (arguments["edge_maps"] is None) == (arguments["segmenter"] is None):
         raise InputError("there is not one thing to measure; name either --edge-maps or --segmenter")
     truth = Path(arguments["ground_truth"])

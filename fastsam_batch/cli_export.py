@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -146,4 +148,21 @@ def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         )
         for case in loss["worst"][:5]:
             print(f"         {case['iou']:.4f}  {case['image_id']}  mask {case['mask_index']}")
+    for note in _notes(arguments, summary):
+        print(f"note: {note}", file=sys.stderr)
     return summary, 0
+
+
+def _notes(arguments: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
+    """What an export that went well still lacks to be of use, with the remedy."""
+    if unopened := summary.get("unopened_images"):
+        yield (
+            f"Label Studio cannot open {unopened:,} of {summary['images']:,} photographs by the addresses in the "
+            "tasks, for they are local or inside a tar or Parquet file; add --images copy, or say by --image-url "
+            "where it finds them"
+        )
+    if arguments["format"] == "yolo" and arguments["images"] == "none":
+        yield (
+            "data.yaml names photographs that are not there, without which Ultralytics does not train; put each at "
+            "images/SPLIT/NAME beside its labels/SPLIT/NAME.txt, as images.jsonl pairs them"
+        )

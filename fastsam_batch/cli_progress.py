@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from fastsam_batch.run import Progress
 
 UNFINISHED_SHOWN = 20
+_UNREACHED = re.compile(r"\w+://.+: ")  # as a reason begins where an object could not be fetched
 
 
 class ProgressLine:
@@ -31,8 +33,8 @@ class ProgressLine:
         print(f"\r{line}" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr, flush=True)
 
 
-def print_unfinished(summary: dict[str, Any]) -> None:
-    """Which units were left, and what to do, on standard error."""
+def print_unfinished(summary: dict[str, Any], can_record: bool = False) -> None:
+    """Which units were left, and what to do, on standard error; `can_record`: --record-unreachable may help."""
     if not summary["unfinished_units"]:
         return
     for unit in summary["unfinished"][:UNFINISHED_SHOWN]:
@@ -43,6 +45,12 @@ def print_unfinished(summary: dict[str, Any]) -> None:
         "done. Run the same command again to try them again",
         file=sys.stderr,
     )
+    if can_record and any(_UNREACHED.match(unit["reason"]) for unit in summary["unfinished"]):
+        print(
+            "If a server of a manifest's or Parquet file's URIs is gone for good, --record-unreachable makes its "
+            "images failed ones and finishes the rest of their units",
+            file=sys.stderr,
+        )
 
 
 def too_many_failed(summary: dict[str, Any], output: str, max_fraction: float) -> bool:

@@ -7,6 +7,8 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from fastsam_batch.ranges import check_range
+
 if TYPE_CHECKING:
     from fastsam_batch.corpus.status import CorpusStatus
 
@@ -22,6 +24,7 @@ def status(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     from fastsam_batch.corpus.status import corpus_status
 
     began = time.perf_counter()
+    check_range("--recent", arguments["recent"], 1)
     found = corpus_status(arguments["corpus"], arguments["recent"])
     for line in _lines(found):
         print(line)

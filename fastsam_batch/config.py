@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -54,6 +55,11 @@ class SegmentOptions(BaseModel):
     uri_column: str = "uri"
     id_column: str = "image_id"
     verbose: bool = False
+
+    @field_validator("input", "output", "segmenter", "embedder", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
 
     @field_validator("actors")
     @classmethod

@@ -9,7 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import WholeFile, answering, explain, retry
@@ -17,29 +17,51 @@ from fastsam_batch.outage import WholeFile, answering, explain, retry
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+# A place as people give it: a URI, or a path as text or pathlib's.
+Uri: TypeAlias = str | os.PathLike[str]
+
 _COPIED_AT_ONCE = 8 << 20
 _WEB = ("http", "https")
 _AZURE = ("abfs", "abfss", "az")
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what file systems without hard links say
 
 
-def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
+def filesystem(uri: Uri) -> tuple[AbstractFileSystem, str]:
     """Filesystem and path of a URI (a local path, file://, s3://, gs://, http(s)://, memory://).
 
-    Raises InputError for a scheme that no installed fsspec backend serves. Credentials come from the
-    environment only; the S3 endpoint from AWS_ENDPOINT_URL, which botocore reads itself.
+    Names may hold any character, `::` too, which fsspec reads as its own; `~` alone begins a home folder. Raises
+    InputError for a scheme that no installed fsspec backend serves, and for fsspec's chains of several. Credentials
+    come from the environment only; the S3 endpoint from AWS_ENDPOINT_URL, which botocore reads itself.
     """
+    uri = os.fspath(uri)
+    if _is_bare(uri):
+        return _local(os.path.expanduser(uri))
     import fsspec
 
+    head, separator, rest = uri.partition("::")
+    if _is_bare(head):
+        raise InputError(f"cannot open {redact(uri)}: begin it with one scheme, such as {rest.partition('://')[0]}://")
     try:
-        fs, path = fsspec.core.url_to_fs(uri)
+        fs, path = fsspec.core.url_to_fs(head)
     except (ImportError, ValueError) as error:
         raise InputError(f"cannot open {redact(uri)}: {error}") from error
-    return fs, path
+    return fs, path + separator + rest
 
 
-def redact(uri: str) -> str:
+def _is_bare(uri: str) -> bool:
+    """True for a local path without a scheme."""
+    return "://" not in uri and not uri.startswith("file:")
+
+
+def _local(path: str) -> tuple[AbstractFileSystem, str]:
+    from fsspec.implementations.local import LocalFileSystem
+
+    return LocalFileSystem(), os.path.abspath(path)
+
+
+def redact(uri: Uri) -> str:
     """The URI without user, password or a web address's query, fit for logs, errors and stored files."""
+    uri = os.fspath(uri)
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return uri
@@ -55,16 +77,22 @@ def redact(uri: str) -> str:
     return f"{scheme}://{host}{slash}{path}"
 
 
-def absolute(uri: str) -> str:
+def absolute(uri: Uri) -> str:
     """A local path from the root, so that it means the same in every working folder; any other URI as it is."""
+    uri = os.fspath(uri)
     if "://" in uri or uri.startswith(("file:", "demo:")):
         return uri
     return os.path.abspath(os.path.expanduser(uri))
 
 
-def join(uri: str, *parts: str) -> str:
+def join(uri: Uri, *parts: str) -> str:
     """`uri` with `parts` behind it, one slash between each."""
-    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+    return "/".join([os.fspath(uri).rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def ends_in(uri: Uri, endings: str | tuple[str, ...]) -> bool:
+    """Whether a name ends in one of these (lower case), in small or capital letters."""
+    return os.fspath(uri).lower().endswith(endings)
 
 
 def is_local(fs: AbstractFileSystem) -> bool:
@@ -74,13 +102,8 @@ def is_local(fs: AbstractFileSystem) -> bool:
 
 
 def open_path(uri: str) -> tuple[AbstractFileSystem, str]:
-    """As `filesystem`, but names may hold any character: fsspec reads `::` and `~` as its own."""
-    if "://" in uri or uri.startswith("file:"):
-        head, separator, rest = uri.partition("::")
-        fs, path = filesystem(head)
-        return fs, path + separator + rest
-    fs, _ = filesystem("file:///")
-    return fs, os.path.abspath(uri)
+    """As `filesystem`, but `~` is a name like any other."""
+    return _local(uri) if _is_bare(uri) else filesystem(uri)
 
 
 @contextmanager
@@ -199,14 +222,14 @@ def _code_of(error: BaseException) -> str | None:
     return response["Error"].get("Code") if response else None
 
 
-def write_result(uri: str, data: bytes) -> None:
+def write_result(uri: Uri, data: bytes) -> None:
     """Put a file that the user asked for at `uri`, whole. Raises InputError where it cannot be written."""
     with open_result(uri) as file:
         file.write(data)
 
 
 @contextmanager
-def open_result(uri: str) -> Iterator[IO[bytes]]:
+def open_result(uri: Uri) -> Iterator[IO[bytes]]:
     """A file that the user asked for, to be written bit by bit: at `uri` when the block ends, whole, or not at all.
 
     For an object store it lies on the local disk until then. Raises InputError where it cannot be written.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import struct
 import warnings
 import zlib
@@ -26,6 +27,14 @@ def shipped(package: str, path: str) -> bytes:
 
 CHINA = shipped("sklearn", "datasets/images/china.jpg")
 CHELSEA = shipped("skimage", "data/chelsea.png")
+
+
+def test_every_kind_of_failure_is_in_the_table() -> None:
+    root = Path(__file__).parents[1]
+    sources = "".join(path.read_text() for path in (root / "fastsam_batch").rglob("*.py"))
+    kinds = set(re.findall(r'(?:ImageError\(|error_kind=|kind, message = )"([a-z_]+)"', sources))
+    table = (root / "docs" / "corpus.md").read_text().partition("| `error_kind` |")[2].partition("\n\n")[0]
+    assert {"empty", "missing", "changed", "unreachable"} <= kinds <= set(re.findall(r"`([a-z_]+)`", table))
 
 
 def encoded(image: Image.Image, image_format: str, **options) -> bytes:

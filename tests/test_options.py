@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import io
+import os
+import sys
 
+import pytest
+from corpus.made_corpus import MadeCorpus
+
+from fastsam_batch.cli import job
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.info import admit, write_info
 from fastsam_batch.errors import InputError
+from fastsam_batch.ranges import check_range
 from fastsam_batch.reembed import _options
 from fastsam_batch.run import _describe
 
@@ -35,3 +42,52 @@ def test_a_corpus_is_embedded_anew_from_its_own_columns():
 def test_decoding_ends(seconds):
     with pytest.raises(InputError, match="--decode-seconds"):
         segment_options({"input": "/in", "output": "/out", "decode_seconds": seconds})
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "said"),
+    [
+        ("status", ["--corpus", "nowhere", "--recent", "-5"], "--recent -5: give 1 or more"),
+        ("serve", ["--corpus", "nowhere", "--port", "65536"], "--port 65536: give a number from 0 to 65535"),
+        ("evaluate", ["edges", "--ground-truth", "x", "--max-distance", "inf"], "--max-distance inf: give a number"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(capsys, command, arguments, said):
+    assert job(command, arguments) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+@pytest.mark.parametrize("value", [None, 0, 0.5, 1])
+def test_a_number_in_range_is_none_to_refuse(value):
+    check_range("--share", value, 0, 1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -1, -(10**400)])
+def test_a_range_without_an_end_has_finite_numbers(value):
+    check_range("--many", 10**400, 0)
+    with pytest.raises(InputError, match=r"--many .*: give 0 or more"):
+        check_range("--many", value, 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("search", ["--text", "a cup", "\udcff cup"]),
+        ("select", ["--image", "\udcff.jpg", "--point", "1,1", "--output", "x.json"]),
+        ("status", ["--corpus", "\udcff"]),
+    ],
+)
+def test_arguments_that_are_no_text_are_refused(capsys, command, arguments):
+    assert job(command, ["--corpus", "nowhere", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the argument '\\udcff") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_a_pipe_that_nobody_reads_ends_a_command_quietly(made_once: MadeCorpus, capsys, monkeypatch, buffering):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with io.TextIOWrapper(open(writing, "wb", buffering), write_through=not buffering) as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert job("status", ["--corpus", made_once.uri]) == 1
+    assert capsys.readouterr().err == ""

@@ -11,6 +11,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from s3fs.errors import translate_boto_error
 from yarl import URL
 
+from fastsam_batch.cli import _finish
+from fastsam_batch.cli_progress import print_unfinished
 from fastsam_batch.corpus.info import unwritable
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import WholeFile, answering, is_answer, is_storage_error
@@ -94,6 +96,35 @@ def test_an_output_that_fails_for_now_is_an_outage_and_one_that_refuses_bad_inpu
         sentence = unwritable("s3://key:secret@bucket/x", told)
     assert type(sentence) is raised
     assert str(sentence).startswith("--output s3://bucket/x: cannot be written (")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "remedy"),
+    [("AccessDenied", 2, "credentials that may go there"), ("SlowDown", 1, "run the same command again")],
+)
+def test_a_command_that_is_refused_is_not_to_be_run_again(capsys, code, status, remedy):
+    def command(arguments):
+        with answering():
+            raise s3_error(code)
+
+    assert _finish(command, {}) == status
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.endswith(f"{remedy}\n") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "can_record", "told"),
+    [
+        ("http://127.0.0.1:9/a b.jpg: Cannot connect to host 127.0.0.1:9", True, True),
+        ("http://127.0.0.1:9/a b.jpg: Cannot connect to host 127.0.0.1:9", False, False),
+        ("RuntimeError: this decoder has a bug", True, False),
+    ],
+)
+def test_a_dead_server_of_images_has_a_way_out(capsys, reason, can_record, told):
+    unit = {"unit_id": "uri.parquet-0", "shard": "uri.parquet", "stage": "fetch", "reason": reason}
+    print_unfinished({"unfinished_units": 1, "unfinished": [unit]}, can_record)
+    said = capsys.readouterr().err
+    assert reason in said and ("--record-unreachable" in said) == told
 
 
 def test_a_bug_is_neither():

@@ -44,6 +44,28 @@ def test_join():
     assert join("/", "x") == "/x"
 
 
+@pytest.mark.parametrize("name", ["run::1", "run::s", "a#b?c*[d]%20"])
+@pytest.mark.parametrize("place", ["", "{}/", "file://{}/", "memory://bucket/"])
+def test_a_name_is_taken_as_it_is(tmp_path, monkeypatch, place, name):
+    monkeypatch.chdir(tmp_path)
+    folder = "/bucket" if place.startswith("memory") else str(tmp_path)
+    fs, path = filesystem(place.format(tmp_path) + name)
+    assert path == f"{folder}/{name}"
+    write_atomic(fs, path, b"here")
+    assert fs.cat_file(path) == b"here"
+    fs.rm_file(path)
+
+
+def test_a_chain_of_schemes_is_refused():
+    with pytest.raises(InputError, match="begin it with one scheme, such as s3://"):
+        filesystem("simplecache::s3://bucket/a")
+
+
+def test_a_home_folder_is_one_and_a_folder_may_end_in_a_slash(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert filesystem("~/out/")[1] == filesystem(f"{tmp_path}/out")[1] == f"{tmp_path}/out"
+
+
 @pytest.mark.parametrize("place", ["{}/new/folder/a.bin", "memory://bucket/a.bin"])
 def test_a_write_replaces_the_whole(tmp_path, place):
     fs, path = filesystem(place.format(tmp_path))

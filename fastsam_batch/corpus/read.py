@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -45,8 +46,8 @@ class Corpus:
     `uri` is where it lies, `info` the content of corpus.json (schemas/corpus.v1.json).
     """
 
-    def __init__(self, uri: str, info: dict[str, Any]) -> None:
-        self.uri = uri
+    def __init__(self, uri: storage.Uri, info: dict[str, Any]) -> None:
+        self.uri = os.fspath(uri)
         self.info = info
         self._fs, self._root = storage.filesystem(uri)
         self._only: list[str] | None = None
@@ -65,9 +66,9 @@ class Corpus:
         return part
 
     @classmethod
-    def open(cls, uri: str) -> Corpus:
-        """The corpus at `uri`. Raises InputError where there is none, or one of a newer version, OutageError where
-        its store fails.
+    def open(cls, uri: storage.Uri) -> Corpus:
+        """The corpus at a URI or a path. Raises InputError where there is none, or one of a newer version, OutageError
+        where its store fails.
         """
         fs, root = storage.filesystem(uri)
         name = storage.redact(uri)
@@ -214,7 +215,7 @@ class Corpus:
         if isinstance(where, str):
             if kind == "masks" and (of_images := named_columns(where) - {*schema.names} & {*images_schema().names}):
                 return self._joined(names, where, sorted(of_images), batch_rows), _selected(schema, names)
-            where = parse_where(where, self._filter_columns(kind))
+            where = parse_where(where, self.filter_columns() if kind == "masks" else self._filter_columns(kind))
         paths = {unit: receipt["files"][kind]["path"] for unit, receipt in self._receipts.items()}
         dataset = ds.FileSystemDataset.from_paths(
             [storage.join(self._root, path) for path in paths.values()],

@@ -67,7 +67,7 @@ class _Unit:
         self.problems.append(Problem(file, problem))
 
 
-def verify_corpus(corpus_uri: str) -> VerifyReport:
+def verify_corpus(corpus_uri: storage.Uri) -> VerifyReport:
     """Check all of a corpus. Reads every file once; holds a few units and all image_ids.
 
     Files without a receipt are notes: an interrupted run leaves them and the next one overwrites them.
@@ -88,7 +88,7 @@ def verify_corpus(corpus_uri: str) -> VerifyReport:
         report.masks += unit.masks
         report.problems += unit.problems
     report.problems += _repeated_images(units)
-    _check_plan(corpus_uri, unit_ids, report)
+    _check_plan(corpus.uri, unit_ids, report)
     report.notes += _orphans(fs, root, set(unit_ids))
     return report
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastsam_batch.evaluate.report import markdown_table, new_figure
+from fastsam_batch.evaluate.report import images_said, markdown_table, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def proposal_table(document: dict[str, Any], name: str) -> str:
     by_size = [f"{figure} {size}" for figure in ("AR@100", "AR@1000", "AP") for size in _SIZES]
     sized = [[row, *(figures.get(head.replace(" ", "_")) for head in by_size)] for row, figures in rows.items()]
     return (
-        f"# Proposals\n\n{name}: {document['images']} images, {document['truths']} objects, classes ignored.\n\n"
+        f"# Proposals\n\n{name}: {images_said(document)}, {document['truths']} objects, classes ignored.\n\n"
         f"{markdown_table(['', *_COLUMNS], overall)}\n"
         f"Small objects have up to 32 x 32 pixels, large ones more than 96 x 96.\n\n"
         f"{markdown_table(['', *by_size], sized)}"

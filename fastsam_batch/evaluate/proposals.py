@@ -42,12 +42,15 @@ def proposal_figures(pairs: Iterable[Pair], kinds: Sequence[str], max_det: int =
 
 
 def pair_images(
-    truths: Sequence[TruthImage], image_ids: Iterable[str], images: Iterable[ExportImage]
+    truths: Sequence[TruthImage],
+    image_ids: Iterable[str],
+    images: Iterable[ExportImage],
+    lacking: list[str] | None = None,
 ) -> Iterator[tuple[TruthImage, ExportImage | None]]:
     """Each labelled image with the corpus's image of the same file name, None where the corpus does not hold it.
 
-    `image_ids` are those of all `images`. Raises InputError where no image is common to both, an image may be two
-    (`pair_names`), or the sizes differ.
+    `image_ids` are those of all `images`; `lacking` gets the file names of those it does not hold. Raises InputError
+    where no image is common to both, an image may be two (`pair_names`), or the sizes differ.
     """
     left = {truth.id: truth for truth in truths}
     numbers = pair_names(image_ids, {truth.id: truth.file_name for truth in truths})
@@ -63,17 +66,23 @@ def pair_images(
                 )
             yield truth, image
     for truth in left.values():
+        if lacking is not None:
+            lacking.append(truth.file_name)
         yield truth, None
 
 
 def pair_corpus(
-    truths: Sequence[TruthImage], image_ids: Iterable[str], images: Iterable[ExportImage], rankings: Sequence[RankBy]
+    truths: Sequence[TruthImage],
+    image_ids: Iterable[str],
+    images: Iterable[ExportImage],
+    rankings: Sequence[RankBy],
+    lacking: list[str] | None = None,
 ) -> Iterator[Pair]:
     """Each labelled image with its stored masks under each ranking, as `pair_images`.
 
     An image that the corpus does not hold has no proposals: all of its objects are missed.
     """
-    for truth, image in pair_images(truths, image_ids, images):
+    for truth, image in pair_images(truths, image_ids, images, lacking):
         yield truth, {ranking: stored_objects(image, ranking) for ranking in rankings}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastsam_batch.evaluate.report import markdown_table, new_figure
+from fastsam_batch.evaluate.report import images_said, markdown_table, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def instance_table(document: dict[str, Any], name: str) -> str:
     head = [column.replace("_", " ") for column in _AP]
     own = [["this corpus", *(document[column] for column in _AP)], *rows]
     return (
-        f"# Instances by box prompts\n\n{name}: {document['images']} images, {document['truths']} objects, "
+        f"# Instances by box prompts\n\n{name}: {images_said(document)}, {document['truths']} objects, "
         f"{document['prompted']} prompted masks.\n\n{markdown_table(['', *head], own)}"
     )
 

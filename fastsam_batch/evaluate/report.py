@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastsam_batch.storage import join, write_result
+from fastsam_batch.storage import Uri, join, write_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str
     return "".join(f"| {' | '.join(line)} |\n" for line in [list(head), rule, *cells])
 
 
-def write_report(folder: str, name: str, document: dict[str, Any], text: str, figure: Figure) -> list[str]:
+def write_report(folder: Uri, name: str, document: dict[str, Any], text: str, figure: Figure) -> list[str]:
     """Write the three files into a folder (a path or URI), and return where they are.
 
     Raises InputError where they cannot be written.
@@ -36,6 +36,13 @@ def write_report(folder: str, name: str, document: dict[str, Any], text: str, fi
     for uri, content in zip(written, contents.values(), strict=True):
         write_result(uri, content)
     return written
+
+
+def images_said(document: dict[str, Any]) -> str:
+    """How many labelled images there are, and how many of them a corpus lacks."""
+    lacking = document.get("not_in_corpus")
+    said = f" ({lacking} of them not segmented in the corpus: all their objects are missed)" if lacking else ""
+    return f"{document['images']} images{said}"
 
 
 def new_figure(width: float = 6.4, height: float = 4.8) -> Figure:

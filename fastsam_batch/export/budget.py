@@ -10,6 +10,7 @@ import numpy as np
 from fastsam_batch.errors import InputError
 from fastsam_batch.export.images import BEST_RANK, ExportMask, RankBy
 from fastsam_batch.masks.overlap import duplicates, nested
+from fastsam_batch.ranges import check_range
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,12 @@ class Budget:
     rank_by: RankBy = BEST_RANK
 
     def __post_init__(self) -> None:
+        check_range("--min-score", self.min_score, 0, 1)
+        check_range("--min-area", self.min_area, 0)
+        check_range("--top-n", self.top_n, 1)
         for name, value in (("--duplicates", self.duplicate_iou), ("--nested", self.nested_share)):
             if value is not None and not 0 < value <= 1:
                 raise InputError(f"{name} is {value:g}; give a share above 0 and up to 1")
-        if self.top_n is not None and self.top_n < 1:
-            raise InputError(f"--top-n is {self.top_n}; keep at least 1 mask an image")
 
 
 def within(budget: Budget, masks: Sequence[ExportMask]) -> tuple[list[ExportMask], dict[str, int]]:

@@ -25,7 +25,7 @@ class GroundTruth:
     categories: dict[str, int]
 
 
-def read_ground_truth(uri: str, image_ids: Iterable[str]) -> GroundTruth:
+def read_ground_truth(uri: storage.Uri, image_ids: Iterable[str]) -> GroundTruth:
     """The ids of a COCO file for images of a corpus (`pair_names`). Raises InputError for a file that is none."""
     fs, path = storage.filesystem(uri)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from string import Formatter
 from typing import Any
 from urllib.parse import quote
 
@@ -23,10 +24,14 @@ from fastsam_batch.export.shapes import Polygons
 from fastsam_batch.export.xml import quoted
 from fastsam_batch.masks.draw import PALETTE
 from fastsam_batch.masks.polygons import Ring
+from fastsam_batch.sources.locate import splits
 
 # Label Studio reads a file of tasks whole, and refuses uploads above 250 MB.
 _TASKS_BYTES = 32 << 20
 _TASKS_A_FILE = 1000
+
+_FIELDS = ("uri", "image_id", "file")
+_OPENED = ("http", "https", "s3", "gs")
 
 FROM_URI = "{uri}"
 FROM_COPY = "/data/local-files/?d=images/{file}"
@@ -41,7 +46,8 @@ def write_label_studio(
     image_url: str | None = None,
     copy_images: bool = False,
 ) -> dict[str, int]:
-    """Write tasks-00001.json … and label_config.xml to a new folder; how many task files there are.
+    """Write tasks-00001.json … and label_config.xml to a new folder; how many task files there are, and how many
+    tasks name a photograph by an address that Label Studio cannot open.
 
     Masks are polygons where `polygons` says how, else brush regions; those it gives up are brush regions.
     `image_url` makes the address that Label Studio opens, of `{uri}`, `{image_id}` (quoted for an address) and
@@ -52,10 +58,11 @@ def write_label_studio(
     _check_url(url, copy_images)
     folder, names = Folder(uri), FileNames()
     folder.write("label_config.xml", label_config(categories).encode())
-    files, tasks, size = 0, list[str](), 0
+    files, tasks, size, unopened = 0, list[str](), 0, 0
     for image in images:
         file = folder.copy_photograph(image, f"images/{names.stem_of(image.image_id)}") if copy_images else ""
         fields = {"uri": image.uri, "image_id": quote(image.image_id), "file": file.removeprefix("images/")}
+        unopened += url == FROM_URI and not _opens(image.uri)
         task = _task(image, url.format(**fields), categories, model_version, polygons)
         tasks.append(json.dumps(task, ensure_ascii=False))
         size += len(tasks[-1])
@@ -66,7 +73,7 @@ def write_label_studio(
     if tasks or not files:
         files += 1
         _write_tasks(folder, files, tasks)
-    return {"task_files": files}
+    return {"task_files": files, "unopened_images": unopened}
 
 
 def label_config(categories: Sequence[str]) -> str:
@@ -85,13 +92,20 @@ def label_config(categories: Sequence[str]) -> str:
     return "\n".join([*lines, "</View>", ""])
 
 
+def _opens(uri: str) -> bool:
+    """Whether Label Studio opens an address: one of the web or of a store, and no member of a tar or row of Parquet."""
+    return uri.partition("://")[0].lower() in _OPENED and not any(splits(uri))
+
+
 def _check_url(url: str, copy_images: bool) -> None:
+    wrong = f"--image-url {url!r} has a field that is none; use {{uri}}, {{image_id}} or {{file}}"
     try:
-        url.format(uri="", image_id="", file="")
-    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"--image-url {url!r} has a field that is none; use {{uri}}, {{image_id}} or {{file}}"
-        ) from error
+        # A name alone: `format` would take attributes, items and widths too.
+        fields = [part[1:] for part in Formatter().parse(url) if part[1] is not None]
+    except ValueError as error:  # a brace without its partner
+        raise InputError(wrong) from error
+    if any(name not in _FIELDS or spec or conversion for name, spec, conversion in fields):
+        raise InputError(wrong)
     if "{file}" in url and not copy_images:
         raise InputError(f"--image-url {url!r} names {{file}}, a copied photograph; add --images copy")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from fastsam_batch.export.sa1b import write_sa1b
 from fastsam_batch.export.shapes import Polygons
 from fastsam_batch.export.stream import Counts, Labeller, labelled_images, segmented_ids
 from fastsam_batch.export.yolo import write_yolo
+from fastsam_batch.ranges import check_range
 
 AGNOSTIC = "object"  # the one category where there are no classes
 RLE, POLYGON = "rle", "polygon"
@@ -39,7 +41,7 @@ class Export:
     """
 
     format: str
-    output: str
+    output: storage.Uri
     categories: tuple[str, ...] = (AGNOSTIC,)
     labeller: Labeller | None = None
     where: Where = None
@@ -48,11 +50,16 @@ class Export:
     tolerance: float | None = None
     min_piece: int | None = None
     max_loss: float | None = None
-    loss_report: str | None = None
+    loss_report: storage.Uri | None = None
     copy_images: bool | None = None
     val_fraction: float | None = None
     image_url: str | None = None
-    ground_truth: str | None = None
+    ground_truth: storage.Uri | None = None
+
+    @property
+    def place(self) -> str:
+        """`output` as text."""
+        return os.fspath(self.output)
 
 
 @dataclass(frozen=True)
@@ -99,11 +106,9 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
         if is_given and option not in format_.options:
             having = " and ".join(name for name, each in FORMATS.items() if option in each.options)
             raise InputError(f"{option} is for {having}, and --format {export.format} has no use for it; leave it out")
-    for name, value in (("--tolerance", export.tolerance), ("--min-piece", export.min_piece)):
-        if value is not None and value < 0:
-            raise InputError(f"{name} is {value:g}; give 0 pixels or more")
-    if export.max_loss is not None and not 0 <= export.max_loss <= 1:
-        raise InputError(f"--max-loss is {export.max_loss:g}; give a share from 0 to 1, such as 0.1")
+    check_range("--tolerance", export.tolerance, 0)
+    check_range("--min-piece", export.min_piece, 0)
+    check_range("--max-loss", export.max_loss, 0, 1)
     polygons = None
     if shape == POLYGON:
         tolerance = format_.tolerance if export.tolerance is None else export.tolerance
@@ -142,7 +147,7 @@ def export_info(corpus: Corpus) -> dict[str, Any]:
 
 
 def _coco(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
-    write_coco(export.output, images, export.categories, export_info(corpus), polygons)
+    write_coco(export.place, images, export.categories, export_info(corpus), polygons)
     return {}
 
 
@@ -150,7 +155,7 @@ def _yolo(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygon
     assert polygons is not None
     copied = export.copy_images is not False
     fraction = 0.1 if export.val_fraction is None else export.val_fraction
-    return write_yolo(export.output, images, export.categories, polygons, fraction, copied)
+    return write_yolo(export.place, images, export.categories, polygons, fraction, copied)
 
 
 def _label_studio(
@@ -158,11 +163,11 @@ def _label_studio(
 ) -> dict[str, Any]:
     version = f"fastsam-batch {fastsam_batch.__version__} {corpus.info['fingerprint'][:12]}"
     copied = export.copy_images is True
-    return write_label_studio(export.output, images, export.categories, version, polygons, export.image_url, copied)
+    return write_label_studio(export.place, images, export.categories, version, polygons, export.image_url, copied)
 
 
 def _sa1b(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
-    write_sa1b(export.output, images, export.categories if export.labeller else None, export.copy_images is True)
+    write_sa1b(export.place, images, export.categories if export.labeller else None, export.copy_images is True)
     return {}
 
 
@@ -170,11 +175,11 @@ def _coco_results(
     export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None
 ) -> dict[str, Any]:
     ground_truth = read_ground_truth(export.ground_truth, segmented_ids(corpus)) if export.ground_truth else None
-    return write_coco_results(export.output, images, export.categories, ground_truth, export.budget.rank_by)
+    return write_coco_results(export.place, images, export.categories, ground_truth, export.budget.rank_by)
 
 
 def _cvat(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
-    write_cvat(export.output, images, export.categories, export_info(corpus))
+    write_cvat(export.place, images, export.categories, export_info(corpus))
     return {}
 
 

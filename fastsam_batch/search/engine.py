@@ -12,6 +12,7 @@ from fastsam_batch.search.best import Hit, Query
 from fastsam_batch.search.index import Index
 from fastsam_batch.search.lance import FILTERS
 from fastsam_batch.search.scan import scan
+from fastsam_batch.storage import redact
 
 ENGINES = ("auto", "index", "scan", "distributed")
 
@@ -21,7 +22,7 @@ class Engine:
     """Answers queries of one corpus; `used` says by what, in the order of first use.
 
     `name` is `auto` (a fresh index where there is one, else the scan), `index` (refused without a fresh
-    one), `scan`, or `distributed` (the scan as a Ray Data job).
+    one, and for what it cannot answer), `scan`, or `distributed` (the scan as a Ray Data job).
     """
 
     corpus: Corpus
@@ -34,7 +35,8 @@ class Engine:
         self._index = Index.fresh(self.corpus) if self.name in ("auto", "index") else None
         if self.name == "index" and self._index is None:
             raise InputError(
-                f"{self.corpus!r} has no index of its present masks; build one by index_corpus, or use --engine scan"
+                f"the corpus {redact(self.corpus.uri)} has no index of its present masks; "
+                "build one by index_corpus, or use --engine scan"
             )
 
     def search(self, queries: Sequence[Query], top_k: int, where: Where) -> list[list[Hit]]:
@@ -45,6 +47,8 @@ class Engine:
             hits = self._index.search(queries, top_k, condition)
             self._use("index")
         left = [number for number, found in enumerate(hits) if found is None]
+        if left and self.name == "index":
+            raise InputError("--engine index: this search needs the scan; use --engine auto")
         if left:
             scanned = self._scan([queries[number] for number in left], top_k, where)
             hits = [scanned[left.index(number)] if found is None else found for number, found in enumerate(hits)]
@@ -64,7 +68,9 @@ class Engine:
             return None
         try:
             return where_sql(where, self.corpus.filter_columns(), FILTERS)
-        except NotInSql:
+        except NotInSql as error:
+            if self.name == "index":
+                raise InputError(f"--engine index: the index cannot filter by {error}; use --engine auto") from error
             return None
 
     def _use(self, engine: str) -> None:

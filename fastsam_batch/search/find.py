@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.corpus.schema import masks_schema
 from fastsam_batch.errors import InputError
+from fastsam_batch.ranges import check_range
 from fastsam_batch.search.background import background_vectors, cached_background
 from fastsam_batch.search.best import Hit, MaskKey, Query
 from fastsam_batch.search.engine import Engine
 from fastsam_batch.search.likeness import mask_name
 from fastsam_batch.search.make import mask_queries, text_queries
 from fastsam_batch.search.query import TEMPLATES, EncodeTexts
+from fastsam_batch.search.scan import check_embedded
 from fastsam_batch.search.thin import STORED, Rows, Thin
+from fastsam_batch.storage import redact
 
 ENGINE_KEY = b"fastsam_batch.engine"
 
@@ -64,6 +67,7 @@ def find_masks(
     texts, like, contrasts = list(dict.fromkeys(texts)), list(dict.fromkeys(like)), list(dict.fromkeys(contrasts))
     if not like and not texts:
         raise InputError("there is nothing to search for; name at least one text or mask")
+    check_range("--min-score", min_score, -1, 1)
     thin = Thin(top_k, per_image, distinct, min_calibrated)
     thin.check()
     common: dict[str, Any] = {"min_score": min_score, "contrasts": contrasts, "templates": templates}
@@ -111,9 +115,8 @@ def corpus_encoder(corpus: Corpus, name: str | None = None) -> EncodeTexts:
 
     Raises InputError where the corpus has no embeddings, or the weights found are not those it was made with.
     """
+    check_embedded(corpus)
     embedder = corpus.info["models"]["embedder"]
-    if embedder is None:
-        raise InputError(f"the corpus {corpus.uri} has no embeddings to search; segment again with an embedder")
     # A text encoder costs seconds to load and brings PyTorch: only searches without their own pay for it.
     from fastsam_batch.models.embedder import Embedder
 
@@ -121,7 +124,7 @@ def corpus_encoder(corpus: Corpus, name: str | None = None) -> EncodeTexts:
     loaded = Embedder(name)
     if sorted(loaded.files.sha256().values()) != sorted(embedder["sha256"].values()):
         raise InputError(
-            f"--embedder {loaded.name}: its weights are not those the corpus {corpus.uri} was embedded with "
+            f"--embedder {loaded.name}: its weights are not those the corpus {redact(corpus.uri)} was embedded with "
             f"({embedder['name']}); name a copy of those"
         )
     return loaded.encode_texts

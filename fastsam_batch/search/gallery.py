@@ -20,7 +20,7 @@ FORMATS = (".html", ".png")
 
 
 def write_gallery(
-    uri: str,
+    uri: storage.Uri,
     corpus: Corpus,
     hits: pa.Table,
     texts: Sequence[str],
@@ -46,7 +46,7 @@ def write_gallery(
     queries = list(dict.fromkeys(texts))
     gallery = make_gallery(corpus, hits, queries, min_score, max_hits, max_photographs, read, min_calibrated, like)
     made_by = f"Made by fastsam-batch {fastsam_batch.__version__}"
-    if uri.lower().endswith(".html"):
+    if storage.ends_in(uri, ".html"):
         data = html_page(gallery, made_by).encode()
     else:
         sink = io.BytesIO()
@@ -55,7 +55,7 @@ def write_gallery(
     storage.write_result(uri, data)
 
 
-def check_gallery_name(uri: str) -> None:
+def check_gallery_name(uri: storage.Uri) -> None:
     """Raise InputError unless `write_gallery` knows the format by the name; worth asking before a search."""
-    if not uri.lower().endswith(FORMATS):
+    if not storage.ends_in(uri, FORMATS):
         raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .html or .png")

@@ -15,7 +15,7 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.search.classes import ClassQuery
 from fastsam_batch.search.labels import assign_labels, encode_classes
 from fastsam_batch.search.query import EncodeTexts
-from fastsam_batch.search.scan import embedding_matrix
+from fastsam_batch.search.scan import check_embedded, embedding_matrix
 
 # `score` is the cosine with the best text of the label; both are null for a mask without one.
 LABELS_SCHEMA = pa.schema(
@@ -29,7 +29,7 @@ LABELS_SCHEMA = pa.schema(
 
 
 def write_labels(
-    corpus: Corpus, classes: Sequence[ClassQuery], encode: EncodeTexts, uri: str, where: Where = None
+    corpus: Corpus, classes: Sequence[ClassQuery], encode: EncodeTexts, uri: storage.Uri, where: Where = None
 ) -> Counter[str | None]:
     """Write `LABELS_SCHEMA`, one row a mask, to `uri`; how many masks got each label, None for no label.
 
@@ -37,8 +37,7 @@ def write_labels(
     name that does not end in .parquet, a corpus without embeddings, and where the file cannot be written.
     """
     check_labels_name(uri)
-    if corpus.embedding_dim is None:
-        raise InputError(f"the corpus {storage.redact(corpus.uri)} has no embeddings; segment again with an embedder")
+    check_embedded(corpus)
     encoded = encode_classes(classes, encode)
     said = json.dumps([vars(each) for each in classes], ensure_ascii=False)
     schema = LABELS_SCHEMA.with_metadata({"classes": said, "fingerprint": corpus.info["fingerprint"]})
@@ -59,7 +58,7 @@ def write_labels(
     return counts
 
 
-def check_labels_name(uri: str) -> None:
+def check_labels_name(uri: storage.Uri) -> None:
     """Raise InputError unless `write_labels` can write it; worth asking before a text encoder is loaded."""
-    if not uri.lower().endswith(".parquet"):
+    if not storage.ends_in(uri, ".parquet"):
         raise InputError(f"labels are written as Parquet; end the name of {storage.redact(uri)} in .parquet")

@@ -35,10 +35,10 @@ def connect(corpus_uri: str) -> Any:
         import lancedb
     except ImportError as error:
         raise InputError("an index needs LanceDB; install it by: pip install 'fastsam-batch[index]'") from error
-    fs, _ = storage.filesystem(corpus_uri)
-    uri = storage.join(corpus_uri, layout.INDEX_FOLDER)
+    fs, path = storage.filesystem(corpus_uri)
     if storage.is_local(fs):
-        return lancedb.connect(uri.removeprefix("file://"))
+        return lancedb.connect(storage.join(path, layout.INDEX_FOLDER))
+    uri = storage.join(corpus_uri, layout.INDEX_FOLDER)
     scheme = uri.partition("://")[0]
     if scheme not in ("s3", "gs"):
         raise InputError(

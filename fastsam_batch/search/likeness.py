@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import MaskKey
-from fastsam_batch.search.scan import embedding_matrix
+from fastsam_batch.search.scan import check_embedded, embedding_matrix
+from fastsam_batch.storage import redact
+
+_DIGITS = 18  # what every 64-bit integer can hold
 
 
 def mask_vectors(corpus: Corpus, masks: Sequence[MaskKey]) -> NDArray[np.float32]:
@@ -19,11 +22,10 @@ def mask_vectors(corpus: Corpus, masks: Sequence[MaskKey]) -> NDArray[np.float32
 
     Raises InputError for an image or a mask that the corpus does not hold, or one without an embedding.
     """
-    if corpus.embedding_dim is None:
-        raise InputError(f"{corpus!r} has no embeddings to search; segment again with an embedder")
+    dim = check_embedded(corpus)
     images = corpus.image_rows([image_id for image_id, _ in masks])
     vectors = [_vector(corpus, images[mask[0]]["unit_id"], mask) for mask in masks]
-    return np.array(vectors, np.float32).reshape(len(masks), corpus.embedding_dim)
+    return np.array(vectors, np.float32).reshape(len(masks), dim)
 
 
 def mask_name(mask: MaskKey) -> str:
@@ -34,16 +36,20 @@ def mask_name(mask: MaskKey) -> str:
 def parse_mask(text: str, option: str) -> MaskKey:
     """The mask that `image_id#mask_index` names. Raises InputError for another form, naming the option."""
     image_id, sign, index = text.rpartition("#")
-    if not sign or not image_id or not index.isdecimal():
+    if not sign or not image_id or not index.isdecimal() or len(index) > _DIGITS:
         raise InputError(f"{option} {text}: write image_id#mask_index, such as 00000.tar/cup.jpg#3")
     return image_id, int(index)
 
 
 def _vector(corpus: Corpus, unit_id: str, mask: MaskKey) -> NDArray[np.float32]:
-    of_mask = (pc.field("unit_id") == unit_id) & (pc.field("image_id") == mask[0])
-    found = corpus.masks(["embedding"], of_mask & (pc.field("mask_index") == mask[1]))
+    named = (pc.field("unit_id") == unit_id) & (pc.field("image_id") == mask[0])
+    found = corpus.masks(["embedding"], named & (pc.field("mask_index") == mask[1]))
     if not len(found):
-        raise InputError(f"{corpus!r} holds no mask {mask[1]} of {mask[0]!r}; select_masks lists an image's masks")
+        of_image = corpus.masks(["mask_index"], named)["mask_index"].to_pylist()
+        raise InputError(
+            f"the corpus {redact(corpus.uri)} holds no mask {mask[1]} of {mask[0]!r}; "
+            + (f"its masks are {min(of_image)} to {max(of_image)}" if of_image else "no mask was found on it")
+        )
     vector = embedding_matrix(found["embedding"].combine_chunks())[0]
     if not np.isfinite(vector).all():
         raise InputError(f"mask {mask[1]} of {mask[0]!r} has no embedding, for it is too small; choose another")

@@ -16,6 +16,7 @@ from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of
 from fastsam_batch.masks.select import Box, Point, select
 from fastsam_batch.masks.smooth import smooth
+from fastsam_batch.ranges import check_range
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.query import EncodeTexts
 
@@ -88,12 +89,11 @@ def select_masks(image: CorpusImage, prompts: Prompts, encode: EncodeTexts | Non
     """Apply prompts to an image's stored masks, by the rule of `masks.select.select`; texts choose masks.
 
     `encode` is as in `find_masks`, and only texts need it. Raises InputError for a failed image, a point or box
-    outside it, nothing that selects, or a mask that cannot be read.
+    outside it, nothing that selects, a radius that smooths all away, or a mask that cannot be read.
     """
     if not (prompts.foreground or prompts.boxes or prompts.texts):
         raise InputError("there is nothing to select by; name a --point, a --box or a --text")
-    if prompts.smooth_radius < 0:
-        raise InputError(f"--smooth {prompts.smooth_radius}: a radius in pixels cannot be negative")
+    check_range("--smooth", prompts.smooth_radius, 0)
     size = image.size_hw
     texts = _by_text(image, prompts, encode)
     indices = image.masks["mask_index"].to_pylist()
@@ -114,6 +114,11 @@ def select_masks(image: CorpusImage, prompts: Prompts, encode: EncodeTexts | Non
             "verify_corpus names it"
         ) from error
     union = smooth(found.union, size, prompts.smooth_radius)
+    if found.union.area and not union.area:
+        raise InputError(
+            f"--smooth {prompts.smooth_radius}: leaves nothing of the {found.union.area} pixels selected; "
+            "give a smaller radius"
+        )
     return ImageSelection(
         image.row,
         prompts,

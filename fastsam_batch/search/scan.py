@@ -17,7 +17,7 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import Best, Hit, MaskKey, Query, query_of
 from fastsam_batch.storage import redact
 
-__all__ = ["Hit", "check_queries", "embedding_matrix", "scan"]
+__all__ = ["Hit", "check_embedded", "check_queries", "embedding_matrix", "scan"]
 
 
 def scan(
@@ -95,17 +95,26 @@ def _add(
 
 def check_queries(corpus: Corpus, queries: Sequence[Query], top_k: int) -> None:
     """Raise InputError unless these queries can be asked of the corpus."""
-    name = redact(corpus.uri)
     if top_k < 1:
         raise InputError(f"top-k is {top_k}; ask for at least 1 mask")
-    if corpus.embedding_dim is None:
-        raise InputError(f"the corpus {name} has no embeddings to search; segment again with an embedder")
+    dim = check_embedded(corpus)
     for query in queries:
-        if query.any_of.shape[1] != corpus.embedding_dim:
+        if query.any_of.shape[1] != dim:
             raise InputError(
-                f"the text has {query.any_of.shape[1]} dimensions, the corpus {name} has {corpus.embedding_dim}; "
+                f"the text has {query.any_of.shape[1]} dimensions, the corpus {redact(corpus.uri)} has {dim}; "
                 "search with the embedder that corpus.json names"
             )
+
+
+def check_embedded(corpus: Corpus) -> int:
+    """D, the length of the corpus's embeddings. Raises InputError where its masks were not embedded."""
+    dim = corpus.embedding_dim
+    if dim is None or corpus.info["models"]["embedder"] is None:
+        raise InputError(
+            f"the corpus {redact(corpus.uri)} has no embeddings to search; give its masks some by embed_corpus "
+            "(fastsam-batch embed), which makes another corpus of them"
+        )
+    return dim
 
 
 def embedding_matrix(embedding: pa.FixedSizeListArray) -> NDArray[np.float32]:

@@ -26,23 +26,23 @@ _CASING: RGB = (255, 255, 255)
 _INK: RGB = (16, 18, 24)
 
 
-def write_selection(uri: str, selection: ImageSelection, read: ReadPixels) -> None:
+def write_selection(uri: storage.Uri, selection: ImageSelection, read: ReadPixels) -> None:
     """Write a selection whole or not at all, as the name's ending says: `.json` or `.png`.
 
     The picture is the photograph, which `read` gives by its `uri`, with the union lit and the prompts drawn.
     Raises InputError for another ending, a photograph that is gone or changed, a place that cannot be written.
     """
     check_selection_name(uri)
-    if uri.lower().endswith(".json"):
+    if storage.ends_in(uri, ".json"):
         data = f"{json.dumps(selection.to_json(), ensure_ascii=False)}\n".encode()
     else:
         data = selection_png(selection, read)
     storage.write_result(uri, data)
 
 
-def check_selection_name(uri: str) -> None:
+def check_selection_name(uri: storage.Uri) -> None:
     """Raise InputError unless `write_selection` knows the format by the name; worth asking before selecting."""
-    if not uri.lower().endswith(FORMATS):
+    if not storage.ends_in(uri, FORMATS):
         raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .json or .png")
 
 

@@ -14,19 +14,19 @@ from fastsam_batch.errors import InputError
 FORMATS = (".parquet", ".jsonl")
 
 
-def write_hits(uri: str, hits: pa.Table) -> None:
+def write_hits(uri: storage.Uri, hits: pa.Table) -> None:
     """Write a search result (`find.hits_schema`) whole or not at all, as the name's ending says.
 
     `.parquet`, or `.jsonl` with one JSON object a hit. Raises InputError for another ending.
     """
     check_hits_name(uri)
-    data = _parquet(hits) if uri.lower().endswith(".parquet") else _json_lines(hits)
+    data = _parquet(hits) if storage.ends_in(uri, ".parquet") else _json_lines(hits)
     storage.write_result(uri, data)
 
 
-def check_hits_name(uri: str) -> None:
+def check_hits_name(uri: storage.Uri) -> None:
     """Raise InputError unless `write_hits` knows the format by the name; worth asking before a search."""
-    if not uri.lower().endswith(FORMATS):
+    if not storage.ends_in(uri, FORMATS):
         raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .parquet or .jsonl")
 
 

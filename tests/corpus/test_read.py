@@ -12,8 +12,14 @@ import pytest
 from corpus.made_corpus import DIM, MadeCorpus, commit, make_corpus, masks_table, parquet, read, write
 
 from fastsam_batch import Corpus
+from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.schema import images_schema, masks_schema
+from fastsam_batch.corpus.status import corpus_status
+from fastsam_batch.corpus.verify import verify_corpus
 from fastsam_batch.errors import InputError
+from fastsam_batch.export.run import Export, export_labels
+from fastsam_batch.search.find import find_masks
+from fastsam_batch.search.write import write_hits
 
 
 def test_all_rows_come_back_in_order(made: MadeCorpus) -> None:
@@ -25,6 +31,25 @@ def test_all_rows_come_back_in_order(made: MadeCorpus) -> None:
     assert corpus.images().schema.equals(images_schema())
     assert corpus.masks().equals(masks_table(made.masks, DIM))
     assert corpus.images().to_pylist() == pa.Table.from_pylist(made.images, images_schema()).to_pylist()
+
+
+def test_a_path_does_as_well_as_a_text(made_once: MadeCorpus, tmp_path: Path) -> None:
+    corpus = Corpus.open(Path(made_once.uri))
+    assert corpus.masks(["area"]).equals(Corpus.open(made_once.uri).masks(["area"]))
+    assert repr(corpus) == f"Corpus({made_once.uri!r})"
+    assert verify_corpus(Path(made_once.uri)).masks == corpus_status(Path(made_once.uri)).masks == len(made_once.masks)
+    export_labels(corpus, Export("cvat", tmp_path / "labels.XML"))
+    write_hits(tmp_path / "hits.jsonl", find_masks(corpus, like=[("coffee.png", 3)]))
+    assert {path.name for path in tmp_path.iterdir()} == {"labels.XML", "hits.jsonl"}
+    assert segment_options({"input": tmp_path, "output": tmp_path / "out"}).output == str(tmp_path / "out")
+
+
+def test_an_unknown_column_is_told_with_all_that_work(made_once: MadeCorpus) -> None:
+    corpus = Corpus.open(made_once.uri)
+    for rows, known in ((corpus.masks, corpus.filter_columns()), (corpus.images, images_schema().names)):
+        with pytest.raises(InputError, match="there is no column nosuch") as told:
+            rows(where="nosuch = 1")
+        assert {*str(told.value).rpartition("columns are ")[2].split(", ")} >= {*known}
 
 
 def test_a_corpus_in_another_filesystem(tmp_path: Path) -> None:

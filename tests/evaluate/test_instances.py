@@ -76,7 +76,8 @@ def test_ap_is_pycocotools(made_once, tmp_path, capsys):
     names = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
     for name, expected in zip(names, evaluator.stats[:6], strict=True):
         assert (summary[name] if summary[name] is not None else -1) == pytest.approx(expected, abs=1e-4)
-    assert summary["prompted"] == len(chosen) and set(summary["by_category"]) == {"cup", "cat"}
+    assert (summary["prompted"], summary["not_in_corpus"]) == (len(chosen), 0)
+    assert set(summary["by_category"]) == {"cup", "cat"}
     assert f"| this corpus | {summary['AP']:.3f} |" in (tmp_path / "out" / "instances.md").read_text()
     assert Image.open(tmp_path / "out" / "instances.png").size[0] > 400
 
@@ -95,7 +96,7 @@ def test_detections_without_boxes_are_refused(made_once, tmp_path, capsys):
         ({"category_id": None}, [], "detections.json: is not a COCO results file (KeyError: 'category_id')"),
         ({"bbox": [1, 2, 3]}, [], "detections.json: is not a COCO results file (ValueError: bbox [1, 2, 3]"),
         ({"category_id": "cat"}, [], "detections.json: is not a COCO results file (ValueError"),
-        ({}, ["--max-det", "-1"], "--max-det -1: take at least 1"),
+        ({}, ["--max-det", "-1"], "--max-det -1: give 1 or more"),
     ],
 )
 def test_wrong_detections_are_a_sentence(made_once, tmp_path, capsys, change, options, reason):
@@ -126,6 +127,11 @@ def test_prompts_are_as_many_as_they_say_and_inside():
     for points in by_number.values():
         x, y = np.array(points).T
         assert x.min() >= 0 and x.max() < 50 and y.min() >= 0 and y.max() < 30
+
+
+def test_no_image_is_none_to_time(made_once, capsys):
+    assert job("evaluate", ["speed", "--corpus", made_once.uri, "--images", "0"]) == 2
+    assert capsys.readouterr().err == "error: --images 0: give 1 or more\n"
 
 
 @pytest.mark.parametrize("model", [False, True])

@@ -156,7 +156,7 @@ def test_files_of_a_report(made_once, tmp_path, capsys):
 def test_an_image_that_the_corpus_lacks_is_missed(made_once, tmp_path, capsys):
     truth = corpus_truth(made_once, tmp_path)
     document = json.loads(truth.read_text())
-    before = run(capsys, "--corpus", made_once.uri, "--ground-truth", truth)["figures"]["product"]["mask"]
+    before = run(capsys, "--corpus", made_once.uri, "--ground-truth", truth)
     count = len(document["annotations"])
     size = {"height": 50, "width": 50}
     document["images"].append({"id": 999, "coco_url": "memory://lvis/other.jpg", **size})  # as LVIS names it
@@ -164,10 +164,13 @@ def test_an_image_that_the_corpus_lacks_is_missed(made_once, tmp_path, capsys):
         {"id": 9999, "image_id": 999, "category_id": 1, "bbox": [0, 0, 40, 40], "area": 1600}
         | {"segmentation": [[0, 0, 40, 0, 40, 40, 0, 40]]}
     )
-    after = run(capsys, "--corpus", made_once.uri, "--ground-truth", write(truth, document))["figures"]["product"][
-        "mask"
-    ]
-    assert before["AR@1000"] == 1.0 and after["AR@1000"] == pytest.approx(count / (count + 1))
+    report = tmp_path / "report"
+    after = run(capsys, "--corpus", made_once.uri, "--ground-truth", write(truth, document), "--output", report)
+    assert (before["not_in_corpus"], after["not_in_corpus"]) == (0, 1)
+    said = f"{len(document['images'])} images (1 of them not segmented in the corpus: all their objects are missed)"
+    assert said in (report / "proposals.md").read_text()
+    recalls = [found["figures"]["product"]["mask"]["AR@1000"] for found in (before, after)]
+    assert recalls == [1.0, pytest.approx(count / (count + 1))]
 
 
 def test_images_of_one_name_in_other_folders(made_once, tmp_path, capsys):

@@ -172,11 +172,42 @@ def test_photographs_and_where_label_studio_finds_them(hard: MadeCorpus, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("uri", "unopened"),
+    [
+        ("s3://bucket/a.png", 0),
+        ("https://host/a.png", 0),
+        ("/photos/a.png", 1),
+        ("demo:coffee", 1),
+        ("s3://bucket/shard.tar#a.png", 1),
+    ],
+)
+def test_addresses_that_label_studio_cannot_open_are_counted(tmp_path: Path, uri: str, unopened: int) -> None:
+    image = ExportImage("a.png", uri, 4, 3, ())
+    assert write_label_studio(str(tmp_path / "ls"), [image], ["object"], "v1")["unopened_images"] == unopened
+    elsewhere = write_label_studio(str(tmp_path / "to"), [image], ["object"], "v1", image_url="https://x/{image_id}")
+    assert elsewhere["unopened_images"] == 0
+
+
+def test_an_export_says_that_label_studio_cannot_open_photographs(made: MadeCorpus, tmp_path: Path, capsys) -> None:
+    assert run(made, tmp_path / "ls") == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("note: Label Studio cannot open 6 of 6 photographs") and said.err.count("\n") == 1
+    assert json.loads(said.out.splitlines()[-1])["unopened_images"] == 6
+    assert run(made, tmp_path / "copied", "--images", "copy") == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--image-url", "x/{nothing}"], "{uri}, {image_id} or {file}"),
         (["--image-url", "{uri.x}"], "{uri}, {image_id} or {file}"),
         (["--image-url", "{uri[x]}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "https://x/{image_id.__class__}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "{image_id!r}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "{uri:>999999999}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "{}"], "{uri}, {image_id} or {file}"),
+        (["--image-url", "{uri"], "{uri}, {image_id} or {file}"),
         (["--image-url", "{file}"], "--images copy"),
     ],
 )
@@ -196,7 +227,10 @@ def test_the_configuration_names_the_labels() -> None:
 
 def test_many_tasks_go_into_several_files(tmp_path: Path) -> None:
     images = [ExportImage(f"{number}.png", f"/{number}.png", 4, 3, ()) for number in range(2001)]
-    assert write_label_studio(str(tmp_path / "ls"), images, ["object"], "v1") == {"task_files": 3}
+    assert write_label_studio(str(tmp_path / "ls"), images, ["object"], "v1") == {
+        "task_files": 3,
+        "unopened_images": 2001,
+    }
     tasks = tasks_of(tmp_path / "ls")
     assert [task["data"]["image_id"] for task in tasks] == [image.image_id for image in images]
     assert tasks[0]["predictions"] == [{"model_version": "v1", "score": 0.0, "result": []}]

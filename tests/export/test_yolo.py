@@ -140,6 +140,15 @@ def test_masks_that_lose_too_much_are_left_out_and_told(hard: MadeCorpus, tmp_pa
     assert not (tmp_path / "yolo" / "images").exists()
 
 
+def test_labels_without_photographs_say_where_those_belong(made: MadeCorpus, tmp_path: Path, capsys) -> None:
+    assert run(made, tmp_path / "yolo", "--images", "none") == 0
+    said = capsys.readouterr().err
+    assert said.startswith("note: data.yaml names photographs that are not there") and said.count("\n") == 1
+    assert "images/SPLIT/NAME" in said
+    assert run(made, tmp_path / "copied") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_photographs_are_copied_as_they_are(hard: MadeCorpus, tmp_path: Path) -> None:
     assert run(hard, tmp_path / "yolo") == 0
     uris = {row["image_id"]: row["uri"] for row in hard.images}

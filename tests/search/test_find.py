@@ -58,8 +58,9 @@ def test_a_text_asked_twice_is_answered_once(made: MadeCorpus) -> None:
 
 def test_a_corpus_without_an_embedder(tmp_path: Path) -> None:
     made = make_corpus(str(tmp_path / "corpus"), tmp_path, dim=None)
-    with pytest.raises(InputError, match="no embeddings"):
-        find_masks(Corpus.open(made.uri), ["cat"])
+    for asked in ({"texts": ["cat"]}, {"texts": ["cat"], "encode": encode}, {"like": [("coffee.png", 3)]}):
+        with pytest.raises(InputError, match=r"the corpus \S+ has no embeddings to search; .* by embed_corpus"):
+            find_masks(Corpus.open(made.uri), **asked)
 
 
 @pytest.mark.parametrize("name", ["hits.parquet", "new/folder/hits.PARQUET"])

@@ -199,10 +199,12 @@ def test_texts_and_masks_in_one_search(made: MadeCorpus) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"like": [("coffee.png", 99)]}, "holds no mask 99"),
+        ({"like": [("coffee.png", 99)]}, r"the corpus \S+ holds no mask 99 of 'coffee.png'; its masks are 0 to \d+$"),
+        ({"like": [("camera.png", 0)]}, "holds no mask 0 of 'camera.png'; no mask was found on it"),
         ({"like": [("gone.png", 0)]}, "holds no image"),
         ({"like": [("coffee.png", 1)]}, "has no embedding"),
         ({}, "nothing to search for"),
+        ({"texts": ["cat"], "min_score": float("nan")}, "--min-score nan: give a number from -1 to 1"),
         ({"texts": ["cat"], "per_image": 0}, "--per-image 0"),
         ({"texts": ["cat"], "distinct": 0.0}, "--distinct 0"),
         ({"texts": ["cat"], "distinct": 1.5}, "--distinct 1.5"),
@@ -216,7 +218,7 @@ def test_wrong_options(made: MadeCorpus, options: dict, message: str) -> None:
 
 def test_the_name_of_a_mask() -> None:
     assert parse_mask("00000.tar/a#b.jpg#12", "--like") == ("00000.tar/a#b.jpg", 12)
-    for text in ("cup.jpg", "#3", "cup.jpg#", "cup.jpg#-1"):
+    for text in ("cup.jpg", "#3", "cup.jpg#", "cup.jpg#-1", "cup.jpg#" + 20 * "9"):
         with pytest.raises(InputError, match="write image_id#mask_index"):
             parse_mask(text, "--like")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from botocore.exceptions import BotoCoreError
 from corpus.made_corpus import FINGERPRINT, MadeCorpus, corpus_info, image_row, write, write_unit
@@ -142,6 +143,10 @@ def test_filters_that_the_index_cannot_answer_are_scanned(crowd: str) -> None:
         found = find_masks(corpus, ["cat"], where=where, encode=encode)
         assert engine_of(found) == "scan"
         assert found.equals(find_masks(corpus, ["cat"], where=where, encode=encode, engine="scan"))
+        with pytest.raises(InputError, match=r"the index cannot filter by (a pattern|the column sha256)"):
+            find_masks(corpus, ["cat"], where=where, encode=encode, engine="index")
+    with pytest.raises(InputError, match="--engine index: this search needs the scan"):
+        find_masks(corpus, ["cat"], where=pc.field("area") < 50, encode=encode, engine="index")
 
 
 def test_a_corpus_that_grew_or_changed(tmp_path: Path) -> None:
