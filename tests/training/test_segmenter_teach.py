@@ -15,7 +15,7 @@ from training.photographs import read_data
 from training.segmenter.__main__ import compose
 from training.segmenter.__main__ import main as train
 from training.segmenter.compose import LABELLED, TAUGHT
-from training.segmenter.teach import Seen, agreed, cut, main, read_taught, smoothed
+from training.segmenter.teach import Seen, agreed, main, read_taught, smoothed
 
 SIDE = 64
 
@@ -67,19 +67,6 @@ def test_what_smoothing_would_change_is_left_out() -> None:
     comb[20:30, 20:180] = 1
     assert smoothed(comb) is None
     assert smoothed(np.zeros((20, 20), np.uint8)) is None
-
-
-def test_a_mask_that_its_box_cut_is_left_out() -> None:
-    disc = cv2.circle(np.zeros((200, 200), np.uint8), (100, 100), 70, (1,), -1)
-    half, at_border, rectangle = disc.copy(), np.zeros((200, 200), np.uint8), np.zeros((200, 200), np.uint8)
-    half[:, 110:] = 0
-    at_border[:, :140] = disc[:, 60:]  # the picture cuts it, not a box
-    rectangle[40:120, 30:180] = 1
-    assert cut(half) and cut(half.T) and cut(half[:, ::-1])
-    assert not cut(disc) and not cut(at_border) and not cut(rectangle)
-    with_a_leg = rectangle.copy()
-    with_a_leg[120:160, 90:100] = 1
-    assert cut(with_a_leg)
 
 
 @pytest.fixture(scope="module")

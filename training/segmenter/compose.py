@@ -24,8 +24,7 @@ FROM_TAUGHT = 0.5  # of photographs and their cut-outs, where a segmenter taught
 
 REAL, MOSAIC, PASTED_ON_REAL = 0.65, 0.2, 0.4
 ZOOM = (0.8, 2.5)  # times what would fit the frame
-MAX_LENGTH = 640  # pixels of a zoomed photograph's long side, at most, in frames of more than 256, but of
-ENLARGED = 0.3  # of the photographs, in which things then fill the frame
+MAX_LENGTH = 640  # pixels of a zoomed photograph's long side, at most, in frames of more than 256
 ON_LABELLED, ON_PLAIN, ON_REGIONS = 0.25, 0.35, 0.25  # the rest on gradients and textures
 FROM_PHOTOGRAPHS, FROM_SPRITES = 0.5, 0.3  # the rest are made shapes
 LARGE = 0.25  # of pasted objects: 0.7 to 1.2 of the frame
@@ -65,7 +64,7 @@ class Composer:
         sources = self.taught if taught else self.labelled
         source = sources[rng.integers(len(sources))]
         height, width = source.image.shape[:2]
-        most = ZOOM[1] if rng.random() < ENLARGED else min(ZOOM[1], max(MAX_LENGTH / side, 1.2))
+        most = min(ZOOM[1], max(MAX_LENGTH / side, 1.2))
         zoom = side / max(height, width) * np.exp(rng.uniform(np.log(ZOOM[0]), np.log(most)))
         stretch = np.exp(rng.uniform(-0.15, 0.15))
         scale_x, scale_y = zoom * stretch, zoom / stretch

@@ -32,7 +32,7 @@ from training.photographs import Photograph, Thing, read_data, read_image, split
 log = logging.getLogger("training.segmenter.teach")
 Mask = NDArray[np.uint8]
 
-SIDES = (416, 320)  # of the looks' inputs; the first is taken mirrored too
+SIDES = (480, 640)  # of the looks' inputs; the first is taken mirrored too
 CONF = 0.05
 AGREE = 0.7  # IoU at which two looks saw one mask
 MIN_LOOKS, MIN_SCORE = 2, 0.1
@@ -41,9 +41,6 @@ MIN_AREA = 64  # pixels
 SMOOTHING = 0.02  # of the square root of a mask's box, the radius
 MIN_KEPT = 0.88  # IoU of a mask with itself smoothed
 MAX_RAGGED = 1.8  # times the border of its convex hull
-STRAIGHT, RIM = 0.5, 0.02  # of a box's side, along which a mask that was cut by its box comes so near to it
-MIN_JUDGED = 24  # pixels of the box across such a side, below which a disc has sides as straight
-FULL = 0.9  # of its box: a rectangle
 
 
 class Seen(NamedTuple):
@@ -104,30 +101,6 @@ def smoothed(mask: Mask) -> Mask | None:
     return None if both < MIN_KEPT * either or ragged or cv2.countNonZero(out) < MIN_AREA else out
 
 
-def cut(mask: Mask) -> bool:
-    """Whether a mask, uint8 0 or 1 [h, w], ends at a straight side of its own box, as a thing seen in part does.
-
-    A side on the picture's border says nothing, and a rectangle is one of its own.
-    """
-    x, y, width, height = cv2.boundingRect(mask)
-    part = mask[y : y + height, x : x + width]
-    free = (y > 0, x > 0, y + height < mask.shape[0], x + width < mask.shape[1])
-    rows, columns = max(round(RIM * height), 1), max(round(RIM * width), 1)
-    sides = (
-        part[:rows].max(axis=0),
-        part[:, :columns].max(axis=1),
-        part[-rows:].max(axis=0),
-        part[:, -columns:].max(axis=1),
-    )
-    across = (height, width, height, width)
-    straight = any(
-        side.mean() >= STRAIGHT
-        for side, depth, inside in zip(sides, across, free, strict=True)
-        if inside and depth >= MIN_JUDGED
-    )
-    return straight and cv2.countNonZero(part) < FULL * part.size
-
-
 def look(segmenter: Segmenter, image: Mask, mirrored: bool = False) -> list[Seen]:
     """What a segmenter sees in uint8 RGB [h, w, 3], or in its mirror image, in the frame of the image."""
     found = segmenter.segment([np.ascontiguousarray(image[:, ::-1]) if mirrored else image])[0]
@@ -144,7 +117,7 @@ def masks_of(segmenters: list[Segmenter], image: Mask) -> list[dict[str, Any]]:
     masks = []
     for seen in agreed(looks):
         smooth = smoothed(coco_mask.decode(seen.rle))
-        if smooth is not None and not cut(smooth):
+        if smooth is not None:
             rle = coco_mask.encode(np.asfortranarray(smooth))
             masks.append({"size": rle["size"], "counts": rle["counts"].decode("ascii"), "score": round(seen.score, 3)})
     return masks
