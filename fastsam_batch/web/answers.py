@@ -13,18 +13,31 @@ from fastsam_batch.masks.draw import PALETTE, RGB
 from fastsam_batch.search.pictures import boxed_mask
 from fastsam_batch.search.prompts import ImageSelection
 from fastsam_batch.storage import redact
+from fastsam_batch.web.catalogue import Catalogue
 from fastsam_batch.web.outlines import svg_path
 
 
-def corpus_answer(corpus: Corpus, images: int, failed: int, masks: int) -> dict[str, Any]:
+def corpus_name(corpus: Corpus) -> str:
+    """What the page calls the corpus: the last part of its place."""
+    return redact(corpus.uri).rstrip("/").rpartition("/")[2] or "corpus"
+
+
+def without_place(sentence: str, corpus: Corpus) -> str:
+    """A sentence about the corpus with its name where it says the place: the page's users need not see folders."""
+    for place in (corpus.uri.rstrip("/"), redact(corpus.uri).rstrip("/")):
+        sentence = sentence.replace(place, corpus_name(corpus)) if "/" in place else sentence
+    return sentence
+
+
+def corpus_answer(catalogue: Catalogue) -> dict[str, Any]:
     """What the corpus is; `searchable` where texts can be asked."""
+    corpus = catalogue.corpus
     models = corpus.info.get("models", {})
     return {
-        "name": redact(corpus.uri).rstrip("/").rpartition("/")[2] or "corpus",
-        "fingerprint": corpus.info.get("fingerprint"),
-        "images": images,
-        "failed": failed,
-        "masks": masks,
+        "name": corpus_name(corpus),
+        "identity": catalogue.identity,
+        "version": catalogue.version,
+        **{what: catalogue.count(what) for what in ("images", "failed", "masks")},
         "searchable": corpus.embedding_dim is not None,
         "models": {role: model and model["name"] for role, model in models.items()},
     }

@@ -34,12 +34,15 @@ from fastsam_batch.web.prompts import parse_prompts
 from fastsam_batch.web.shards import ShardReader
 
 _STATIC = Path(__file__).parent / "static"
-# Pictures are named by what they show; the browser may keep them for an hour, this user's alone.
-_PICTURE_HEADERS = {"cache-control": "private, max-age=3600"}
+# Addresses of pictures name the version of the corpus: a browser may keep those of this one for an hour, this user's
+# alone, and none that a page of another corpus or version asks for.
+_KEPT = {"cache-control": "private, max-age=3600"}
+_NOT_KEPT = {"cache-control": "no-store"}
 _COLOUR_SIDE = 600
 
 ImageId = Annotated[str, Query(min_length=1, max_length=4096)]
 MaskIndex = Annotated[int, Query(ge=0, le=2**31 - 1)]
+Version = Annotated[str, Query(alias="v", max_length=64)]
 Text = Annotated[str, Query(min_length=1, max_length=300)]
 
 
@@ -68,7 +71,7 @@ def make_app(
         shards.close()
 
     app = FastAPI(title="fastsam-batch", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    _add_errors(app)
+    _add_errors(app, corpus)
     _add_finding(app, catalogue, encode, background)
     _add_images(app, catalogue, pictures, encode)
     _add_pictures(app, catalogue, pictures)
@@ -86,8 +89,7 @@ def _add_finding(
 ) -> None:
     @app.get("/api/corpus")
     def describe() -> dict[str, Any]:
-        counts = [catalogue.count(what) for what in ("images", "failed", "masks")]
-        return answers.corpus_answer(catalogue.corpus, *counts)
+        return answers.corpus_answer(catalogue)
 
     @app.get("/api/search")
     def search(q: Text, filters: _Filters) -> dict[str, Any]:
@@ -103,8 +105,9 @@ def _add_finding(
 
     @app.post("/api/export")
     def export(picks: Picks) -> Response:
-        data = picked_coco(catalogue, picks.masks)
-        return Response(data, media_type="application/json", headers=_attachment("picked.coco.json"))
+        data, left_out = picked_coco(catalogue, picks.masks)
+        headers = {**_attachment("picked.coco.json"), "x-left-out": str(left_out)}
+        return Response(data, media_type="application/json", headers=headers)
 
 
 def _add_images(app: FastAPI, catalogue: Catalogue, pictures: Pictures, encode: EncodeTexts | None) -> None:
@@ -145,23 +148,26 @@ def _add_images(app: FastAPI, catalogue: Catalogue, pictures: Pictures, encode: 
 
 
 def _add_pictures(app: FastAPI, catalogue: Catalogue, pictures: Pictures) -> None:
+    def jpeg(data: bytes, version: str) -> Response:
+        return Response(data, media_type="image/jpeg", headers=_KEPT if version == catalogue.version else _NOT_KEPT)
+
     @app.get("/api/thumbnail")
-    async def thumbnail(image: ImageId) -> Response:
-        return _jpeg(await pictures.thumbnail(await _ok_row(catalogue, image)))
+    async def thumbnail(image: ImageId, version: Version = "") -> Response:
+        return jpeg(await pictures.thumbnail(await _ok_row(catalogue, image)), version)
 
     @app.get("/api/photograph")
-    async def photograph(image: ImageId) -> Response:
-        return _jpeg(await pictures.photograph(await _ok_row(catalogue, image)))
+    async def photograph(image: ImageId, version: Version = "") -> Response:
+        return jpeg(await pictures.photograph(await _ok_row(catalogue, image)), version)
 
     @app.get("/api/card")
-    async def card(image: ImageId, mask: MaskIndex) -> Response:
-        return _jpeg(await pictures.card(*await run_in_threadpool(catalogue.mask, image, mask)))
+    async def card(image: ImageId, mask: MaskIndex, version: Version = "") -> Response:
+        return jpeg(await pictures.card(*await run_in_threadpool(catalogue.mask, image, mask)), version)
 
 
-def _add_errors(app: FastAPI) -> None:
+def _add_errors(app: FastAPI, corpus: Corpus) -> None:
     @app.exception_handler(InputError)
     async def bad_input(_: Request, error: InputError) -> JSONResponse:
-        return _error(400, str(error))
+        return _error(400, answers.without_place(str(error), corpus))
 
     @app.exception_handler(RequestValidationError)
     async def bad_request(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -225,10 +231,6 @@ async def _ok_row(catalogue: Catalogue, image_id: str) -> dict[str, Any]:
     if row["status"] != "ok":
         raise InputError(f"{image_id!r} failed when it was segmented: {row['error_message'] or row['error_kind']}")
     return row
-
-
-def _jpeg(data: bytes) -> Response:
-    return Response(data, media_type="image/jpeg", headers=_PICTURE_HEADERS)
 
 
 def _attachment(name: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ import { listenForKeys } from "./keys.js";
 import { openPhotograph } from "./photograph.js";
 import { showPhotographs } from "./photographs.js";
 import { openPicks } from "./picks.js";
+import { openPictures } from "./pictures.js";
 import { showHits } from "./results.js";
 import * as address from "./state.js";
 
@@ -109,7 +110,8 @@ try {
     form.q.disabled = true;
     form.q.placeholder = "This corpus has no embeddings to search";
   }
-  openPicks(corpus.fingerprint);
+  openPictures(corpus.version);
+  openPicks(corpus.identity);
   address.start(show);
 } catch (error) {
   const problem = document.createElement("p");

@@ -9,9 +9,9 @@ const watchers = new Set();
 
 const key = (mask) => `${mask.mask_index}@${mask.image_id}`;
 
-/** Take up the picks of this corpus. */
-export function openPicks(fingerprint) {
-  place = `picks ${fingerprint}`;
+/** Take up the picks of this corpus: its identity stays while it grows. */
+export function openPicks(identity) {
+  place = `picks ${identity}`;
   try {
     picks = new Map(JSON.parse(sessionStorage.getItem(place) ?? "[]").map((mask) => [key(mask), mask]));
   } catch {
@@ -93,11 +93,21 @@ async function save() {
   button.disabled = true;
   try {
     const response = await post("export", { masks: [...picks.values()] });
+    const leftOut = Number(response.headers.get("x-left-out"));
     download(await response.blob(), "picked.coco.json");
-    say(`Exported ${count(picks.size, "mask")} as picked.coco.json.`);
+    const exported = `Exported ${count(picks.size - leftOut, "mask")} as picked.coco.json.`;
+    if (leftOut) tell(`${exported} ${count(leftOut, "pick")} left out: not in this corpus.`);
+    else say(exported);
   } catch (error) {
-    say(error.message);
-    document.getElementById("tray").append(h("p", { class: "problem" }, error.message));
+    tell(error.message);
   }
   button.disabled = false;
+}
+
+/** A sentence in the tray, until it is drawn anew. */
+function tell(sentence) {
+  say(sentence);
+  const tray = document.getElementById("tray");
+  tray.querySelector(".problem")?.remove();
+  tray.append(h("p", { class: "problem" }, sentence));
 }

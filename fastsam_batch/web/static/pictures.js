@@ -3,8 +3,15 @@
 import { address } from "./api.js";
 import { h } from "./dom.js";
 
+let version = "";
+
+/** Take up the version of the corpus: the browser keeps pictures, and another corpus has others under the same names. */
+export function openPictures(ofCorpus) {
+  version = ofCorpus;
+}
+
 export function picture(path, parameters, properties) {
-  const image = h("img", { loading: "lazy", decoding: "async", ...properties, src: address(path, parameters) });
+  const image = h("img", { loading: "lazy", decoding: "async", ...properties, src: address(path, { ...parameters, v: version }) });
   image.addEventListener("error", async () => {
     let reason = "The picture cannot be shown.";
     try {
