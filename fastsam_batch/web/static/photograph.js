@@ -85,7 +85,7 @@ export function openPhotograph(first, corpus, leave) {
       stage.light(state.prompts.length ? "" : mask?.path ?? "");
       showChosen(mask ? [mask.mask_index] : []);
       answer.replaceChildren(mask ? chosenMask(mask) : h("p", {}, hint()));
-      rows.get(state.mask)?.scrollIntoView({ block: "nearest" });
+      reveal(rows.get(state.mask));
       return;
     }
     try {
@@ -143,6 +143,20 @@ export function openPhotograph(first, corpus, leave) {
     if (focused) focused.focus({ preventScroll: true });
   }
 
+  const listScrolls = () => list.scrollHeight > list.clientHeight;
+
+  /** Bring a row into the list's window; never by moving the page, which would scroll the photograph away. */
+  function reveal(row) {
+    if (!row || !listScrolls()) return;
+    const [top, bottom] = [row.offsetTop, row.offsetTop + row.offsetHeight];
+    list.scrollTop = Math.min(top, Math.max(list.scrollTop, bottom - list.clientHeight));
+  }
+
+  function choose(mask) {
+    go({ ...state, prompts: [], mask: mask.mask_index });
+    if (!listScrolls()) frame.scrollIntoView({ block: "nearest" }); // below the photograph: what is lit is up there
+  }
+
   function lightRow(index) {
     for (const [each, row] of rows) row.classList.toggle("on", each === index);
   }
@@ -155,7 +169,7 @@ export function openPhotograph(first, corpus, leave) {
     };
     return h("li", { onpointerenter: hover(true), onpointerleave: hover(false), onfocusin: hover(true), onfocusout: hover(false), onkeydown: key },
       h("button", { type: "button", class: "name", style: { "--colour": mask.colour },
-        onclick: () => go({ ...state, prompts: [], mask: mask.mask_index }) },
+        onclick: () => choose(mask) },
         h("span", { class: "swatch", "aria-hidden": "true" }), h("span", {}, `Mask ${mask.mask_index}`),
         h("span", { class: "detail" }, `${mask.area.toLocaleString("en")} px · ${mask.score.toFixed(2)}`),
         h("span", { class: "hidden chosen-note" })),
