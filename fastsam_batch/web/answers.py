@@ -10,8 +10,9 @@ import pyarrow as pa
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.masks.draw import PALETTE, RGB
+from fastsam_batch.search.background import MIN_CALIBRATED
 from fastsam_batch.search.pictures import boxed_mask
-from fastsam_batch.search.prompts import ImageSelection
+from fastsam_batch.search.prompts import ImageSelection, TextAnswer
 from fastsam_batch.storage import redact
 from fastsam_batch.web.catalogue import Catalogue
 from fastsam_batch.web.outlines import svg_path
@@ -75,11 +76,16 @@ def image_answer(image: CorpusImage, colours: Sequence[RGB] | None) -> dict[str,
 
 
 def selection_answer(selection: ImageSelection) -> dict[str, Any]:
-    """A selection: the masks in it, and the union's outline."""
+    """A selection: the masks in it, the union's outline, and how well each text's mask answers it."""
     return {
         "mask_indices": selection.mask_indices,
         "area": selection.area,
         "path": svg_path(selection.rle),
         "boxes": selection.to_json()["boxes"],
-        "texts": [vars(answer) for answer in selection.texts],
+        "texts": [{**vars(answer), "weak": _is_weak(answer)} for answer in selection.texts],
     }
+
+
+def _is_weak(answer: TextAnswer) -> bool:
+    """True where a search of the whole corpus would not show the mask: a text selects the nearest whatever it is."""
+    return answer.calibrated is not None and answer.calibrated < MIN_CALIBRATED

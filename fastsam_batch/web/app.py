@@ -21,7 +21,7 @@ from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.draw import View, distinct_colours
 from fastsam_batch.search.pictures import ReadPixels, boxed_mask
-from fastsam_batch.search.prompts import ImageSelection
+from fastsam_batch.search.prompts import ImageSelection, Prompts, select_masks
 from fastsam_batch.search.query import EncodeTexts
 from fastsam_batch.search.selection import selection_png
 from fastsam_batch.web import answers
@@ -73,7 +73,7 @@ def make_app(
     app = FastAPI(title="fastsam-batch", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     _add_errors(app, corpus)
     _add_finding(app, catalogue, encode, background)
-    _add_images(app, catalogue, pictures, encode)
+    _add_images(app, catalogue, pictures, encode, background)
     _add_pictures(app, catalogue, pictures)
 
     @app.get("/")
@@ -110,11 +110,17 @@ def _add_finding(
         return Response(data, media_type="application/json", headers=headers)
 
 
-def _add_images(app: FastAPI, catalogue: Catalogue, pictures: Pictures, encode: EncodeTexts | None) -> None:
+def _add_images(
+    app: FastAPI,
+    catalogue: Catalogue,
+    pictures: Pictures,
+    encode: EncodeTexts | None,
+    background: NDArray[np.float32] | None,
+) -> None:
     def select(image: str, prompt: list[str], smallest: bool) -> ImageSelection:
-        prompts = parse_prompts(prompt)
-        encoder = _encoder(encode) if prompts["texts"] else None
-        return catalogue.image(image).select(encode=encoder, smallest=smallest, **prompts)
+        prompts = Prompts(smallest=smallest, **parse_prompts(prompt))
+        encoder = _encoder(encode) if prompts.texts else None
+        return select_masks(catalogue.image(image), prompts, encoder, background)
 
     @app.get("/api/images")
     def images(

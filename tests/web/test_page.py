@@ -169,7 +169,8 @@ def test_pick_and_export(open_page, tmp_path: Path) -> None:
     other = next(name for name in ids_of(page) if name not in picked)
     page.get_by_role("button", name=f"Pick {other}").click()
     tray = page.get_by_role("region", name="Picked masks")
-    assert tray.locator("p").inner_text() == "3 masks picked a cup (2), a rocket (1)"
+    assert tray.locator("p").inner_text() == "3 masks picked"
+    assert tray.get_by_role("button", name="Rename").all_text_contents() == ["Rename a cup (2)", "Rename a rocket (1)"]
     page.reload()
     heard(page, "mask")
     with page.expect_download() as download:
@@ -330,6 +331,13 @@ def test_a_refusal_is_shown_where_it_belongs(open_page, browser, served) -> None
     assert "There is no column aria" in page.get_by_role("alert").inner_text().replace("there", "There")
     page.goto(f"{served}/?image={IMAGE}&prompt=add:900,900")
     assert "lies outside the image" in page.get_by_role("alert").inner_text()
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(f"{served}/?image={IMAGE}&prompt=box:a,b,c,d")
+    assert "write x1,y1,x2,y2" in page.get_by_role("alert").inner_text()
+    page.get_by_role("button", name="Take back Box a, b, c, d").click()
+    page.locator(".answer", has_text="Click a thing").wait_for()
+    assert said and not [text for text in said if "attribute" in text]  # one refusal, and no box of NaN
     page.goto(f"{served}/?image=nothing.png")
     assert "holds no image" in page.get_by_role("alert").inner_text()
     page.close()

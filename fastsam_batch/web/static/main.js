@@ -87,12 +87,13 @@ function formState() {
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   const state = formState();
-  const { like } = address.read();
+  const { like, label } = address.read();
   if (matchMedia("(max-width: 640px)").matches) filters.open = false;
-  address.go(state.q ? state : { ...state, like });
+  address.go(state.q ? state : { ...state, like, label });
 });
 document.getElementById("reset").addEventListener("click", () => {
-  address.go({ ...formState(), filters: {}, like: address.read().like });
+  const { like, label } = address.read();
+  address.go({ ...formState(), filters: {}, like, label });
 });
 document.getElementById("home").addEventListener("click", (event) => {
   if (event.metaKey || event.ctrlKey || event.shiftKey) return;
@@ -101,7 +102,7 @@ document.getElementById("home").addEventListener("click", (event) => {
 });
 const keys = document.getElementById("keys");
 document.getElementById("help").addEventListener("click", () => keys.showModal());
-listenForKeys({ help: () => keys.showModal(), search: () => form.q.select(), close: () => shown?.image && leavePhotograph() });
+listenForKeys({ help: () => keys.showModal(), search: () => form.q.select(), restore: () => fillForm(address.read()), close: () => shown?.image && leavePhotograph() });
 
 try {
   corpus = await ask("corpus");

@@ -2,8 +2,9 @@
 
 import { ask } from "./api.js";
 import { count, h, say } from "./dom.js";
+import { letter } from "./keys.js";
 import { picture } from "./pictures.js";
-import { pick, pickButton, picked } from "./picks.js";
+import { pickButton, toggle } from "./picks.js";
 import { go } from "./state.js";
 
 /** The view of a search: its element, and `ready` once the hits are there. */
@@ -57,14 +58,13 @@ function source({ like }) {
 
 function card(hit, place, state) {
   const name = `mask ${hit.mask_index} of ${hit.image_id}`;
-  const label = () => state.q || "object";
+  const label = () => state.q || state.label || "object";
   const open = () => go({ ...state, image: hit.image_id, mask: hit.mask_index, prompts: [], smallest: false });
-  const more = () => go({ q: "", filters: state.filters, like: { image: hit.image_id, mask: hit.mask_index }, image: "" });
+  const more = () => go({ q: "", filters: state.filters, like: { image: hit.image_id, mask: hit.mask_index }, label: state.q || state.label, image: "" });
   return h("li", {
     onkeydown: (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === "x") pick([hit], label(), picked(hit));
-      if (event.key === "m") more();
+      if (letter(event) === "x") toggle(hit, label());
+      if (letter(event) === "m") more();
     },
   },
     h("button", { type: "button", class: "open", onclick: open,
