@@ -39,6 +39,22 @@ _STATIC = Path(__file__).parent / "static"
 _KEPT = {"cache-control": "private, max-age=3600"}
 _NOT_KEPT = {"cache-control": "no-store"}
 _COLOUR_SIDE = 600
+# Parameters as the page's form calls them: a refusal is read there.
+_FIELDS = {
+    "q": "Find masks",
+    "not": "Less like",
+    "where": "Where",
+    "min_calibrated": "Least certainty",
+    "min_score": "Least cosine",
+    "min_area": "Area from",
+    "max_area": "Area to",
+    "per_image": "From one photograph",
+    "distinct": "Overlap up to",
+    "top_k": "At most",
+}
+# A refused picture is asked for once more, for the sentence that says why: the browser has it still.
+_KEPT_REFUSAL = {"cache-control": "private, max-age=10"}
+_PICTURES = ("/api/thumbnail", "/api/photograph", "/api/card")
 
 ImageId = Annotated[str, Query(min_length=1, max_length=4096)]
 MaskIndex = Annotated[int, Query(ge=0, le=2**31 - 1)]
@@ -172,15 +188,17 @@ def _add_pictures(app: FastAPI, catalogue: Catalogue, pictures: Pictures) -> Non
 
 def _add_errors(app: FastAPI, corpus: Corpus) -> None:
     @app.exception_handler(InputError)
-    async def bad_input(_: Request, error: InputError) -> JSONResponse:
-        return _error(400, answers.without_place(str(error), corpus))
+    async def bad_input(request: Request, error: InputError) -> JSONResponse:
+        answer = _error(400, answers.without_place(str(error), corpus))
+        answer.headers.update(_KEPT_REFUSAL if request.url.path in _PICTURES else {})
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def bad_request(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         name = ".".join(part for part in first["loc"][1:] if isinstance(part, str))
         said = first["msg"] if first["msg"][:2].isupper() else f"{first['msg'][0].lower()}{first['msg'][1:]}"
-        return _error(422, f"{name or 'the request'}: {said}")
+        return _error(422, f"{_FIELDS.get(name, name) or 'the request'}: {said}")
 
     @app.exception_handler(HTTPException)
     async def no_such_thing(request: Request, error: HTTPException) -> JSONResponse:

@@ -160,12 +160,12 @@ def test_picked_masks_are_coco_instances(client, made_once: MadeCorpus, tmp_path
 @pytest.mark.parametrize(
     ("path", "status", "sentence"),
     [
-        ("/api/search", 422, "q: field required"),
-        ("/api/search?q=", 422, "q: "),
+        ("/api/search", 422, "Find masks: field required"),
+        ("/api/search?q=", 422, "Find masks: "),
         ("/api/search?q=%20", 400, "is empty"),
-        ("/api/search?q=a&top_k=0", 422, "top_k: "),
-        ("/api/search?q=a&top_k=many", 422, "top_k: "),
-        ("/api/search?q=a&min_score=nan", 422, "min_score: "),
+        ("/api/search?q=a&top_k=0", 422, "At most: "),
+        ("/api/search?q=a&top_k=many", 422, "At most: "),
+        ("/api/search?q=a&min_score=nan", 422, "Least cosine: "),
         ("/api/search?q=a&where=aria%20%3E%203", 400, "there is no column aria"),
         ("/api/search?q=a&where=area%20%3E", 400, "expected a"),
         ("/api/search?q=a&where=score%20%3E=%200)%20or%20(score%20%3C%200&min_area=9", 400, "or the end, found )"),
@@ -218,7 +218,9 @@ def test_a_photograph_that_is_gone_says_so(made: MadeCorpus, tmp_path) -> None:
         raise ImageError("corrupt", "broken data stream")
 
     with TestClient(make_app(Corpus.open(made.uri), read=read), base_url="http://localhost") as client:
-        assert "is no longer at" in client.get("/api/thumbnail", params={"image": IMAGE}).json()["error"]
+        gone = client.get("/api/thumbnail", params={"image": IMAGE})
+        assert "max-age=10" in gone.headers["cache-control"]  # asked for twice: as a picture, and why there is none
+        assert gone.json()["error"] == f"the photograph of '{IMAGE}' is no longer where it was; put it back to see it"
         assert (
             "broken data stream" in client.get("/api/card", params={"image": "rocket.png", "mask": 0}).json()["error"]
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from corpus.made_corpus import MadeCorpus
 from web.test_page import IMAGE, PHONE, on_stage, prompts_of
+
+from fastsam_batch import Corpus
 
 SMALL = {**PHONE, "viewport": {"width": 375, "height": 740}}
 WIDE = "rocket.png"  # 400 x 267
@@ -18,7 +21,7 @@ def rectangle(page, selector: str) -> list[float]:
 def test_a_wide_photograph_on_a_phone(open_page) -> None:
     page = open_page(f"/?image={WIDE}&mask=0", **SMALL)
     page.locator(".stage .edge").first.wait_for()
-    page.wait_for_function("document.querySelector('.stage img').naturalWidth")
+    page.wait_for_function("() => document.querySelector('.stage img').naturalWidth")
     assert rectangle(page, ".stage svg") == rectangle(page, ".stage img") == rectangle(page, ".stage")
     box = page.locator(".stage img").bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 255 / 267)
@@ -29,8 +32,60 @@ def test_a_wide_photograph_on_a_phone(open_page) -> None:
     last.scroll_into_view_if_needed()
     assert rectangle(page, ".stage")[1] < 0  # above the screen
     last.tap()
-    page.wait_for_function("location.search.includes('mask=')")
+    page.wait_for_function("() => location.search.includes('mask=')")
     assert rectangle(page, ".stage")[1] >= 0
+    page.evaluate("scrollTo(0, 0)")
+    page.locator("#help").tap()
+    keys = page.get_by_role("dialog")
+    assert keys.evaluate("each => each.scrollTop") == 0 and "With a finger" in keys.inner_text()
+    page.touchscreen.tap(5, 5)
+    keys.wait_for(state="hidden")
+
+
+def test_a_tablet_is_for_fingers_too(open_page) -> None:
+    page = open_page("/?q=a+cup", **{**PHONE, "viewport": {"width": 820, "height": 1180}})
+    page.locator(".hits .open").first.wait_for()
+    page.evaluate("document.documentElement.style.fontSize = '32px'")  # as one who needs large letters has it
+    sizes = page.evaluate(
+        "['h1', '#q', '.detail'].map(each => getComputedStyle(document.querySelector(each)).fontSize)"
+    )
+    assert all(float(size.removesuffix("px")) >= 26 for size in sizes)
+    page.evaluate("document.documentElement.style.fontSize = ''")
+    page.evaluate("scrollTo(0, 300)")
+    page.locator("#filters summary").tap()
+    page.get_by_label("Least cosine").wait_for()
+    assert page.evaluate("[getComputedStyle(document.querySelector('.top')).position, scrollY]") == ["static", 0]
+    page.locator(".hits .open").first.tap()
+    page.locator(".mask-list li").first.wait_for()
+    small = page.evaluate(
+        "[...document.querySelectorAll('button, .button, summary, input:not([type=radio], [type=checkbox])')]"
+        ".filter(each => each.checkVisibility({visibilityProperty: true}))"
+        ".filter(each => each.getBoundingClientRect().height < 44).map(each => each.outerHTML)"
+    )
+    assert not small
+
+
+def test_a_photograph_that_is_gone(browser, made_once: MadeCorpus, serve_app) -> None:
+    from fastsam_batch.web.app import make_app
+
+    def read(uri: str):
+        raise FileNotFoundError(uri)
+
+    app = make_app(Corpus.open(made_once.uri), read=read)
+    page = browser.new_page(base_url=serve_app(app))  # whose console may report the refusals
+    page.goto("/")
+    card = page.locator(f'.open[aria-label*="{IMAGE}"]')
+    sentence = card.locator(".missing")
+    sentence.wait_for()
+    text = sentence.inner_text()
+    assert text == f"The photograph of '{IMAGE}' is no longer where it was; put it back to see it."
+    assert text in card.get_attribute("aria-label")
+    assert sentence.evaluate("each => getComputedStyle(each).display") == "grid"  # which centres it
+    card.click()
+    page.locator(".stage .missing").wait_for()
+    over = "each => [getComputedStyle(each).zIndex, getComputedStyle(each.parentElement.querySelector('svg')).zIndex]"
+    assert page.locator(".stage .missing").evaluate(over) == ["1", "auto"]  # the sentence lies over the masks
+    page.close()
 
 
 def test_a_mask_of_many_is_opened_with_the_photograph_in_sight(open_page) -> None:
@@ -64,7 +119,7 @@ def test_chips_labels_and_a_new_name(open_page) -> None:
     renamed = ["Rename a helmet (1)", "Rename a suit (1)"]
     assert sorted(renaming.all_text_contents()) == renamed
     page.get_by_role("button", name="Take back “a face”").click()
-    page.wait_for_function("document.querySelectorAll('.chips li').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('.chips li').length === 2")
     assert page.evaluate("document.activeElement.closest('.chips') !== null")
     page.locator(".answer", has_text="Union 1 mask").wait_for()
     page.get_by_role("button", name="Pick it").click()
@@ -84,7 +139,7 @@ def test_keys_wherever_the_focus_is(open_page) -> None:
     page.locator(".stage .mask").first.wait_for()
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("U")  # as with Caps Lock
-    page.wait_for_function("document.querySelectorAll('.chips li').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('.chips li').length === 1")
     page.keyboard.press("v")
     page.locator(".stage.without-masks").wait_for()
     page.keyboard.press("v")
@@ -101,7 +156,9 @@ def test_keys_wherever_the_focus_is(open_page) -> None:
     page.mouse.move(2, 2)
     page.locator(".stage").focus()
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function("/^(Mask \\d|No mask).*; \\d+, \\d+$/.test(document.getElementById('said').textContent)")
+    page.wait_for_function(
+        "() => /^(Mask \\d|No mask).*; \\d+, \\d+$/.test(document.getElementById('said').textContent)"
+    )
     page.locator(".mask-list .name").first.hover()
     label, stage = page.locator(".hover-label").bounding_box(), page.locator(".stage").bounding_box()
     assert stage["x"] <= label["x"] and label["x"] + label["width"] <= stage["x"] + stage["width"]

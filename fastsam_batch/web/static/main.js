@@ -33,6 +33,7 @@ async function show(state, kind) {
   const { signal } = running;
   const made = state.q || state.like ? showHits(state, corpus, signal) : showPhotographs(corpus, signal);
   view.replaceChildren(made.element);
+  if (kind !== "load" && document.activeElement === document.body) view.querySelector("h1").focus({ preventScroll: true });
   shown = { ...made, url: sameBelow(state) };
   const scroll = kind === "push" ? 0 : history.state?.scroll ?? 0;
   scrollTo(0, kind === "push" ? 0 : scroll);
@@ -100,7 +101,21 @@ document.getElementById("home").addEventListener("click", (event) => {
   event.preventDefault();
   address.go({ q: "", filters: {}, like: null, image: "" });
 });
+document.getElementById("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says what is shown, and that stays
+  view.focus();
+});
+// A field that holds what cannot be sent, such as a number out of an address, must be there to be mended.
+filters.addEventListener("invalid", () => { filters.open = true; }, true);
+filters.addEventListener("toggle", () => {
+  if (filters.open && getComputedStyle(filters.closest(".top")).position === "static") scrollTo(0, 0); // where the fields are
+});
 const keys = document.getElementById("keys");
+keys.addEventListener("click", (event) => {
+  const { left, right, top, bottom } = keys.getBoundingClientRect();
+  const inside = event.clientX >= left && event.clientX <= right && event.clientY >= top && event.clientY <= bottom;
+  if (event.target === keys && !inside) keys.close();
+});
 document.getElementById("help").addEventListener("click", () => keys.showModal());
 listenForKeys({ help: () => keys.showModal(), search: () => form.q.select(), restore: () => fillForm(address.read()), close: () => shown?.image && leavePhotograph() });
 
@@ -108,7 +123,7 @@ try {
   corpus = await ask("corpus");
   document.getElementById("corpus-name").textContent = corpus.name;
   if (!corpus.searchable) {
-    form.q.disabled = true;
+    form.q.disabled = form.querySelector(".primary").disabled = filters.hidden = true;
     form.q.placeholder = "This corpus has no embeddings to search";
   }
   openPictures(corpus.version);

@@ -18,7 +18,10 @@ export function picture(path, parameters, properties) {
       const response = await fetch(image.src);
       if (!response.ok) reason = `${(await response.json()).error}.`;
     } catch { /* the server is gone; the sentence above stands */ }
-    image.replaceWith(h("span", { class: "missing" }, `${reason[0].toUpperCase()}${reason.slice(1)}`));
+    reason = `${reason[0].toUpperCase()}${reason.slice(1)}`;
+    const named = image.closest("a[aria-label]"); // what is seen of a link is in its name
+    if (named) named.setAttribute("aria-label", `${named.getAttribute("aria-label")}. ${reason}`);
+    image.replaceWith(h("span", { class: "missing" }, reason));
   }, { once: true });
   return image;
 }

@@ -5,14 +5,14 @@ import { count, h, say } from "./dom.js";
 import { letter } from "./keys.js";
 import { picture } from "./pictures.js";
 import { pickButton, toggle } from "./picks.js";
-import { go } from "./state.js";
+import { go, link } from "./state.js";
 
 /** The view of a search: its element, and `ready` once the hits are there. */
 export function showHits(state, corpus, signal) {
   const title = state.q ? `“${state.q}”` : "More like this mask";
   const note = h("p", { class: "note" }, "Searching …");
   const cards = h("ol", { class: "cards hits" });
-  const heading = h("div", { class: "heading" }, h("h1", {}, title), note);
+  const heading = h("div", { class: "heading" }, h("h1", { tabindex: "-1" }, title), note);
   const element = h("section", { "aria-label": title, "aria-busy": "true" }, heading, state.like && source(state), cards);
   return { element, ready: load(state, corpus, signal, element, note, cards) };
 }
@@ -27,7 +27,7 @@ async function load(state, corpus, signal, element, note, cards) {
     note.textContent = words;
     say(words);
     cards.append(...hits.map((hit, place) => card(hit, place, state)));
-    if (!hits.length && q && filters.min_calibrated !== "0") {
+    if (!hits.length && q && filters.min_calibrated !== "0" && await anyNear(state, signal)) {
       const anyway = () => go({ ...state, filters: { ...filters, min_calibrated: "0" } });
       element.append(h("button", { type: "button", onclick: anyway }, "Show the nearest masks anyway"));
     }
@@ -37,6 +37,12 @@ async function load(state, corpus, signal, element, note, cards) {
     element.append(h("p", { class: "none problem", role: "alert" }, error.message));
   }
   element.setAttribute("aria-busy", "false");
+}
+
+/** Whether the threshold alone left nothing: no other filter is widened by showing the nearest. */
+async function anyNear({ q, filters }, signal) {
+  const { hits } = await ask("search", { q, ...filters, min_calibrated: "0", top_k: "1" }, { signal });
+  return hits.length > 0;
 }
 
 function summary(hits) {
@@ -59,7 +65,7 @@ function source({ like }) {
 function card(hit, place, state) {
   const name = `mask ${hit.mask_index} of ${hit.image_id}`;
   const label = () => state.q || state.label || "object";
-  const open = () => go({ ...state, image: hit.image_id, mask: hit.mask_index, prompts: [], smallest: false });
+  const open = link({ ...state, image: hit.image_id, mask: hit.mask_index, prompts: [], smallest: false });
   const more = () => go({ q: "", filters: state.filters, like: { image: hit.image_id, mask: hit.mask_index }, label: state.q || state.label, image: "" });
   return h("li", {
     onkeydown: (event) => {
@@ -67,7 +73,7 @@ function card(hit, place, state) {
       if (letter(event) === "m") more();
     },
   },
-    h("button", { type: "button", class: "open", onclick: open,
+    h("a", { class: "open", ...open,
       "aria-label": `Open ${name}, cosine ${hit.similarity.toFixed(3)}` },
       picture("card", { image: hit.image_id, mask: hit.mask_index },
         { alt: "", width: 512, height: 384, loading: place < 8 ? "eager" : "lazy" })),

@@ -65,6 +65,18 @@ export function go(state) {
   render(read(), "push");
 }
 
+/** Properties of a link to a state: a plain click goes there in this page, any other is the browser's. */
+export function link(state) {
+  return {
+    href: write(state),
+    onclick: (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+      event.preventDefault();
+      go(state);
+    },
+  };
+}
+
 /** Keep something with the present entry of the history. */
 export function remember(notes) {
   history.replaceState({ ...history.state, ...notes }, "");
