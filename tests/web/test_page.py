@@ -61,6 +61,8 @@ def test_search_filter_open_and_come_back(open_page) -> None:
     search(page, "a cup")
     cup = ids_of(page)
     assert 5 < len(cup) < 25  # of those that have an embedding
+    assert all(re.search(r", sure \d\d %, cosine -?0\.\d{3}$", label) for label in labels(page))
+    assert page.locator(".hits .title").first.text_content() == cup[0].split(" of ")[1]
     assert page.title() == "a cup · corpus" and "q=a+cup" in page.url
     page.locator("#filters summary").click()
     page.get_by_label("Area from").fill("5000")

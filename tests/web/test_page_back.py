@@ -64,3 +64,11 @@ def test_a_search_ends_under_a_photograph(open_page) -> None:
     assert len(waiting) == 1
     waiting[0].continue_()
     page.locator(".hits .open").first.wait_for()
+    before = page.locator(".hits .open").count()
+    page.get_by_role("searchbox").fill("a rocket")
+    page.keyboard.press("Enter")
+    page.get_by_text("Searching …").wait_for()  # over what was found before, which is not to be used any more
+    assert page.locator(".past[inert] .open").count() == before
+    waiting[1].continue_()
+    page.locator(".hits .open").first.wait_for()
+    assert page.locator(".past").count() == 0

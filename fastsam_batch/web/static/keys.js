@@ -33,7 +33,7 @@ export function listenForKeys({ help, search, restore, close }) {
 
 /** Move the focus between cards, over as many columns as there are. */
 function walk(from, key) {
-  const cards = [...document.querySelectorAll("#view .cards > li .open")];
+  const cards = [...document.querySelectorAll("#view .cards:not(.past) > li .open")];
   if (!cards.length) return false;
   const at = cards.indexOf(from.closest("li")?.querySelector(".open"));
   if (at < 0) {

@@ -1,7 +1,7 @@
 // All photographs of the corpus, fetched a page at a time as one scrolls.
 
 import { ask } from "./api.js";
-import { count, h, say } from "./dom.js";
+import { count, h, say, shortened } from "./dom.js";
 import { picture } from "./pictures.js";
 import { link, remember } from "./state.js";
 
@@ -59,6 +59,6 @@ function card(image) {
       ...link({ q: "", filters: {}, like: null, image: image.image_id, mask: null, prompts: [] }) },
       picture("thumbnail", { image: image.image_id }, { alt: "" })),
     h("div", { class: "words" },
-      h("span", { class: "title", title: image.image_id }, image.image_id),
+      shortened(image.image_id),
       h("span", { class: "detail" }, count(image.n_masks, "mask"))));
 }
