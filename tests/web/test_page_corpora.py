@@ -57,3 +57,9 @@ def test_another_corpus_on_the_same_port(made_once: MadeCorpus, tmp_path: Path, 
     assert [image["file_name"] for image in document["images"]] == [IMAGE] and len(document["annotations"]) == 1
     heard(page, "Exported 1 mask as picked.coco.json. 1 pick left out")
     assert "1 pick left out" in page.locator("#tray").inner_text()
+
+    running[0] = make_app(Corpus.open(make_corpus(str(tmp_path / "no-embeddings"), tmp_path, dim=None).uri))
+    page.goto("/")
+    page.locator(".photographs .open").first.wait_for()
+    assert page.get_by_role("searchbox").is_disabled() and page.get_by_role("button", name="Search").is_disabled()
+    assert page.locator("#filters").is_hidden()

@@ -64,6 +64,11 @@ def test_a_tablet_is_for_fingers_too(open_page) -> None:
         ".filter(each => each.getBoundingClientRect().height < 44).map(each => each.outerHTML)"
     )
     assert not small
+    page.emulate_media(forced_colors="active")
+    colours = (
+        "() => [...document.querySelectorAll('.stage, .swatch')].map(each => getComputedStyle(each).forcedColorAdjust)"
+    )
+    assert set(page.evaluate(colours)) == {"none"}
 
 
 def test_a_photograph_that_is_gone(browser, made_once: MadeCorpus, serve_app) -> None:

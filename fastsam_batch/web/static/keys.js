@@ -4,7 +4,7 @@ const typing = (target) => target.closest("input:not([type=radio], [type=checkbo
 
 /** The letter of a key that is a command, Caps Lock or not; "" where it is typed into a field or belongs to the browser. */
 export function letter(event) {
-  const taken = event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.key.length !== 1;
+  const taken = event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.key?.length !== 1;
   return taken || typing(event.target) || document.querySelector("dialog[open]") ? "" : event.key.toLowerCase();
 }
 
