@@ -7,5 +7,9 @@ class InputError(ValueError):
     """A bad argument, file or corpus: the message is one sentence naming it and the remedy."""
 
 
+class UnknownError(InputError):
+    """What was named, an image or a mask, is not in the corpus."""
+
+
 class OutageError(OSError):
     """A store does not answer, or not with what it holds: nothing is known of the bytes, another attempt may help."""

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fastsam_batch import storage
 from fastsam_batch.corpus.image import CorpusImage
@@ -50,11 +52,12 @@ class BoxAnswer:
 
 @dataclass(frozen=True)
 class TextAnswer:
-    """A mask that a text selects, with their cosine."""
+    """A mask that a text selects, with their cosine, and the calibrated score where there was a background."""
 
     text: str
     mask_index: int
     similarity: float
+    calibrated: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,17 +88,23 @@ class ImageSelection:
         }
 
 
-def select_masks(image: CorpusImage, prompts: Prompts, encode: EncodeTexts | None = None) -> ImageSelection:
+def select_masks(
+    image: CorpusImage,
+    prompts: Prompts,
+    encode: EncodeTexts | None = None,
+    text_background: NDArray[np.float32] | None = None,
+) -> ImageSelection:
     """Apply prompts to an image's stored masks, by the rule of `masks.select.select`; texts choose masks.
 
-    `encode` is as in `find_masks`, and only texts need it. Raises InputError for a failed image, a point or box
-    outside it, nothing that selects, a radius that smooths all away, or a mask that cannot be read.
+    `encode`, and `text_background` as `background`, are as in `find_masks`; only texts need them. Raises InputError
+    for a failed image, a point or box outside it, nothing that selects, a radius that smooths all away, or a mask that
+    cannot be read.
     """
     if not (prompts.foreground or prompts.boxes or prompts.texts):
         raise InputError("there is nothing to select by; name a --point, a --box or a --text")
     check_range("--smooth", prompts.smooth_radius, 0)
     size = image.size_hw
-    texts = _by_text(image, prompts, encode)
+    texts = _by_text(image, prompts, encode, text_background)
     indices = image.masks["mask_index"].to_pylist()
     try:
         found = select(
@@ -150,12 +159,15 @@ def _numbers(text: str, count: int, option: str, form: str) -> list[float]:
     return [int(value) if value.is_integer() else value for value in values]
 
 
-def _by_text(image: CorpusImage, prompts: Prompts, encode: EncodeTexts | None) -> list[TextAnswer]:
+def _by_text(
+    image: CorpusImage, prompts: Prompts, encode: EncodeTexts | None, background: NDArray[np.float32] | None
+) -> list[TextAnswer]:
     if not prompts.texts:
         return []
     where = (pc.field("unit_id") == image.row["unit_id"]) & (pc.field("image_id") == image.image_id)
-    hits = find_masks(
-        image.corpus, prompts.texts, top_k=prompts.top_k, min_score=prompts.min_score, where=where, encode=encode
-    )
-    columns = zip(*(hits[name].to_pylist() for name in ("text", "mask_index", "similarity")), strict=True)
+    options: dict[str, Any] = {"top_k": prompts.top_k, "min_score": prompts.min_score}
+    options |= {"encode": encode, "background": background}
+    hits = find_masks(image.corpus, prompts.texts, where=where, **options)
+    names = ("text", "mask_index", "similarity", "calibrated")
+    columns = zip(*(hits[name].to_pylist() for name in names), strict=True)
     return [TextAnswer(*answer) for answer in columns]

@@ -10,21 +10,35 @@ import pyarrow as pa
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.masks.draw import PALETTE, RGB
+from fastsam_batch.search.background import MIN_CALIBRATED
 from fastsam_batch.search.pictures import boxed_mask
-from fastsam_batch.search.prompts import ImageSelection
+from fastsam_batch.search.prompts import ImageSelection, TextAnswer
 from fastsam_batch.storage import redact
+from fastsam_batch.web.catalogue import Catalogue
 from fastsam_batch.web.outlines import svg_path
 
 
-def corpus_answer(corpus: Corpus, images: int, failed: int, masks: int) -> dict[str, Any]:
+def corpus_name(corpus: Corpus) -> str:
+    """What the page calls the corpus: the last part of its place."""
+    return redact(corpus.uri).rstrip("/").rpartition("/")[2] or "corpus"
+
+
+def without_place(sentence: str, corpus: Corpus) -> str:
+    """A sentence about the corpus with its name where it says the place: the page's users need not see folders."""
+    for place in (corpus.uri.rstrip("/"), redact(corpus.uri).rstrip("/")):
+        sentence = sentence.replace(place, corpus_name(corpus)) if "/" in place else sentence
+    return sentence
+
+
+def corpus_answer(catalogue: Catalogue) -> dict[str, Any]:
     """What the corpus is; `searchable` where texts can be asked."""
+    corpus = catalogue.corpus
     models = corpus.info.get("models", {})
     return {
-        "name": redact(corpus.uri).rstrip("/").rpartition("/")[2] or "corpus",
-        "fingerprint": corpus.info.get("fingerprint"),
-        "images": images,
-        "failed": failed,
-        "masks": masks,
+        "name": corpus_name(corpus),
+        "identity": catalogue.identity,
+        "version": catalogue.version,
+        **{what: catalogue.count(what) for what in ("images", "failed", "masks")},
         "searchable": corpus.embedding_dim is not None,
         "models": {role: model and model["name"] for role, model in models.items()},
     }
@@ -62,11 +76,16 @@ def image_answer(image: CorpusImage, colours: Sequence[RGB] | None) -> dict[str,
 
 
 def selection_answer(selection: ImageSelection) -> dict[str, Any]:
-    """A selection: the masks in it, and the union's outline."""
+    """A selection: the masks in it, the union's outline, and how well each text's mask answers it."""
     return {
         "mask_indices": selection.mask_indices,
         "area": selection.area,
         "path": svg_path(selection.rle),
         "boxes": selection.to_json()["boxes"],
-        "texts": [vars(answer) for answer in selection.texts],
+        "texts": [{**vars(answer), "weak": _is_weak(answer)} for answer in selection.texts],
     }
+
+
+def _is_weak(answer: TextAnswer) -> bool:
+    """True where a search of the whole corpus would not show the mask: a text selects the nearest whatever it is."""
+    return answer.calibrated is not None and answer.calibrated < MIN_CALIBRATED

@@ -21,7 +21,7 @@ from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.draw import View, distinct_colours
 from fastsam_batch.search.pictures import ReadPixels, boxed_mask
-from fastsam_batch.search.prompts import ImageSelection
+from fastsam_batch.search.prompts import ImageSelection, Prompts, select_masks
 from fastsam_batch.search.query import EncodeTexts
 from fastsam_batch.search.selection import selection_png
 from fastsam_batch.sources.shards import ShardReader
@@ -34,12 +34,31 @@ from fastsam_batch.web.pictures import Pictures
 from fastsam_batch.web.prompts import parse_prompts
 
 _STATIC = Path(__file__).parent / "static"
-# Pictures are named by what they show; the browser may keep them for an hour, this user's alone.
-_PICTURE_HEADERS = {"cache-control": "private, max-age=3600"}
+# Addresses of pictures name the version of the corpus: a browser may keep those of this one for an hour, this user's
+# alone, and none that a page of another corpus or version asks for.
+_KEPT = {"cache-control": "private, max-age=3600"}
+_NOT_KEPT = {"cache-control": "no-store"}
 _COLOUR_SIDE = 600
+# Parameters as the page's form calls them: a refusal is read there.
+_FIELDS = {
+    "q": "Find masks",
+    "not": "Less like",
+    "where": "Where",
+    "min_calibrated": "Least certainty",
+    "min_score": "Least cosine",
+    "min_area": "Area from",
+    "max_area": "Area to",
+    "per_image": "From one photograph",
+    "distinct": "Overlap up to",
+    "top_k": "At most",
+}
+# A refused picture is asked for once more, for the sentence that says why: the browser has it still.
+_KEPT_REFUSAL = {"cache-control": "private, max-age=10"}
+_PICTURES = ("/api/thumbnail", "/api/photograph", "/api/card")
 
 ImageId = Annotated[str, Query(min_length=1, max_length=4096)]
 MaskIndex = Annotated[int, Query(ge=0, le=2**31 - 1)]
+Version = Annotated[str, Query(alias="v", max_length=64)]
 Text = Annotated[str, Query(min_length=1, max_length=300)]
 
 
@@ -68,9 +87,9 @@ def make_app(
         shards.close()
 
     app = FastAPI(title="fastsam-batch", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    _add_errors(app)
+    _add_errors(app, corpus)
     _add_finding(app, catalogue, encode, background)
-    _add_images(app, catalogue, pictures, encode)
+    _add_images(app, catalogue, pictures, encode, background)
     _add_pictures(app, catalogue, pictures)
 
     @app.get("/")
@@ -86,8 +105,7 @@ def _add_finding(
 ) -> None:
     @app.get("/api/corpus")
     def describe() -> dict[str, Any]:
-        counts = [catalogue.count(what) for what in ("images", "failed", "masks")]
-        return answers.corpus_answer(catalogue.corpus, *counts)
+        return answers.corpus_answer(catalogue)
 
     @app.get("/api/search")
     def search(q: Text, filters: _Filters) -> dict[str, Any]:
@@ -103,15 +121,22 @@ def _add_finding(
 
     @app.post("/api/export")
     def export(picks: Picks) -> Response:
-        data = picked_coco(catalogue, picks.masks)
-        return Response(data, media_type="application/json", headers=_attachment("picked.coco.json"))
+        data, left_out = picked_coco(catalogue, picks.masks)
+        headers = {**_attachment("picked.coco.json"), "x-left-out": str(left_out)}
+        return Response(data, media_type="application/json", headers=headers)
 
 
-def _add_images(app: FastAPI, catalogue: Catalogue, pictures: Pictures, encode: EncodeTexts | None) -> None:
+def _add_images(
+    app: FastAPI,
+    catalogue: Catalogue,
+    pictures: Pictures,
+    encode: EncodeTexts | None,
+    background: NDArray[np.float32] | None,
+) -> None:
     def select(image: str, prompt: list[str], smallest: bool) -> ImageSelection:
-        prompts = parse_prompts(prompt)
-        encoder = _encoder(encode) if prompts["texts"] else None
-        return catalogue.image(image).select(encode=encoder, smallest=smallest, **prompts)
+        prompts = Prompts(smallest=smallest, **parse_prompts(prompt))
+        encoder = _encoder(encode) if prompts.texts else None
+        return select_masks(catalogue.image(image), prompts, encoder, background)
 
     @app.get("/api/images")
     def images(
@@ -145,30 +170,35 @@ def _add_images(app: FastAPI, catalogue: Catalogue, pictures: Pictures, encode: 
 
 
 def _add_pictures(app: FastAPI, catalogue: Catalogue, pictures: Pictures) -> None:
+    def jpeg(data: bytes, version: str) -> Response:
+        return Response(data, media_type="image/jpeg", headers=_KEPT if version == catalogue.version else _NOT_KEPT)
+
     @app.get("/api/thumbnail")
-    async def thumbnail(image: ImageId) -> Response:
-        return _jpeg(await pictures.thumbnail(await _ok_row(catalogue, image)))
+    async def thumbnail(image: ImageId, version: Version = "") -> Response:
+        return jpeg(await pictures.thumbnail(await _ok_row(catalogue, image)), version)
 
     @app.get("/api/photograph")
-    async def photograph(image: ImageId) -> Response:
-        return _jpeg(await pictures.photograph(await _ok_row(catalogue, image)))
+    async def photograph(image: ImageId, version: Version = "") -> Response:
+        return jpeg(await pictures.photograph(await _ok_row(catalogue, image)), version)
 
     @app.get("/api/card")
-    async def card(image: ImageId, mask: MaskIndex) -> Response:
-        return _jpeg(await pictures.card(*await run_in_threadpool(catalogue.mask, image, mask)))
+    async def card(image: ImageId, mask: MaskIndex, version: Version = "") -> Response:
+        return jpeg(await pictures.card(*await run_in_threadpool(catalogue.mask, image, mask)), version)
 
 
-def _add_errors(app: FastAPI) -> None:
+def _add_errors(app: FastAPI, corpus: Corpus) -> None:
     @app.exception_handler(InputError)
-    async def bad_input(_: Request, error: InputError) -> JSONResponse:
-        return _error(400, str(error))
+    async def bad_input(request: Request, error: InputError) -> JSONResponse:
+        answer = _error(400, answers.without_place(str(error), corpus))
+        answer.headers.update(_KEPT_REFUSAL if request.url.path in _PICTURES else {})
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def bad_request(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         name = ".".join(part for part in first["loc"][1:] if isinstance(part, str))
         said = first["msg"] if first["msg"][:2].isupper() else f"{first['msg'][0].lower()}{first['msg'][1:]}"
-        return _error(422, f"{name or 'the request'}: {said}")
+        return _error(422, f"{_FIELDS.get(name, name) or 'the request'}: {said}")
 
     @app.exception_handler(HTTPException)
     async def no_such_thing(request: Request, error: HTTPException) -> JSONResponse:
@@ -225,10 +255,6 @@ async def _ok_row(catalogue: Catalogue, image_id: str) -> dict[str, Any]:
     if row["status"] != "ok":
         raise InputError(f"{image_id!r} failed when it was segmented: {row['error_message'] or row['error_kind']}")
     return row
-
-
-def _jpeg(data: bytes) -> Response:
-    return Response(data, media_type="image/jpeg", headers=_PICTURE_HEADERS)
 
 
 def _attachment(name: str) -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +12,8 @@ import pyarrow.compute as pc
 
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import UnknownError
+from fastsam_batch.storage import absolute, redact
 from fastsam_batch.web.cache import BoundedCache
 
 _IMAGE_BYTES = 64 * 2**20
@@ -25,6 +29,18 @@ class Catalogue:
         self._images: BoundedCache[CorpusImage] = BoundedCache(_IMAGE_BYTES, lambda image: image.masks.nbytes)
         self._rows: BoundedCache[dict[str, Any]] = BoundedCache(_ROW_BYTES, lambda _: 1024)
         self._hits: BoundedCache[dict[str, Any]] = BoundedCache(_HIT_BYTES, lambda hit: 512 + len(hit["rle"]["counts"]))
+
+    @cached_property
+    def identity(self) -> str:
+        """Which corpus this is: a digest that stays while it grows, and is another one where it was made anew."""
+        info = self.corpus.info
+        return _digest([redact(absolute(self.corpus.uri)), info.get("created_at"), info.get("fingerprint")])
+
+    @cached_property
+    def version(self) -> str:
+        """A digest of what is in it: another one with every unit that is new, changed or gone."""
+        units = [[unit, receipt["files"]] for unit, receipt in self.corpus.receipts().items()]
+        return _digest([self.identity, units])
 
     def count(self, what: str) -> int:
         """Sum over the receipts of `images`, `failed` or `masks`."""
@@ -50,11 +66,11 @@ class Catalogue:
         return rows
 
     def row(self, image_id: str) -> dict[str, Any]:
-        """An image's row of images, without reading its masks where a page held it. Raises InputError."""
+        """An image's row of images, without reading its masks where a page held it. Raises UnknownError."""
         return self._rows.get(image_id, lambda: self.image(image_id).row)
 
     def image(self, image_id: str) -> CorpusImage:
-        """One image with its masks. Raises InputError for an unknown id."""
+        """One image with its masks. Raises UnknownError for an unknown id."""
         return self._images.get(image_id, lambda: self.corpus.image(image_id))
 
     def remember(self, hits: pa.Table) -> None:
@@ -65,7 +81,7 @@ class Catalogue:
     def mask(self, image_id: str, mask_index: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """An image's row (its image_id, uri, width and height at least) and the row of one of its masks.
 
-        Raises InputError where there is no such image or mask.
+        Raises UnknownError where there is no such image or mask.
         """
         mask = self._hits.get((image_id, mask_index), lambda: self._stored_mask(image_id, mask_index))
         height, width = mask["rle"]["size"]
@@ -76,6 +92,10 @@ class Catalogue:
         image = self.image(image_id)
         found = image.masks.filter(pc.field("mask_index") == mask_index).to_pylist()
         if not found:
-            raise InputError(f"{image_id!r} has no mask {mask_index}; it has {image.masks.num_rows} masks, from 0 on")
+            raise UnknownError(f"{image_id!r} has no mask {mask_index}; it has {image.masks.num_rows} masks, from 0 on")
         mask: dict[str, Any] = found[0]
         return mask | {"uri": image.row["uri"]}
+
+
+def _digest(told: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
+from fastsam_batch.errors import InputError, UnknownError
 from fastsam_batch.export.coco import write_document
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.run import export_info
@@ -30,12 +31,16 @@ class Picks(BaseModel):
     masks: list[Pick] = Field(min_length=1, max_length=MOST_PICKS)
 
 
-def picked_coco(catalogue: Catalogue, picks: Sequence[Pick]) -> bytes:
-    """COCO instances of the picked masks, each once; categories and images in the order of the picks.
+def picked_coco(catalogue: Catalogue, picks: Sequence[Pick]) -> tuple[bytes, int]:
+    """COCO instances of the picked masks, each once, categories and images in the order of the picks; and how many
+    picks were left out because the corpus does not hold them (any more).
 
-    Raises InputError for a mask that the corpus does not hold.
+    Raises InputError where it holds none of them.
     """
-    picks = list({(pick.image_id, pick.mask_index): pick for pick in picks}.values())
+    asked = {(pick.image_id, pick.mask_index): pick for pick in picks}
+    picks = [pick for pick in asked.values() if _is_held(catalogue, pick)]
+    if not picks:
+        raise InputError("none of the picked masks is in this corpus; put them back and pick anew")
     categories = list(dict.fromkeys(pick.label for pick in picks))
     by_image: dict[str, list[Pick]] = {}
     for pick in picks:
@@ -43,7 +48,15 @@ def picked_coco(catalogue: Catalogue, picks: Sequence[Pick]) -> bytes:
     images = [_image(catalogue, image_id, of_image, categories) for image_id, of_image in by_image.items()]
     sink = io.BytesIO()
     write_document(sink, images, categories, export_info(catalogue.corpus))
-    return sink.getvalue()
+    return sink.getvalue(), len(asked) - len(picks)
+
+
+def _is_held(catalogue: Catalogue, pick: Pick) -> bool:
+    try:
+        catalogue.mask(pick.image_id, pick.mask_index)
+    except UnknownError:
+        return False
+    return True
 
 
 def _image(catalogue: Catalogue, image_id: str, picks: Sequence[Pick], categories: Sequence[str]) -> ExportImage:

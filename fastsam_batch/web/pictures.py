@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fastsam_batch.errors import InputError
+from fastsam_batch.images import ImageError
 from fastsam_batch.search.pictures import ReadPixels, hit_picture, read_photograph
 from fastsam_batch.web.cache import BoundedCache
 
@@ -62,10 +64,27 @@ class Pictures:
 
     def pixels(self, image: dict[str, Any]) -> NDArray[np.uint8]:
         """The photograph of an image's row, uint8 RGB [H, W, 3]; to be called on one of the threads."""
-        return self._pixels.get(image["image_id"], lambda: read_photograph(image, self._read))
+        return self._pixels.get(image["image_id"], lambda: self._photograph(image))
+
+    def _photograph(self, image: dict[str, Any]) -> NDArray[np.uint8]:
+        try:
+            return read_photograph(image, self._read)
+        except InputError as error:
+            raise InputError(_told(image, error)) from error
 
     async def _made(self, key: tuple[Any, ...], draw: Callable[[], Image.Image]) -> bytes:
         return await self.run(lambda: self._jpegs.get(key, lambda: _jpeg(draw())))
+
+
+def _told(image: dict[str, Any], error: InputError) -> str:
+    """What `read_photograph` says, without the folders that the page's users need not see."""
+    name, cause = f"the photograph of {image['image_id']!r}", error.__cause__
+    if cause is None:  # it is another one, by its size
+        return str(error)
+    if isinstance(cause, FileNotFoundError):
+        return f"{name} is no longer where it was; put it back to see it"
+    reason = str(cause) if isinstance(cause, ImageError) else getattr(cause, "strerror", None)
+    return f"{name} cannot be read{f': {reason}' if reason else ''}"
 
 
 def _reduced(pixels: NDArray[np.uint8], long_side: int) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,25 @@ def test_the_corpus_and_its_photographs_page_by_page(client, made_once: MadeCorp
     assert ids == [row["image_id"] for row in made_once.images]
     failed = next(row for row in client.get("/api/images").json()["images"] if row["status"] == "failed")
     assert failed["error_message"] == "the bytes are no image"
+
+
+def test_a_corpus_keeps_its_identity_while_it_grows(made: MadeCorpus) -> None:
+    from fastsam_batch import Corpus
+    from fastsam_batch.web.catalogue import Catalogue
+
+    before = Catalogue(Corpus.open(made.uri))
+    assert before.count("images") == 7
+    path = Path(made.uri, "receipts", "unit-0002.json")
+    kept = path.read_text()
+    path.unlink()
+    smaller = Catalogue(Corpus.open(made.uri))
+    assert before.version != smaller.version
+    path.write_text(kept)
+    info = Path(made.uri, "corpus.json")
+    info.write_text(info.read_text().replace("03:04:05", "03:04:06"))
+    anew = Catalogue(Corpus.open(made.uri))
+    assert before.identity == smaller.identity != anew.identity
+    assert anew.version not in (before.version, smaller.version)
 
 
 def test_search_is_find_masks_with_the_form_s_filters(client, made_once: MadeCorpus) -> None:
@@ -73,7 +93,7 @@ def test_more_like_a_mask(client, made_once: MadeCorpus) -> None:
 
 
 def test_an_image_has_outlines_that_fill_to_its_masks(client, made_once: MadeCorpus) -> None:
-    from matplotlib.path import Path
+    from matplotlib import path as outlines
 
     image = client.get("/api/image", params={"image": IMAGE}).json()
     areas = [row["area"] for row in rows_of(made_once, IMAGE)]
@@ -84,7 +104,7 @@ def test_an_image_has_outlines_that_fill_to_its_masks(client, made_once: MadeCor
         row = rows_of(made_once, IMAGE)[mask["mask_index"]]
         written = [ring.rstrip("Z").split("L") for ring in mask["path"].split("M")[1:]]
         rings = [np.array([point.split(",") for point in ring], float) for ring in written]
-        inside = np.sum([Path(ring).contains_points(points) for ring in rings], 0).reshape(y.shape) % 2
+        inside = np.sum([outlines.Path(ring).contains_points(points) for ring in rings], 0).reshape(y.shape) % 2
         dense = coco.decode(row["rle"])
         edge = np.hypot(*np.gradient(dense.astype(float))) > 0
         assert ((inside != dense) & ~edge).sum() == 0
@@ -106,8 +126,11 @@ def test_points_boxes_and_words_select(client, made_once: MadeCorpus) -> None:
 
 def test_pictures_are_jpegs_of_bounded_size(client) -> None:
     for path, size in (("thumbnail", (400, 267)), ("photograph", (400, 267)), ("card", (512, 384))):
-        answer = client.get(f"/api/{path}", params={"image": "rocket.png", "mask": 0})
-        assert answer.headers["content-type"] == "image/jpeg" and "private" in answer.headers["cache-control"]
+        asked = {"image": "rocket.png", "mask": 0}
+        kept = client.get(f"/api/{path}", params=asked | {"v": client.get("/api/corpus").json()["version"]})
+        assert "private, max-age" in kept.headers["cache-control"]
+        answer = client.get(f"/api/{path}", params=asked | {"v": "that of another corpus"})
+        assert answer.headers["content-type"] == "image/jpeg" and answer.headers["cache-control"] == "no-store"
         assert Image.open(io.BytesIO(answer.content)).size == size
 
 
@@ -124,7 +147,10 @@ def test_picked_masks_are_coco_instances(client, made_once: MadeCorpus, tmp_path
     loaded = COCO(str(tmp_path / "picked.json"))
     assert [category["name"] for category in loaded.loadCats(loaded.getCatIds())] == ["a cup", "a rocket"]
     assert sorted(image["file_name"] for image in loaded.imgs.values()) == [IMAGE, "rocket.png"]
-    assert len(loaded.anns) == 3
+    assert len(loaded.anns) == 3 and answer.headers["x-left-out"] == "0"
+    unknown = [{"image_id": "gone.png", "mask_index": 0}, {"image_id": IMAGE, "mask_index": 99}]
+    rest = client.post("/api/export", json={"masks": picks + unknown})
+    assert rest.content == answer.content and rest.headers["x-left-out"] == "2"
     for annotation in loaded.anns.values():
         name = loaded.imgs[annotation["image_id"]]["file_name"]
         row = rows_of(made_once, name)[annotation["mask_index"]]
@@ -134,12 +160,12 @@ def test_picked_masks_are_coco_instances(client, made_once: MadeCorpus, tmp_path
 @pytest.mark.parametrize(
     ("path", "status", "sentence"),
     [
-        ("/api/search", 422, "q: field required"),
-        ("/api/search?q=", 422, "q: "),
+        ("/api/search", 422, "Find masks: field required"),
+        ("/api/search?q=", 422, "Find masks: "),
         ("/api/search?q=%20", 400, "is empty"),
-        ("/api/search?q=a&top_k=0", 422, "top_k: "),
-        ("/api/search?q=a&top_k=many", 422, "top_k: "),
-        ("/api/search?q=a&min_score=nan", 422, "min_score: "),
+        ("/api/search?q=a&top_k=0", 422, "At most: "),
+        ("/api/search?q=a&top_k=many", 422, "At most: "),
+        ("/api/search?q=a&min_score=nan", 422, "Least cosine: "),
         ("/api/search?q=a&where=aria%20%3E%203", 400, "there is no column aria"),
         ("/api/search?q=a&where=area%20%3E", 400, "expected a"),
         ("/api/search?q=a&where=score%20%3E=%200)%20or%20(score%20%3C%200&min_area=9", 400, "or the end, found )"),
@@ -161,6 +187,7 @@ def test_bad_requests_are_json_sentences(client, path: str, status: int, sentenc
     answer = client.get(path)
     assert answer.status_code == status and list(answer.json()) == ["error"]
     assert sentence in answer.json()["error"] and "\n" not in answer.text and "Traceback" not in answer.text
+    assert "/corpus" not in answer.text  # nor where it lies
 
 
 @pytest.mark.parametrize(
@@ -169,7 +196,7 @@ def test_bad_requests_are_json_sentences(client, path: str, status: int, sentenc
         (b"{", "the request: JSON"),
         (json.dumps({"masks": []}).encode(), "masks: "),
         (json.dumps({"masks": [{"image_id": "x", "mask_index": -1}]}).encode(), "mask_index: "),
-        (json.dumps({"masks": [{"image_id": "nothing.png", "mask_index": 0}]}).encode(), "holds no image"),
+        (json.dumps({"masks": [{"image_id": "nothing.png", "mask_index": 0}]}).encode(), "none of the picked masks"),
         (json.dumps({"masks": [{"image_id": "x", "mask_index": 0}] * 10_001}).encode(), "masks: "),
     ],
 )
@@ -191,7 +218,9 @@ def test_a_photograph_that_is_gone_says_so(made: MadeCorpus, tmp_path) -> None:
         raise ImageError("corrupt", "broken data stream")
 
     with TestClient(make_app(Corpus.open(made.uri), read=read), base_url="http://localhost") as client:
-        assert "is no longer at" in client.get("/api/thumbnail", params={"image": IMAGE}).json()["error"]
+        gone = client.get("/api/thumbnail", params={"image": IMAGE})
+        assert "max-age=10" in gone.headers["cache-control"]  # asked for twice: as a picture, and why there is none
+        assert gone.json()["error"] == f"the photograph of '{IMAGE}' is no longer where it was; put it back to see it"
         assert (
             "broken data stream" in client.get("/api/card", params={"image": "rocket.png", "mask": 0}).json()["error"]
         )

@@ -61,6 +61,8 @@ def test_search_filter_open_and_come_back(open_page) -> None:
     search(page, "a cup")
     cup = ids_of(page)
     assert 5 < len(cup) < 25  # of those that have an embedding
+    assert all(re.search(r", sure \d\d %, cosine -?0\.\d{3}$", label) for label in labels(page))
+    assert page.locator(".hits .title").first.text_content() == cup[0].split(" of ")[1]
     assert page.title() == "a cup · corpus" and "q=a+cup" in page.url
     page.locator("#filters summary").click()
     page.get_by_label("Area from").fill("5000")
@@ -94,6 +96,15 @@ def test_a_wrong_filter_and_a_search_without_hits_say_so(open_page) -> None:
     heard(page, "No mask looks enough like this.")
     page.get_by_role("button", name="Show the nearest masks anyway").click()
     heard(page, "25 masks in")
+    assert page.locator("h1").evaluate("each => each === document.activeElement")
+    entries = page.evaluate("history.length")
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#view").evaluate("each => each === document.activeElement")
+    assert page.evaluate("history.length") == entries and "#" not in page.url
+    page.goto("/?q=a+cup&where=area+%3C+0")
+    page.locator("#view section[aria-busy=false]").wait_for()
+    assert page.get_by_role("button", name="Show the nearest").count() == 0
     page.evaluate("history.pushState({}, '', '/?q=a+cup'); dispatchEvent(new PopStateEvent('popstate'))")
     heard(page, "masks in")
 
@@ -153,7 +164,11 @@ def test_more_like_this_mask(open_page) -> None:
     first = ids_of(page)[0]
     page.get_by_role("button", name=f"More like this {first}").click()
     page.get_by_role("heading", name="More like this mask").wait_for()
+    assert page.locator("h1").evaluate("each => each === document.activeElement")
     page.locator(".hits .open").first.wait_for()
+    with page.context.expect_page() as tab:
+        page.locator(".hits .open").first.click(modifiers=["Control"])
+    assert "image=" in tab.value.url and "image=" not in page.url
     assert first not in ids_of(page) and first.split(" of ")[1] in page.locator(".source").inner_text()
     page.go_back()
     page.get_by_role("heading", name="“a cup”").wait_for()
@@ -169,7 +184,8 @@ def test_pick_and_export(open_page, tmp_path: Path) -> None:
     other = next(name for name in ids_of(page) if name not in picked)
     page.get_by_role("button", name=f"Pick {other}").click()
     tray = page.get_by_role("region", name="Picked masks")
-    assert tray.locator("p").inner_text() == "3 masks picked a cup (2), a rocket (1)"
+    assert tray.locator("p").inner_text() == "3 masks picked"
+    assert tray.get_by_role("button", name="Rename").all_text_contents() == ["Rename a cup (2)", "Rename a rocket (1)"]
     page.reload()
     heard(page, "mask")
     with page.expect_download() as download:
@@ -328,8 +344,24 @@ def test_a_refusal_is_shown_where_it_belongs(open_page, browser, served) -> None
     page = browser.new_page()  # whose console may report the refusals
     page.goto(f"{served}/?q=a+cup&where=aria+%3E+3")
     assert "There is no column aria" in page.get_by_role("alert").inner_text().replace("there", "There")
+    page.goto(f"{served}/?q=a+cup&min_score=5")
+    assert page.get_by_role("alert").inner_text().startswith("Least cosine: ")
+    page.get_by_role("searchbox").fill("a rocket")
+    page.keyboard.press("Enter")
+    least = page.get_by_label("Least cosine")
+    assert least.is_visible() and least.evaluate("each => each === document.activeElement")
+    least.fill("0.123")  # as cards show it
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=a+rocket&min_score=0.123")
     page.goto(f"{served}/?image={IMAGE}&prompt=add:900,900")
     assert "lies outside the image" in page.get_by_role("alert").inner_text()
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(f"{served}/?image={IMAGE}&prompt=box:a,b,c,d")
+    assert "write x1,y1,x2,y2" in page.get_by_role("alert").inner_text()
+    page.get_by_role("button", name="Take back Box a, b, c, d").click()
+    page.locator(".answer", has_text="Click a thing").wait_for()
+    assert said and not [text for text in said if "attribute" in text]  # one refusal, and no box of NaN
     page.goto(f"{served}/?image=nothing.png")
     assert "holds no image" in page.get_by_role("alert").inner_text()
     page.close()

@@ -32,6 +32,20 @@ def test_the_grid_loads_more_after_a_photograph(tmp_path: Path, serve_app, open_
     assert page.get_by_role("button", name="Show more photographs").is_hidden()
     assert asked == ["60", "120"] and page.evaluate("window.asked") == 2
 
+    card = cards.nth(101)  # far down: it lies where it lay, after a photograph and after loading the page anew
+    card.scroll_into_view_if_needed()
+    page.wait_for_function("() => history.state.scroll === scrollY")
+    place = card.bounding_box()
+    card.locator(".open").click()
+    page.locator(".stage").wait_for()
+    page.go_back()
+    card.wait_for()
+    assert card.bounding_box() == place
+    page.reload()
+    card.wait_for()
+    page.wait_for_function("() => history.state.scroll === scrollY && scrollY > 0")
+    assert abs(card.bounding_box()["y"] - place["y"]) < 2
+
 
 def test_a_search_ends_under_a_photograph(open_page) -> None:
     page = open_page("/?q=a+cup")
@@ -50,3 +64,11 @@ def test_a_search_ends_under_a_photograph(open_page) -> None:
     assert len(waiting) == 1
     waiting[0].continue_()
     page.locator(".hits .open").first.wait_for()
+    before = page.locator(".hits .open").count()
+    page.get_by_role("searchbox").fill("a rocket")
+    page.keyboard.press("Enter")
+    page.get_by_text("Searching …").wait_for()  # over what was found before, which is not to be used any more
+    assert page.locator(".past[inert] .open").count() == before
+    waiting[1].continue_()
+    page.locator(".hits .open").first.wait_for()
+    assert page.locator(".past").count() == 0

@@ -30,6 +30,15 @@ export function say(text) {
 
 export const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
+/** A name whose middle is left out where there is no room for it: names of one folder differ at their ends. */
+export function shortened(name) {
+  const letters = [...name];
+  const ending = letters.length > 14 ? 10 : 0;
+  return h("span", { class: "title", title: name, dir: "auto" },
+    h("span", {}, letters.slice(0, letters.length - ending).join("")),
+    ending > 0 && h("span", { class: "ending" }, letters.slice(-ending).join("")));
+}
+
 /** A file the user gets under a name. */
 export function download(blob, name) {
   const link = h("a", { href: URL.createObjectURL(blob), download: name });

@@ -1,14 +1,23 @@
 // Keys that work anywhere on the page. Those of one card or one photograph live with it.
 
-const typing = (target) => target.closest("input, textarea, select, dialog");
+const typing = (target) => target.closest("input:not([type=radio], [type=checkbox]), textarea, select, dialog");
 
-export function listenForKeys({ help, search, close }) {
+/** The letter of a key that is a command, Caps Lock or not; "" where it is typed into a field or belongs to the browser. */
+export function letter(event) {
+  const taken = event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.key?.length !== 1;
+  return taken || typing(event.target) || document.querySelector("dialog[open]") ? "" : event.key.toLowerCase();
+}
+
+/** `restore` puts the words of the address back into the field that Escape leaves. */
+export function listenForKeys({ help, search, restore, close }) {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (event.key === "Escape") {
       if (document.querySelector("dialog[open]")) return;
-      if (typing(event.target)) event.target.blur();
-      else close();
+      if (!typing(event.target)) return close();
+      event.preventDefault(); // a search field would lose its words
+      restore();
+      event.target.blur();
     } else if (typing(event.target)) {
       return;
     } else if (event.key === "/") {
@@ -24,7 +33,7 @@ export function listenForKeys({ help, search, close }) {
 
 /** Move the focus between cards, over as many columns as there are. */
 function walk(from, key) {
-  const cards = [...document.querySelectorAll("#view .cards > li .open")];
+  const cards = [...document.querySelectorAll("#view .cards:not(.past) > li .open")];
   if (!cards.length) return false;
   const at = cards.indexOf(from.closest("li")?.querySelector(".open"));
   if (at < 0) {

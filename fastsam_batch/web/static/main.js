@@ -5,6 +5,7 @@ import { listenForKeys } from "./keys.js";
 import { openPhotograph } from "./photograph.js";
 import { showPhotographs } from "./photographs.js";
 import { openPicks } from "./picks.js";
+import { openPictures } from "./pictures.js";
 import { showHits } from "./results.js";
 import * as address from "./state.js";
 
@@ -30,8 +31,9 @@ async function show(state, kind) {
   behindIt?.shown.close?.();
   behindIt = null;
   const { signal } = running;
-  const made = state.q || state.like ? showHits(state, corpus, signal) : showPhotographs(corpus, signal);
+  const made = state.q || state.like ? showHits(state, corpus, signal, view.querySelector(".hits:not(:empty), .past")) : showPhotographs(corpus, signal);
   view.replaceChildren(made.element);
+  if (kind !== "load" && document.activeElement === document.body) view.querySelector("h1").focus({ preventScroll: true });
   shown = { ...made, url: sameBelow(state) };
   const scroll = kind === "push" ? 0 : history.state?.scroll ?? 0;
   scrollTo(0, kind === "push" ? 0 : scroll);
@@ -86,30 +88,46 @@ function formState() {
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   const state = formState();
-  const { like } = address.read();
+  const { like, label } = address.read();
   if (matchMedia("(max-width: 640px)").matches) filters.open = false;
-  address.go(state.q ? state : { ...state, like });
+  address.go(state.q ? state : { ...state, like, label });
 });
 document.getElementById("reset").addEventListener("click", () => {
-  address.go({ ...formState(), filters: {}, like: address.read().like });
+  const { like, label } = address.read();
+  address.go({ ...formState(), filters: {}, like, label });
 });
 document.getElementById("home").addEventListener("click", (event) => {
   if (event.metaKey || event.ctrlKey || event.shiftKey) return;
   event.preventDefault();
   address.go({ q: "", filters: {}, like: null, image: "" });
 });
+document.getElementById("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says what is shown, and that stays
+  view.focus();
+});
+// A field that holds what cannot be sent, such as a number out of an address, must be there to be mended.
+filters.addEventListener("invalid", () => { filters.open = true; }, true);
+filters.addEventListener("toggle", () => {
+  if (filters.open && getComputedStyle(filters.closest(".top")).position === "static") scrollTo(0, 0); // where the fields are
+});
 const keys = document.getElementById("keys");
+keys.addEventListener("click", (event) => {
+  const { left, right, top, bottom } = keys.getBoundingClientRect();
+  const inside = event.clientX >= left && event.clientX <= right && event.clientY >= top && event.clientY <= bottom;
+  if (event.target === keys && !inside) keys.close();
+});
 document.getElementById("help").addEventListener("click", () => keys.showModal());
-listenForKeys({ help: () => keys.showModal(), search: () => form.q.select(), close: () => shown?.image && leavePhotograph() });
+listenForKeys({ help: () => keys.showModal(), search: () => form.q.select(), restore: () => fillForm(address.read()), close: () => shown?.image && leavePhotograph() });
 
 try {
   corpus = await ask("corpus");
   document.getElementById("corpus-name").textContent = corpus.name;
   if (!corpus.searchable) {
-    form.q.disabled = true;
+    form.q.disabled = form.querySelector(".primary").disabled = filters.hidden = true;
     form.q.placeholder = "This corpus has no embeddings to search";
   }
-  openPicks(corpus.fingerprint);
+  openPictures(corpus.version);
+  openPicks(corpus.identity);
   address.start(show);
 } catch (error) {
   const problem = document.createElement("p");

@@ -1,8 +1,10 @@
 // One photograph: the stage, the prompts in the address, their answer, and the list of masks.
 
 import { address, ask } from "./api.js";
+import { chips } from "./chips.js";
 import { count, h, say } from "./dom.js";
-import { pick, pickButton, picked } from "./picks.js";
+import { letter } from "./keys.js";
+import { pick, pickButton, toggle } from "./picks.js";
 import { makeStage } from "./stage.js";
 import { go } from "./state.js";
 
@@ -16,25 +18,28 @@ export function openPhotograph(first, corpus, leave) {
   let stage = null;
   let mode = "add";
   let running = new AbortController();
+  let answered = { mask_indices: [], texts: [] }; // by /api/select
   const rows = new Map(); // mask_index to its line in the list
 
   const title = h("h1", { tabindex: "-1" }, state.image);
   const note = h("p", { class: "note" });
   const frame = h("div", { class: "frame", "aria-busy": "true" });
-  const answer = h("div", { class: "answer" });
+  const asks = h("ul", { class: "chips", "aria-label": "Prompts", hidden: true });
+  const answer = h("div", { class: "told" });
   const list = h("ul", { class: "mask-list" });
   const tools = makeTools();
-  const panel = h("aside", { class: "panel", "aria-label": "Prompts and masks" }, tools.element, answer,
-    h("h2", { id: "masks-title" }, "Masks"), list);
+  const panel = h("aside", { class: "panel", "aria-label": "Prompts and masks" }, tools.element,
+    h("div", { class: "answer" }, asks, answer), h("h2", { id: "masks-title" }, "Masks"), list);
   const element = h("section", { class: "photograph", "aria-label": state.image },
     h("div", { class: "heading" },
       h("button", { type: "button", class: "quiet back", onclick: leave, "aria-label": "Back (Escape)" }, "← Back"), title, note),
     h("div", { class: "desk" }, frame, panel));
-  element.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=radio], [type=checkbox])")) return;
-    if (event.key === "u") undo();
-    if (event.key === "v") tools.toggleMasks();
-  });
+  const closing = new AbortController();
+  // Wherever the focus is: a click on the ground leaves it nowhere.
+  document.addEventListener("keydown", (event) => {
+    if (letter(event) === "u") undo();
+    if (letter(event) === "v") tools.toggleMasks();
+  }, { signal: closing.signal });
   const ready = load();
 
   async function load() {
@@ -80,25 +85,41 @@ export function openPhotograph(first, corpus, leave) {
     running = new AbortController();
     const { signal } = running;
     stage.mark(state.prompts);
-    if (!state.prompts.some(selects)) {
+    const asking = state.prompts.some(selects);
+    showPrompts({ mask_indices: [], texts: asking ? answered.texts : [] });
+    if (!asking) {
       const mask = image.masks.find((each) => each.mask_index === state.mask);
       stage.light(state.prompts.length ? "" : mask?.path ?? "");
       showChosen(mask ? [mask.mask_index] : []);
       answer.replaceChildren(mask ? chosenMask(mask) : h("p", {}, hint()));
-      rows.get(state.mask)?.scrollIntoView({ block: "nearest" });
+      reveal(rows.get(state.mask));
       return;
     }
     try {
       const found = await ask("select", asked(), { signal });
+      showPrompts(found);
       stage.light(found.path);
       showChosen(found.mask_indices);
       answer.replaceChildren(...union(found));
     } catch (error) {
       if (error.name === "AbortError") return;
       stage.light("");
+      showPrompts({ mask_indices: [], texts: [] });
       showChosen([]);
       answer.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message));
     }
+  }
+
+  /** The prompts as chips, above what they give. */
+  function showPrompts(found) {
+    answered = found;
+    const focused = [...asks.querySelectorAll("button")].indexOf(document.activeElement);
+    const remove = (place) => go({ ...state, prompts: state.prompts.filter((_, each) => each !== place) });
+    asks.replaceChildren(...chips(state.prompts, found.texts, remove));
+    asks.hidden = !state.prompts.length;
+    if (focused < 0) return;
+    const left = asks.querySelectorAll("button"); // the focus stays in the line, or goes to what is left without it
+    (left[Math.min(focused, left.length - 1)] ?? title).focus({ preventScroll: true });
   }
 
   function hint() {
@@ -114,17 +135,25 @@ export function openPhotograph(first, corpus, leave) {
       : "No mask answers.";
     say(found.area ? `Selected ${words}` : words);
     if (!found.area) return [h("p", {}, words)];
-    const masks = found.mask_indices.map((mask_index) => ({ image_id: state.image, mask_index }));
+    const masks = found.mask_indices.map((mask_index) => ({ image_id: state.image, mask_index, label: label(mask_index) }));
     return [h("p", {}, h("strong", {}, "Union "), words),
       h("div", { class: "actions" },
-        masks.length > 0 && h("button", { type: "button", onclick: () => pick(masks, label()) }, `Pick ${masks.length === 1 ? "it" : "them"}`),
+        masks.length > 0 && h("button", { type: "button", onclick: () => pick(masks) }, `Pick ${masks.length === 1 ? "it" : "them"}`),
         h("a", { class: "button", download: "selection.json", href: address("selection.json", asked()) }, "JSON"),
         h("a", { class: "button", download: "selection.png", href: address("selection.png", asked()) }, "PNG"))];
   }
 
-  function label() {
-    return state.prompts.find((each) => each.startsWith("text:"))?.slice(5) || state.q || "object";
+  /** The words that select a mask here, or else those it was found by. */
+  function words(index) {
+    const own = answered.texts.filter(({ mask_index }) => mask_index === index).sort((a, b) => b.similarity - a.similarity);
+    if (own.length) return own[0].text;
+    const asked = new Set(answered.texts.map(({ text }) => text));
+    const alone = asked.size === 1 && answered.mask_indices.includes(index); // points and boxes that complete one thing
+    return (alone && [...asked][0]) || state.q || state.label;
   }
+
+  /** What a mask is picked as. */
+  const label = (index) => words(index) || "object";
 
   function chosenMask(mask) {
     return h("p", {}, h("strong", {}, `Mask ${mask.mask_index} `),
@@ -143,6 +172,20 @@ export function openPhotograph(first, corpus, leave) {
     if (focused) focused.focus({ preventScroll: true });
   }
 
+  const listScrolls = () => list.scrollHeight > list.clientHeight;
+
+  /** Bring a row into the list's window; never by moving the page, which would scroll the photograph away. */
+  function reveal(row) {
+    if (!row || !listScrolls()) return;
+    const [top, bottom] = [row.offsetTop, row.offsetTop + row.offsetHeight];
+    list.scrollTop = Math.min(top, Math.max(list.scrollTop, bottom - list.clientHeight));
+  }
+
+  function choose(mask) {
+    go({ ...state, prompts: [], mask: mask.mask_index });
+    if (!listScrolls()) frame.scrollIntoView({ block: "nearest" }); // below the photograph: what is lit is up there
+  }
+
   function lightRow(index) {
     for (const [each, row] of rows) row.classList.toggle("on", each === index);
   }
@@ -150,19 +193,18 @@ export function openPhotograph(first, corpus, leave) {
   function line(mask) {
     const target = { image_id: state.image, mask_index: mask.mask_index };
     const hover = (on) => () => stage.hover(on ? mask.mask_index : null);
-    const key = (event) => {
-      if (event.key === "x" && !event.ctrlKey && !event.metaKey && !event.altKey) pick([target], label(), picked(target));
-    };
+    const key = (event) => letter(event) === "x" && toggle(target, label(mask.mask_index));
     return h("li", { onpointerenter: hover(true), onpointerleave: hover(false), onfocusin: hover(true), onfocusout: hover(false), onkeydown: key },
       h("button", { type: "button", class: "name", style: { "--colour": mask.colour },
-        onclick: () => go({ ...state, prompts: [], mask: mask.mask_index }) },
+        onclick: () => choose(mask) },
         h("span", { class: "swatch", "aria-hidden": "true" }), h("span", {}, `Mask ${mask.mask_index}`),
         h("span", { class: "detail" }, `${mask.area.toLocaleString("en")} px · ${mask.score.toFixed(2)}`),
         h("span", { class: "hidden chosen-note" })),
       corpus.searchable && h("button", { type: "button", class: "more",
-        onclick: () => go({ q: "", filters: state.filters, like: { image: state.image, mask: mask.mask_index }, image: "" }) },
+        onclick: () => go({ q: "", filters: state.filters, like: { image: state.image, mask: mask.mask_index },
+          label: words(mask.mask_index), image: "" }) },
         "More like this", h("span", { class: "hidden" }, ` mask ${mask.mask_index}`)),
-      pickButton(target, label, `mask ${mask.mask_index} of ${state.image}`));
+      pickButton(target, () => label(mask.mask_index), `mask ${mask.mask_index} of ${state.image}`));
   }
 
   function makeTools() {
@@ -209,6 +251,9 @@ export function openPhotograph(first, corpus, leave) {
     image: state.image,
     update,
     focus: () => title.focus({ preventScroll: true }),
-    close: () => running.abort(),
+    close() {
+      running.abort();
+      closing.abort();
+    },
   };
 }

@@ -1,11 +1,12 @@
 // All photographs of the corpus, fetched a page at a time as one scrolls.
 
 import { ask } from "./api.js";
-import { count, h, say } from "./dom.js";
+import { count, h, say, shortened } from "./dom.js";
 import { picture } from "./pictures.js";
-import { go } from "./state.js";
+import { link, remember } from "./state.js";
 
 const PAGE = 60;
+const MOST = 200; // the server gives at once
 
 /** The grid of photographs: its element, and `ready` once the first page is there. */
 export function showPhotographs(corpus, signal) {
@@ -13,10 +14,11 @@ export function showPhotographs(corpus, signal) {
   const cards = h("ul", { class: "cards photographs" });
   const more = h("button", { type: "button", class: "wide" }, "Show more photographs");
   const element = h("section", { "aria-label": "Photographs" },
-    h("div", { class: "heading" }, h("h1", {}, "Photographs"), h("p", { class: "note" }, note.filter(Boolean).join(" · "))),
+    h("div", { class: "heading" }, h("h1", { tabindex: "-1" }, "Photographs"), h("p", { class: "note" }, note.filter(Boolean).join(" · "))),
     cards, more);
 
   let offset = 0;
+  const before = history.state?.loaded ?? 0; // how many there were when one left this entry of the history
   let loading = null;
   const load = () => (loading ??= next().finally(() => {
     loading = null;
@@ -25,9 +27,12 @@ export function showPhotographs(corpus, signal) {
   }));
   async function next() {
     try {
-      const { images, total } = await ask("images", { offset, limit: PAGE }, { signal });
+      const limit = Math.min(Math.max(before - offset, PAGE), MOST);
+      const { images, total } = await ask("images", { offset, limit }, { signal });
       cards.append(...images.map(card));
       offset += images.length;
+      if (element.isConnected) remember({ loaded: offset }); // and not with a photograph that lies over it
+      if (offset < Math.min(before, total) && images.length) return next();
       more.hidden = offset >= total || !images.length;
       if (offset > PAGE) say(`${offset} of ${count(total, "photograph")} shown.`);
     } catch (error) {
@@ -50,10 +55,10 @@ function card(image) {
   }
   const shape = Math.min(Math.max(image.width / image.height, 0.6), 2.6);
   return h("li", { style: { "--shape": shape.toFixed(3) } },
-    h("button", { type: "button", class: "open", "aria-label": `Open ${image.image_id}, ${count(image.n_masks, "mask")}`,
-      onclick: () => go({ q: "", filters: {}, like: null, image: image.image_id, mask: null, prompts: [] }) },
+    h("a", { class: "open", "aria-label": `Open ${image.image_id}, ${count(image.n_masks, "mask")}`,
+      ...link({ q: "", filters: {}, like: null, image: image.image_id, mask: null, prompts: [] }) },
       picture("thumbnail", { image: image.image_id }, { alt: "" })),
     h("div", { class: "words" },
-      h("span", { class: "title", title: image.image_id }, image.image_id),
+      shortened(image.image_id),
       h("span", { class: "detail" }, count(image.n_masks, "mask"))));
 }

@@ -9,26 +9,35 @@ const watchers = new Set();
 
 const key = (mask) => `${mask.mask_index}@${mask.image_id}`;
 
-/** Take up the picks of this corpus. */
-export function openPicks(fingerprint) {
-  place = `picks ${fingerprint}`;
+/** Take up the picks of this corpus: its identity stays while it grows. */
+export function openPicks(identity) {
+  place = `picks ${identity}`;
   try {
     picks = new Map(JSON.parse(sessionStorage.getItem(place) ?? "[]").map((mask) => [key(mask), mask]));
   } catch {
     picks = new Map();
   }
+  const tray = document.getElementById("tray");
+  const keepClear = () => document.body.style.setProperty("--tray", `${tray.offsetHeight}px`);
+  new ResizeObserver(keepClear).observe(tray); // nothing of the page lies under it for good
   changed();
 }
 
 export const picked = (mask) => picks.has(key(mask));
 
-/** Pick masks {image_id, mask_index} under a label, or put back those that are picked where `off`. */
-export function pick(masks, label, off = false) {
-  for (const mask of masks) {
-    if (off) picks.delete(key(mask));
-    else picks.set(key(mask), { image_id: mask.image_id, mask_index: mask.mask_index, label });
-  }
-  say(`${off ? "Put back" : "Picked"} ${count(masks.length, "mask")}; ${count(picks.size, "mask")} picked.`);
+/** Pick masks {image_id, mask_index, label}. One that is picked already keeps its label: it may have been renamed. */
+export function pick(masks) {
+  const added = masks.filter((mask) => !picked(mask));
+  for (const { image_id, mask_index, label } of added) picks.set(key({ image_id, mask_index }), { image_id, mask_index, label });
+  say(`Picked ${count(added.length, "mask")}; ${count(picks.size, "mask")} picked.`);
+  changed();
+}
+
+/** Pick a mask under a label, or put it back where it is picked. */
+export function toggle(mask, label) {
+  if (!picked(mask)) return pick([{ ...mask, label }]);
+  picks.delete(key(mask));
+  say(`Put back 1 mask; ${count(picks.size, "mask")} picked.`);
   changed();
 }
 
@@ -40,7 +49,7 @@ export function pickButton(mask, label, name) {
     class: "pick",
     "aria-pressed": "false",
     title: "Pick for the export (X)",
-    onclick: () => pick([mask], label(), picked(mask)),
+    onclick: () => toggle(mask, label()),
   }, word, h("span", { class: "hidden" }, ` ${name}`));
   watch(button, () => {
     button.setAttribute("aria-pressed", String(picked(mask)));
@@ -68,17 +77,49 @@ function changed() {
 function drawTray() {
   const tray = document.getElementById("tray");
   tray.hidden = picks.size === 0;
-  document.body.classList.toggle("with-tray", picks.size > 0);
   const labels = new Map();
   for (const { label } of picks.values()) labels.set(label, (labels.get(label) ?? 0) + 1);
   const focused = document.activeElement?.id;
   tray.replaceChildren(
-    h("p", {}, h("strong", {}, `${count(picks.size, "mask")} picked`), " ",
-      h("span", { class: "labels" }, [...labels].map(([label, number]) => `${label} (${number})`).join(", "))),
+    h("p", {}, h("strong", {}, `${count(picks.size, "mask")} picked`)),
+    h("ul", { class: "labels", "aria-label": "Labels" }, [...labels].map(([label, number]) => labelItem(label, number))),
     h("button", { type: "button", id: "clear-picks", class: "quiet", onclick: clear }, "Put all back"),
     h("button", { type: "button", id: "export", class: "primary", onclick: save }, "Export COCO"),
   );
   if (focused) document.getElementById(focused)?.focus();
+}
+
+/** A label of the tray with its masks; a click makes it a field to rename it in. */
+function labelItem(label, number) {
+  const button = h("button", { type: "button", class: "quiet", title: "Rename", "data-label": label, onclick: () => edit(button, label) },
+    h("span", { class: "hidden" }, "Rename "), `${label} (${number})`);
+  return h("li", {}, button);
+}
+
+function edit(button, label) {
+  let open = true; // leaving the page, the field loses the focus, which is no second renaming
+  const end = (name) => {
+    if (!open) return;
+    open = false;
+    rename(label, name);
+    document.querySelector(`#tray [data-label="${CSS.escape(name)}"]`)?.focus();
+  };
+  const field = h("input", { type: "text", maxlength: "300", "aria-label": `New name of ${label}`, spellcheck: "false",
+    onblur: () => end(field.value.trim() || label),
+    onkeydown: (event) => {
+      if (event.key !== "Escape" && event.key !== "Enter") return;
+      event.preventDefault();
+      end((event.key === "Enter" && field.value.trim()) || label);
+    } });
+  field.value = label;
+  button.replaceWith(field);
+  field.select();
+}
+
+function rename(label, name) {
+  for (const mask of picks.values()) if (mask.label === label) mask.label = name;
+  if (name !== label) say(`${label} is ${name} now.`);
+  changed();
 }
 
 function clear() {
@@ -93,11 +134,21 @@ async function save() {
   button.disabled = true;
   try {
     const response = await post("export", { masks: [...picks.values()] });
+    const leftOut = Number(response.headers.get("x-left-out"));
     download(await response.blob(), "picked.coco.json");
-    say(`Exported ${count(picks.size, "mask")} as picked.coco.json.`);
+    const exported = `Exported ${count(picks.size - leftOut, "mask")} as picked.coco.json.`;
+    if (leftOut) tell(`${exported} ${count(leftOut, "pick")} left out: not in this corpus.`);
+    else say(exported);
   } catch (error) {
-    say(error.message);
-    document.getElementById("tray").append(h("p", { class: "problem" }, error.message));
+    tell(error.message);
   }
   button.disabled = false;
+}
+
+/** A sentence in the tray, until it is drawn anew. */
+function tell(sentence) {
+  say(sentence);
+  const tray = document.getElementById("tray");
+  tray.querySelector(".problem")?.remove();
+  tray.append(h("p", { class: "problem" }, sentence));
 }

@@ -1,19 +1,25 @@
 // Hits of a search as cards.
 
 import { ask } from "./api.js";
-import { count, h, say } from "./dom.js";
+import { count, h, say, shortened } from "./dom.js";
+import { letter } from "./keys.js";
 import { picture } from "./pictures.js";
-import { pick, pickButton, picked } from "./picks.js";
-import { go } from "./state.js";
+import { pickButton, toggle } from "./picks.js";
+import { go, link } from "./state.js";
 
-/** The view of a search: its element, and `ready` once the hits are there. */
-export function showHits(state, corpus, signal) {
+/**
+ * The view of a search: its element, and `ready` once the hits are there. `past` is the list of the hits shown so far,
+ * or null: it stays, dimmed, until there are others.
+ */
+export function showHits(state, corpus, signal, past) {
   const title = state.q ? `“${state.q}”` : "More like this mask";
   const note = h("p", { class: "note" }, "Searching …");
   const cards = h("ol", { class: "cards hits" });
-  const heading = h("div", { class: "heading" }, h("h1", {}, title), note);
-  const element = h("section", { "aria-label": title, "aria-busy": "true" }, heading, state.like && source(state), cards);
-  return { element, ready: load(state, corpus, signal, element, note, cards) };
+  const heading = h("div", { class: "heading" }, h("h1", { tabindex: "-1" }, title), note);
+  const element = h("section", { "aria-label": title, "aria-busy": "true" }, heading, state.like && source(state), cards, past);
+  past?.setAttribute("class", "cards past");
+  past?.toggleAttribute("inert", true);
+  return { element, ready: load(state, corpus, signal, element, note, cards).finally(() => element.contains(past) && past.remove()) };
 }
 
 async function load(state, corpus, signal, element, note, cards) {
@@ -26,7 +32,7 @@ async function load(state, corpus, signal, element, note, cards) {
     note.textContent = words;
     say(words);
     cards.append(...hits.map((hit, place) => card(hit, place, state)));
-    if (!hits.length && q && filters.min_calibrated !== "0") {
+    if (!hits.length && q && filters.min_calibrated !== "0" && await anyNear(state, signal)) {
       const anyway = () => go({ ...state, filters: { ...filters, min_calibrated: "0" } });
       element.append(h("button", { type: "button", onclick: anyway }, "Show the nearest masks anyway"));
     }
@@ -36,6 +42,12 @@ async function load(state, corpus, signal, element, note, cards) {
     element.append(h("p", { class: "none problem", role: "alert" }, error.message));
   }
   element.setAttribute("aria-busy", "false");
+}
+
+/** Whether the threshold alone left nothing: no other filter is widened by showing the nearest. */
+async function anyNear({ q, filters }, signal) {
+  const { hits } = await ask("search", { q, ...filters, min_calibrated: "0", top_k: "1" }, { signal });
+  return hits.length > 0;
 }
 
 function summary(hits) {
@@ -55,27 +67,32 @@ function source({ like }) {
     h("span", {}, `Mask ${like.mask} of ${like.image}`));
 }
 
+/** The calibrated score; none is certain. */
+const sure = (hit) => `sure ${Math.min(Math.floor(100 * hit.calibrated), 99)} %`;
+
 function card(hit, place, state) {
   const name = `mask ${hit.mask_index} of ${hit.image_id}`;
-  const label = () => state.q || "object";
-  const open = () => go({ ...state, image: hit.image_id, mask: hit.mask_index, prompts: [], smallest: false });
-  const more = () => go({ q: "", filters: state.filters, like: { image: hit.image_id, mask: hit.mask_index }, image: "" });
+  const cosine = `cosine ${hit.similarity.toFixed(3)}`;
+  const label = () => state.q || state.label || "object";
+  const open = link({ ...state, image: hit.image_id, mask: hit.mask_index, prompts: [], smallest: false });
+  const more = () => go({ q: "", filters: state.filters, like: { image: hit.image_id, mask: hit.mask_index }, label: state.q || state.label, image: "" });
   return h("li", {
     onkeydown: (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === "x") pick([hit], label(), picked(hit));
-      if (event.key === "m") more();
+      if (letter(event) === "x") toggle(hit, label());
+      if (letter(event) === "m") more();
     },
   },
-    h("button", { type: "button", class: "open", onclick: open,
-      "aria-label": `Open ${name}, cosine ${hit.similarity.toFixed(3)}` },
+    h("a", { class: "open", ...open,
+      "aria-label": `Open ${[name, hit.calibrated !== null && sure(hit), cosine].filter(Boolean).join(", ")}` },
       picture("card", { image: hit.image_id, mask: hit.mask_index },
         { alt: "", width: 512, height: 384, loading: place < 8 ? "eager" : "lazy" })),
     h("div", { class: "words" },
-      h("span", { class: "title", title: hit.image_id }, hit.image_id),
-      h("span", { class: "score", title: "Cosine between text and mask" }, hit.similarity.toFixed(3)),
-      h("span", { class: "detail" }, `${hit.area.toLocaleString("en")} px`,
-        h("span", { class: "extra" }, hit.calibrated === null ? ` · score ${hit.score.toFixed(2)}` : ` · sure ${hit.calibrated.toFixed(2)}`))),
+      hit.calibrated === null
+        ? h("span", { class: "score", title: "How much the masks look alike" }, cosine)
+        : h("span", { class: "score", title: "That it is this rather than some hundred other things" }, sure(hit)),
+      hit.calibrated !== null && h("span", { class: "detail", title: "Between text and mask" }, cosine),
+      shortened(hit.image_id),
+      h("span", { class: "detail extra" }, `${hit.area.toLocaleString("en")} px`)),
     h("div", { class: "actions" },
       h("button", { type: "button", class: "more", onclick: more, title: "More like this (M)" },
         "More like this", h("span", { class: "hidden" }, ` ${name}`)),

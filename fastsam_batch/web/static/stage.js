@@ -1,6 +1,7 @@
 // The photograph with its masks over it: hover, click, drag, and a cross for the keys.
 
 import { count, h, say, svg } from "./dom.js";
+import { letter } from "./keys.js";
 import { picture } from "./pictures.js";
 
 const DRAG = 6; // pixels on the screen that make a click a box
@@ -12,6 +13,7 @@ const DRAG = 6; // pixels on the screen that make a click a box
 export function makeStage(image, { onprompt, onhover, mode }) {
   const { width, height } = image;
   const unit = Math.max(width, height) / 1000;
+  const rows = new Map(image.masks.map((mask) => [mask.mask_index, mask]));
   const paths = new Map(image.masks.map((mask) => [mask.mask_index,
     svg("path", { d: mask.path, class: "mask", "fill-rule": "evenodd", style: { "--colour": mask.colour }, "data-mask": mask.mask_index })]));
   const masks = svg("g", { class: "masks" }, [...paths.values()]);
@@ -53,18 +55,26 @@ export function makeStage(image, { onprompt, onhover, mode }) {
       paths.get(hovered)?.classList.remove("on");
       paths.get(index)?.classList.add("on");
       hovered = index;
-      const mask = image.masks.find((each) => each.mask_index === index);
+      const mask = rows.get(index);
       label.hidden = !mask;
       if (mask) label.textContent = `Mask ${index} · ${mask.area.toLocaleString("en")} px · score ${mask.score.toFixed(2)}`;
       onhover(index);
     }
-    if (index !== null && at) {
-      const box = element.getBoundingClientRect();
-      const right = at.clientX - box.left > box.width * 0.6;
-      label.style.left = right ? "auto" : `${at.clientX - box.left + 16}px`;
-      label.style.right = right ? `${box.right - at.clientX + 16}px` : "auto";
-      label.style.top = `${Math.max(at.clientY - box.top - 34, 4)}px`;
+    if (!label.hidden) placeLabel(at, rows.get(index).bbox);
+  }
+
+  /** The label beside the pointer, or without one at the mask; inside the stage. */
+  function placeLabel(pointer, [x, y]) {
+    const box = element.getBoundingClientRect();
+    label.style.left = label.style.top = 0; // measured where nothing makes it narrower
+    const [wide, high] = [label.offsetWidth, label.offsetHeight];
+    let [left, top] = [x / width * box.width, y / height * box.height - high - 6];
+    if (pointer) {
+      [left, top] = [pointer.clientX - box.left + 16, pointer.clientY - box.top - high - 8];
+      if (left + wide > box.width - 4) left -= wide + 32;
     }
+    label.style.left = `${Math.max(Math.min(left, box.width - wide - 4), 4)}px`;
+    label.style.top = `${Math.max(Math.min(top, box.height - high - 4), 4)}px`;
   }
   const under = (event) => {
     const found = document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-mask]");
@@ -91,7 +101,7 @@ export function makeStage(image, { onprompt, onhover, mode }) {
     // A finger scrolls the page unless it is to draw a box; its tap comes as a click.
     if (event.button !== 0 || (event.pointerType === "touch" && mode() !== "box")) return;
     event.preventDefault();
-    element.focus({ preventScroll: true });
+    element.focus({ preventScroll: true }); // so that Escape gives the box up
     cross.hidden = true;
     drawing.setPointerCapture(event.pointerId);
     start = { at: place(event), x: event.clientX, y: event.clientY };
@@ -121,6 +131,7 @@ export function makeStage(image, { onprompt, onhover, mode }) {
 
   let at = [width / 2, height / 2]; // the cross
   let anchor = null; // where the keys began a box
+  let telling = 0; // the sentence that waits for the cross to rest
   function moveCross(to) {
     at = [Math.min(Math.max(to[0], 0), width - 1), Math.min(Math.max(to[1], 0), height - 1)];
     const [x, y] = at;
@@ -128,24 +139,33 @@ export function makeStage(image, { onprompt, onhover, mode }) {
     cross.hidden = false;
     if (anchor) showBox(corners(anchor, at));
     const screen = drawing.getBoundingClientRect();
-    hover(under({ clientX: screen.left + (x + 0.5) / width * screen.width, clientY: screen.top + (y + 0.5) / height * screen.height }));
+    const found = under({ clientX: screen.left + (x + 0.5) / width * screen.width, clientY: screen.top + (y + 0.5) / height * screen.height });
+    hover(found);
+    clearTimeout(telling);
+    telling = setTimeout(() => {
+      const mask = rows.get(found);
+      say(`${mask ? `Mask ${found}, ${mask.area.toLocaleString("en")} px` : "No mask"}; ${at.map(Math.floor).join(", ")}`);
+    }, 300);
   }
   element.addEventListener("focus", () => element.matches(":focus-visible") && moveCross(at));
-  element.addEventListener("blur", () => { cross.hidden = true; });
+  element.addEventListener("blur", () => {
+    cross.hidden = true;
+    clearTimeout(telling);
+  });
   element.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey) return;
     const step = (event.shiftKey ? 80 : 16) * unit;
     const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
     if (moves[event.key]) moveCross([at[0] + moves[event.key][0], at[1] + moves[event.key][1]]);
     else if (event.key === "Enter" || event.key === " ") point(at, event.shiftKey || event.altKey || mode() === "not");
-    else if (event.key === "b" && anchor) {
+    else if (letter(event) === "b" && anchor) {
       anchor = null;
       if (box) finishBox();
-    } else if (event.key === "b") {
+    } else if (letter(event) === "b") {
       anchor = [...at];
       say("Box begun. Move the cross, then press B again.");
-    } else if (event.key === "Escape" && anchor) {
-      anchor = null;
+    } else if (event.key === "Escape" && (anchor || start)) {
+      anchor = start = null;
       showBox(null);
     } else return;
     event.preventDefault();
@@ -167,8 +187,10 @@ export function makeStage(image, { onprompt, onhover, mode }) {
     boxes.replaceChildren();
     for (const prompt of prompts) {
       const [kind, value] = [prompt.slice(0, prompt.indexOf(":")), prompt.slice(prompt.indexOf(":") + 1)];
-      const [x1, y1, x2, y2] = value.split(",").map(Number);
-      if (kind === "box") {
+      const numbers = value.split(",").map(Number);
+      if (!numbers.every(Number.isFinite)) continue; // words, or an address that is not as it should be
+      const [x1, y1, x2, y2] = numbers;
+      if (kind === "box" && numbers.length === 4) {
         boxes.append(svg("rect", { class: "box", x: x1, y: y1, width: Math.max(x2 - x1, 0), height: Math.max(y2 - y1, 0) }));
       } else if (kind === "add" || kind === "not") {
         const point = h("span", { class: `point ${kind}` });

@@ -2,7 +2,7 @@
 
 export const FILTERS = ["not", "where", "min_calibrated", "min_score", "min_area", "max_area", "per_image", "distinct", "top_k"];
 
-/** The state of an address: q, filters, like {image, mask}, image, mask, prompts (in order), smallest. */
+/** The state of an address: q, filters, like {image, mask}, label (the words that led to like), image, mask, prompts (in order), smallest. */
 export function read(url = new URL(location.href)) {
   const get = (name) => url.searchParams.get(name) ?? "";
   const like = get("like").match(/^(\d+)@(.+)$/s);
@@ -10,6 +10,7 @@ export function read(url = new URL(location.href)) {
     q: get("q"),
     filters: Object.fromEntries(FILTERS.map((name) => [name, get(name)])),
     like: like && { mask: Number(like[1]), image: like[2] },
+    label: get("label"),
     image: get("image"),
     mask: /^\d+$/.test(get("mask")) ? Number(get("mask")) : null,
     prompts: url.searchParams.getAll("prompt"),
@@ -23,6 +24,7 @@ export function write(state) {
   const put = (name, value) => value && query.append(name, value);
   put("q", state.q);
   put("like", state.like && `${state.like.mask}@${state.like.image}`);
+  put("label", state.like && state.label);
   for (const name of FILTERS) put(name, state.filters?.[name]);
   put("image", state.image);
   if (state.image) {
@@ -61,6 +63,18 @@ export function go(state) {
   remember({ scroll: scrollY });
   history.pushState({ depth: (history.state?.depth ?? 0) + 1 }, "", url);
   render(read(), "push");
+}
+
+/** Properties of a link to a state: a plain click goes there in this page, any other is the browser's. */
+export function link(state) {
+  return {
+    href: write(state),
+    onclick: (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+      event.preventDefault();
+      go(state);
+    },
+  };
 }
 
 /** Keep something with the present entry of the history. */
