@@ -19,11 +19,9 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
 def serve(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Run `fastsam-batch serve` until it is interrupted: its summary, and the exit code."""
     from fastsam_batch.corpus.read import Corpus
-    from fastsam_batch.ranges import check_range
     from fastsam_batch.web.access import check_access
     from fastsam_batch.web.serve import serve as run
 
-    check_range("--port", arguments["port"], 0, 65_535)
     check_access(arguments["host"], arguments["token"])
     corpus = Corpus.open(arguments["corpus"])
     behind = "?token=..." if arguments["token"] else ""

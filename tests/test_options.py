@@ -48,7 +48,6 @@ def test_decoding_ends(seconds):
     ("command", "arguments", "said"),
     [
         ("status", ["--corpus", "nowhere", "--recent", "-5"], "--recent -5: give 1 or more"),
-        ("serve", ["--corpus", "nowhere", "--port", "65536"], "--port 65536: give a number from 0 to 65535"),
         ("evaluate", ["edges", "--ground-truth", "x", "--max-distance", "inf"], "--max-distance inf: give a number"),
     ],
 )
