@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
 from fastsam_batch.embedding import MASKS_TOGETHER, WAITING_BATCHES, EmbedQueue, Stages, UnitOptions
@@ -17,7 +18,7 @@ from fastsam_batch.threads import threads_for
 class Slow:
     """An embedder that is slower than crops are made, and knows how many of them wait. A crop's vector is an angle."""
 
-    dim, batch_size = 2, 4
+    dim, batch_size, device = 2, 4, torch.device("cpu")
 
     def __init__(self):
         self.waiting = self.most = 0

@@ -251,14 +251,15 @@ def test_a_limit_within_a_broken_shard_counts_its_broken_end(tmp_path):
 
 
 def test_a_limit_is_raised_over_shards_that_were_planned_whole(tmp_path):
-    from fastsam_batch.run import _plan
+    from fastsam_batch.run import _new_rows
 
     for name in "abc":
         write_tar(tmp_path / "in" / f"{name}.tar", small_images(5).items())
-    source, held = open_source(str(tmp_path / "in")), []
+    source, rows, held = open_source(str(tmp_path / "in")), [], []
     for limit in (7, 12, 1000, 1000):
         values = {"input": str(tmp_path / "in"), "output": str(tmp_path / "out"), "unit_size": 4, "limit": limit}
-        held.append(len(images(source, _plan(segment_options(values), source, None))))
+        rows += _new_rows(segment_options(values), source, rows)
+        held.append(len(images(source, rows)))
     assert held == [7, 12, 15, 15]
 
 
