@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -22,6 +23,11 @@ Uri: TypeAlias = str | os.PathLike[str]
 
 _COPIED_AT_ONCE = 8 << 20
 _WEB = ("http", "https")
+# Names of query fields that hold a secret, or change with every signature.
+_SIGNS = re.compile(
+    r"^(x|goog)-|sig|token|key|auth|secret|pass|cred|accessid|expire|policy|session|jwt|hmac|^code$", re.IGNORECASE
+)
+_SIGNED_BY_AZURE = re.compile(r"s[epirtsv]|srt|spr|sdd|sk(oid|tid|t|e|s|v)|rsc[cdelt]", re.IGNORECASE)
 _AZURE = ("abfs", "abfss", "az")
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what file systems without hard links say
 
@@ -39,8 +45,8 @@ def filesystem(uri: Uri) -> tuple[AbstractFileSystem, str]:
     import fsspec
 
     head, separator, rest = uri.partition("::")
-    if _is_bare(head):
-        raise InputError(f"cannot open {redact(uri)}: begin it with one scheme, such as {rest.partition('://')[0]}://")
+    if _is_bare(head) or "://" in rest:
+        raise InputError(f"cannot open {redact(uri)}: it needs one scheme alone")
     try:
         fs, path = fsspec.core.url_to_fs(head)
     except (ImportError, ValueError) as error:
@@ -75,6 +81,23 @@ def redact(uri: Uri) -> str:
     if scheme.lower() in _AZURE and ":" not in user:  # container@account
         host = authority
     return f"{scheme}://{host}{slash}{path}"
+
+
+def unsigned(uri: str) -> str:
+    """The URI as `redact` leaves it, with what of a web address's query names the file: all but what may sign it."""
+    without = redact(uri)
+    query = uri.partition("?")[2] if uri.partition("://")[0].lower() in _WEB else ""
+    if not query or "/" not in without.partition("://")[2]:
+        return without
+    fields = query.split("&")
+    names = [field.partition("=")[0] for field in fields]
+    azure = "sig" in map(str.lower, names)
+    kept = [
+        field
+        for field, name in zip(fields, names, strict=True)
+        if not _SIGNS.search(name) and not (azure and _SIGNED_BY_AZURE.fullmatch(name))
+    ]
+    return f"{without}?{'&'.join(kept)}" if kept else without
 
 
 def absolute(uri: Uri) -> str:

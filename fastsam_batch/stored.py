@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from fastsam_batch.corpus.layout import images_file, masks_file
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.masks.rle import Rle
-from fastsam_batch.outage import explain, is_outage
+from fastsam_batch.outage import explain, is_outage, retry
 from fastsam_batch.sources.base import EncodedImage
 from fastsam_batch.storage import filesystem, join, redact
 
@@ -30,10 +31,10 @@ class StoredUnit:
 
         Raises InputError where its files are missing or broken, OutageError where their store fails.
         """
-        rows = _read(corpus_uri, images_file(unit_id)).to_pylist()
+        rows = retry(partial(_read, corpus_uri, images_file(unit_id))).to_pylist()
         self._images: dict[str, dict[str, Any]] = {row["image_id"]: row for row in rows}
         columns = ["image_id", "mask_index", "bbox", "area", "score", "stability", "rle"]
-        self._masks = _read(corpus_uri, masks_file(unit_id), columns)
+        self._masks = retry(partial(_read, corpus_uri, masks_file(unit_id), columns))
 
     def to_decode(self, images: Sequence[EncodedImage]) -> list[EncodedImage]:
         """The images, without the bytes of those that failed before: they stay as they were."""

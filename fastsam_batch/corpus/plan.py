@@ -14,7 +14,7 @@ from fastsam_batch.corpus.layout import PLAN_FOLDER, RECEIPTS_FOLDER, plan_file,
 from fastsam_batch.corpus.receipts import read_receipt
 from fastsam_batch.errors import InputError
 from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
-from fastsam_batch.storage import create_new, filesystem, join, list_names, read_whole, redact
+from fastsam_batch.storage import create_new, filesystem, join, list_names, read_whole, redact, unsigned
 
 PLAN_SCHEMA = pa.schema(
     [
@@ -54,7 +54,7 @@ def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
         data = read_whole(fs, join(folder, name))
         try:
             rows.extend(_rows(pq.read_table(pa.BufferReader(data))))
-        except (pa.ArrowException, OSError, TypeError) as error:
+        except (pa.ArrowException, OSError, TypeError, KeyError) as error:
             reason = str(error).partition("\n")[0][:200]
             raise InputError(
                 f"{redact(corpus_uri)}/{PLAN_FOLDER}/{name}: damaged ({reason}); put it back from a copy, or use "
@@ -71,7 +71,7 @@ def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
     fs, root = filesystem(corpus_uri)
     columns = {name: [getattr(row, name) for row in rows] for name in PLAN_SCHEMA.names if name != "members"}
     columns["members"] = [
-        [{"image_id": member.image_id, "uri": redact(member.uri)} for member in row.members] or None for row in rows
+        [{"image_id": member.image_id, "uri": unsigned(member.uri)} for member in row.members] or None for row in rows
     ]
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns, schema=PLAN_SCHEMA), buffer, compression="zstd")

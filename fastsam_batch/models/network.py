@@ -134,7 +134,7 @@ def _decoded(raw: dict[str, Any], strides: list[float], bins: int) -> torch.Tens
     from ultralytics.utils.tal import dist2bbox, make_anchors
 
     like = [torch.empty(1, 1, *features.shape[2:]) for features in raw["feats"]]  # made here: a GPU is not waited for
-    points, strides_of = (each.to(raw["boxes"].device) for each in make_anchors(like, strides, 0.5))
+    points, strides_of = (each.to(raw["boxes"].device, non_blocking=True) for each in make_anchors(like, strides, 0.5))
     count, _, anchors = raw["boxes"].shape
     shares = raw["boxes"].float().view(count, 4, bins, anchors).softmax(2)
     distances = torch.einsum("bsna,n->bsa", shares, torch.arange(bins, device=shares.device).float())

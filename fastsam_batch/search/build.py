@@ -12,11 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import Hit, query_of
 from fastsam_batch.search.index import INDEX_VERSION, Index, IndexInfo, digests, read_info
 from fastsam_batch.search.lance import SCALARS, TABLE, connect, table_schema, unit_rows
-from fastsam_batch.search.scan import scan
+from fastsam_batch.search.scan import check_embedded, scan
 
 # Below, comparing with every row is as fast, and exact (LanceDB's own advice).
 LEAST_ROWS = 100_000
@@ -40,8 +39,7 @@ def build_index(corpus: Corpus, queries: NDArray[np.float32], least_rows: int = 
     on the vectors are indexed (IVF with 8-bit codes, re-ranked by the stored float16), below they are only
     stored. Until it is finished, searches use the scan. Raises InputError for a corpus without embeddings.
     """
-    if corpus.embedding_dim is None:
-        raise InputError(f"{corpus!r} has no embeddings to index; segment again with an embedder")
+    check_embedded(corpus)
     wanted = digests(corpus)
     before = read_info(corpus)
     table, held = _table(corpus, before)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastsam_batch.errors import OutageError
 from fastsam_batch.outage import answering, explain, is_answer, retry
 from fastsam_batch.sources.base import EncodedImage, ImageRef
-from fastsam_batch.storage import open_path, open_whole, redact
+from fastsam_batch.storage import open_path, open_whole, unsigned
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -34,11 +34,11 @@ class _Body(io.BytesIO):
 
 
 def stored_uri(uri: str, inner: str = "") -> str:
-    """The URI as a corpus may hold it, without user, password, and the query that signs a web address.
+    """The URI as a corpus may hold it, without user, password, and what signs a web address.
 
     `inner` names what lies in the file, from its `#` on: a member's own `?` starts no query.
     """
-    return redact(uri) + inner
+    return unsigned(uri) + inner
 
 
 def read_bytes(uri: str) -> bytes:

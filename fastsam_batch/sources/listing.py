@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from fastsam_batch.errors import InputError
 from fastsam_batch.outage import answering, explain, is_storage_error, retry
 from fastsam_batch.sources.names import is_hidden
-from fastsam_batch.storage import is_local, open_path, redact
+from fastsam_batch.storage import is_local, open_path, redact, unsigned
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -62,12 +62,12 @@ class Listing:
     @property
     def has_secrets(self) -> bool:
         """True where a corpus may not hold the input as it is."""
-        return redact(self._uri) != self._uri
+        return unsigned(self._uri) != self._uri
 
     def with_secrets(self, uri: str) -> str:
         """The URI of a file as `uri_of` gives it, from how a corpus may hold it."""
         whole = self._uri if self._base is None else f"{self._base}/"
-        held = redact(whole)
+        held = unsigned(whole)
         if self._base is None:
             return whole if uri == held else uri
         return whole + uri[len(held) :] if uri.startswith(held) else uri

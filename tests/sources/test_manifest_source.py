@@ -134,11 +134,28 @@ def test_signed_uris_are_read_and_their_secrets_not_stored(tmp_path, write, web)
 
 
 def test_ids_of_older_corpora_are_uris_with_their_secrets(tmp_path, write):
-    source = open_source(str(write(tmp_path / "list", [{"uri": "https://host/a.png?id=1"}])))
+    source = open_source(str(write(tmp_path / "list", [{"uri": "https://host/a.png?sig=1"}])))
     before = [
-        replace(row, members=(ImageRef("https://host/a.png?id=1", "https://host/a.png?id=1"),)) for row in plan(source)
+        replace(row, members=(ImageRef("https://host/a.png?sig=1", "https://host/a.png?sig=1"),))
+        for row in plan(source)
     ]
     assert plan(source, before) == []
+
+
+def test_a_query_may_name_the_image(tmp_path, write, web):
+    write_folder(tmp_path, small_images(1))
+    uris = [f"{web}/0000.png?id={number}" for number in range(3)]
+
+    def listed(count):
+        return open_source(str(write(tmp_path / "list", [{"uri": uri} for uri in uris[:count]])))
+
+    write_plan(str(tmp_path / "corpus"), 1, plan(listed(2)))
+    stored, _ = read_plans(str(tmp_path / "corpus"))
+    assert [[ref.image_id, ref.uri] for row in stored for ref in row.members] == [[uri, uri] for uri in uris[:2]]
+    more = listed(3)
+    assert [ref.image_id for row in plan(more, stored) for ref in row.members] == uris[2:]
+    assert more.renewed(stored) == stored
+    assert [image.uri for image in images(more, stored)] == uris[:2]
 
 
 def test_an_id_given_twice_is_refused(tmp_path, write):

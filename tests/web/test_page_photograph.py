@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from corpus.made_corpus import MadeCorpus
 from web.test_page import IMAGE, PHONE, on_stage, prompts_of
 
@@ -137,7 +140,17 @@ def test_chips_labels_and_a_new_name(open_page) -> None:
     page.locator(".hits .more").first.click()
     page.locator(".source").wait_for()
     page.locator(".hits .pick[aria-pressed=false]").first.click()
-    tray.get_by_role("button", name="Rename a rocket").wait_for()
+    tray.get_by_role("button", name="Rename a rocket").click()
+    page.keyboard.type("a Falcon")
+    with page.expect_download() as exported:  # the click that leaves the field is one on the button, too
+        tray.get_by_role("button", name="Export COCO").click()
+    names = [each["name"] for each in json.loads(Path(exported.value.path()).read_text())["categories"]]
+    assert "a Falcon" in names and "a rocket" not in names
+    tray.get_by_role("button", name="Rename a Falcon").click()
+    page.get_by_role("searchbox").click()
+    page.keyboard.type("cat")
+    tray.get_by_role("button", name="Rename a Falcon").wait_for()
+    assert page.get_by_role("searchbox").input_value().endswith("cat")
 
 
 def test_keys_wherever_the_focus_is(open_page) -> None:

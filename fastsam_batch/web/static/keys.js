@@ -8,7 +8,7 @@ export function letter(event) {
   return taken || typing(event.target) || document.querySelector("dialog[open]") ? "" : event.key.toLowerCase();
 }
 
-/** `restore` puts the words of the address back into the field that Escape leaves. */
+/** `restore` puts what the address says back into the field, of the search, that Escape leaves. */
 export function listenForKeys({ help, search, restore, close }) {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
@@ -16,7 +16,7 @@ export function listenForKeys({ help, search, restore, close }) {
       if (document.querySelector("dialog[open]")) return;
       if (!typing(event.target)) return close();
       event.preventDefault(); // a search field would lose its words
-      restore();
+      if (event.target.form?.id === "search") restore(event.target.name);
       event.target.blur();
     } else if (typing(event.target)) {
       return;

@@ -80,6 +80,12 @@ function fillForm(state) {
   document.getElementById("filter-count").textContent = used ? ` (${used})` : "";
 }
 
+/** Put what the address says back into one field. */
+function restore(name) {
+  const state = address.read();
+  form[name].value = name === "q" ? state.q : state.filters[name];
+}
+
 function formState() {
   const values = Object.fromEntries(address.FILTERS.map((name) => [name, form[name].value.trim()]));
   return { q: form.q.value.trim(), filters: values, like: null, image: "" };
@@ -117,7 +123,7 @@ keys.addEventListener("click", (event) => {
   if (event.target === keys && !inside) keys.close();
 });
 document.getElementById("help").addEventListener("click", () => keys.showModal());
-listenForKeys({ help: () => keys.showModal(), search: () => form.q.select(), restore: () => fillForm(address.read()), close: () => shown?.image && leavePhotograph() });
+listenForKeys({ help: () => keys.showModal(), search: () => form.q.select(), restore, close: () => shown?.image && leavePhotograph() });
 
 try {
   corpus = await ask("corpus");

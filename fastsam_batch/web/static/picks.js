@@ -64,8 +64,12 @@ export function watch(element, update) {
   watchers.add({ element, update, seen: false });
 }
 
-function changed() {
+function keep() {
   sessionStorage.setItem(place, JSON.stringify([...picks.values()]));
+}
+
+function changed() {
+  keep();
   for (const watcher of watchers) {
     watcher.seen ||= watcher.element.isConnected;
     if (watcher.seen && !watcher.element.isConnected) watchers.delete(watcher);
@@ -99,17 +103,23 @@ function labelItem(label, number) {
 function edit(button, label) {
   let open = true; // leaving the page, the field loses the focus, which is no second renaming
   const end = (name) => {
-    if (!open) return;
+    if (!open) return false;
     open = false;
     rename(label, name);
+    return true;
+  };
+  const endHere = (name) => {
+    if (!end(name)) return;
+    changed();
     document.querySelector(`#tray [data-label="${CSS.escape(name)}"]`)?.focus();
   };
   const field = h("input", { type: "text", maxlength: "300", "aria-label": `New name of ${label}`, spellcheck: "false",
-    onblur: () => end(field.value.trim() || label),
+    // The tray is drawn anew only after the click that took the focus has reached its button.
+    onblur: () => end(field.value.trim() || label) && setTimeout(changed, 150),
     onkeydown: (event) => {
       if (event.key !== "Escape" && event.key !== "Enter") return;
       event.preventDefault();
-      end((event.key === "Enter" && field.value.trim()) || label);
+      endHere((event.key === "Enter" && field.value.trim()) || label);
     } });
   field.value = label;
   button.replaceWith(field);
@@ -118,8 +128,8 @@ function edit(button, label) {
 
 function rename(label, name) {
   for (const mask of picks.values()) if (mask.label === label) mask.label = name;
+  keep();
   if (name !== label) say(`${label} is ${name} now.`);
-  changed();
 }
 
 function clear() {
