@@ -7,7 +7,7 @@ class InputError(ValueError):
     """A bad argument, file or corpus: the message is one sentence naming it and the remedy."""
 
 
-class UnknownError(InputError):
+class NotInCorpusError(InputError):
     """What was named, an image or a mask, is not in the corpus."""
 
 

@@ -22,7 +22,7 @@ from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_sch
 from fastsam_batch.corpus.units_of import units_of_images
 from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
-from fastsam_batch.errors import InputError, OutageError, UnknownError
+from fastsam_batch.errors import InputError, NotInCorpusError, OutageError
 from fastsam_batch.outage import explain, is_outage
 
 if TYPE_CHECKING:
@@ -150,14 +150,14 @@ class Corpus:
             raise self._broken(path, error) from error
 
     def image(self, image_id: str) -> CorpusImage:
-        """One image with its masks, ready for points and boxes. Raises UnknownError for an unknown id."""
+        """One image with its masks, ready for points and boxes. Raises NotInCorpusError for an unknown id."""
         row = self.image_rows([image_id])[image_id]
         named = pc.field("image_id") == image_id
         masks = self.masks(where=(pc.field("unit_id") == row["unit_id"]) & named)
         return CorpusImage(self, row, masks.sort_by("mask_index"))
 
     def image_rows(self, image_ids: Collection[str]) -> dict[str, dict[str, Any]]:
-        """Rows of images (schemas/images.v1.json) by image_id. Raises UnknownError for an unknown one.
+        """Rows of images (schemas/images.v1.json) by image_id. Raises NotInCorpusError for an unknown one.
 
         Opens the images files of the units that receipts and plan name for them, and all of them only where
         those do not hold them.
@@ -173,7 +173,7 @@ class Corpus:
                 rows |= {row["image_id"]: row for row in reversed(found)}  # the first of several, as ever
         for image_id in image_ids:
             if image_id not in rows:
-                raise UnknownError(
+                raise NotInCorpusError(
                     f"{storage.redact(self.uri)} holds no image {image_id!r}; its images table lists them"
                 )
         return rows

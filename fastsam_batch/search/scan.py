@@ -111,7 +111,7 @@ def check_embedded(corpus: Corpus) -> int:
     dim = corpus.embedding_dim
     if dim is None or corpus.info["models"]["embedder"] is None:
         raise InputError(
-            f"the corpus {redact(corpus.uri)} has no embeddings; give its masks some by embed_corpus "
+            f"the corpus {redact(corpus.uri)} has no embeddings to search; give its masks some by embed_corpus "
             "(fastsam-batch embed), which makes another corpus of them"
         )
     return dim

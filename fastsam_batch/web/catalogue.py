@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.errors import UnknownError
+from fastsam_batch.errors import NotInCorpusError
 from fastsam_batch.storage import absolute, redact
 from fastsam_batch.web.cache import BoundedCache
 
@@ -66,11 +66,11 @@ class Catalogue:
         return rows
 
     def row(self, image_id: str) -> dict[str, Any]:
-        """An image's row of images, without reading its masks where a page held it. Raises UnknownError."""
+        """An image's row of images, without reading its masks where a page held it. Raises NotInCorpusError."""
         return self._rows.get(image_id, lambda: self.image(image_id).row)
 
     def image(self, image_id: str) -> CorpusImage:
-        """One image with its masks. Raises UnknownError for an unknown id."""
+        """One image with its masks. Raises NotInCorpusError for an unknown id."""
         return self._images.get(image_id, lambda: self.corpus.image(image_id))
 
     def remember(self, hits: pa.Table) -> None:
@@ -81,7 +81,7 @@ class Catalogue:
     def mask(self, image_id: str, mask_index: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """An image's row (its image_id, uri, width and height at least) and the row of one of its masks.
 
-        Raises UnknownError where there is no such image or mask.
+        Raises NotInCorpusError where there is no such image or mask.
         """
         mask = self._hits.get((image_id, mask_index), lambda: self._stored_mask(image_id, mask_index))
         height, width = mask["rle"]["size"]
@@ -92,7 +92,9 @@ class Catalogue:
         image = self.image(image_id)
         found = image.masks.filter(pc.field("mask_index") == mask_index).to_pylist()
         if not found:
-            raise UnknownError(f"{image_id!r} has no mask {mask_index}; it has {image.masks.num_rows} masks, from 0 on")
+            raise NotInCorpusError(
+                f"{image_id!r} has no mask {mask_index}; it has {image.masks.num_rows} masks, from 0 on"
+            )
         mask: dict[str, Any] = found[0]
         return mask | {"uri": image.row["uri"]}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
-from fastsam_batch.errors import InputError, UnknownError
+from fastsam_batch.errors import InputError, NotInCorpusError
 from fastsam_batch.export.coco import write_document
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.run import export_info
@@ -54,7 +54,7 @@ def picked_coco(catalogue: Catalogue, picks: Sequence[Pick]) -> tuple[bytes, int
 def _is_held(catalogue: Catalogue, pick: Pick) -> bool:
     try:
         catalogue.mask(pick.image_id, pick.mask_index)
-    except UnknownError:
+    except NotInCorpusError:
         return False
     return True
 
