@@ -46,7 +46,9 @@ def write_corpus(
         return
     for name in ("masks", "images", "receipts"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "corpus.json").write_text(json.dumps({"schema_version": 1, "embedding_dim": dim, "models": {}}))
+    (folder / "corpus.json").write_text(
+        json.dumps({"schema_version": 1, "embedding_dim": dim, "models": {"embedder": {}}})
+    )
     for number, start in enumerate(range(0, rows, unit_rows)):
         count = min(unit_rows, rows - start)
         named = f"{number:05d}"

@@ -43,7 +43,7 @@ def one_side(options: argparse.Namespace) -> None:
         matrix = np.empty((options.rows, options.dim), np.float32)
         start = 0
         for unit_id in corpus.receipts():
-            for block in corpus.vector_blocks(unit_id):
+            for block in corpus.vector_blocks(unit_id, np.zeros((1, options.dim), np.float32)):
                 matrix[start : start + len(block)] = block.embeddings(np.arange(len(block)))
                 start += len(block)
     else:

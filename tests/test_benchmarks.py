@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 from pathlib import Path
 
@@ -73,3 +74,19 @@ def test_the_gpu_script_can_be_tried_without_a_gpu(monkeypatch, capsys):
     assert run["masks_per_image"] == run["loop_masks_per_image"] > 0
     assert run["our_images_per_second"] > 0 and run["loop_images_per_second"] > 0
     assert summary["tensorrt"] == [] and summary["ray"] == {"skipped": "--without-ray"}
+
+
+@pytest.mark.parametrize("name", ["scan_rate", "index_recall"])
+def test_a_made_corpus_can_be_searched(name: str, monkeypatch, capsys, tmp_path):
+    options = {
+        "scan_rate": ["--side", "scan", "--queries", "1", "9"],
+        "index_recall": ["--clusters", "5", "--queries", "6"],
+    }
+    argv = [f"{name}.py", "--corpus", str(tmp_path / "made"), "--rows", "20000", "--dim", "16", *options[name]]
+    monkeypatch.setattr("sys.argv", argv)
+    importlib.import_module(name).main()
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    if name == "scan_rate":
+        assert all(seconds > 0 for seconds in summary["seconds"].values())
+    else:
+        assert all(found["recall"] > 0.9 and found["short"] == 0 for found in summary["results"].values())

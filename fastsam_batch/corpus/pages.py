@@ -7,46 +7,34 @@ specification, data pages of version 1, PLAIN encoding, RLE levels, Thrift compa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
+
+from fastsam_batch.corpus.chunks import Chunk
 
 _DATA_PAGE, _PLAIN, _RLE = 0, 0, 3
 _LEVEL_BITS = 2  # of a nullable list of nullable values: 0 is a null list, 3 a value
 _VALUE, _NULL_LIST = 3, 0
 _MOST_BYTES_A_SLOT = 8  # two of its value, the rest for levels, however badly they are packed
-_CODECS = {"ZSTD": "zstd", "SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "LZ4": "lz4_raw"}
-
-
 _LONGEST_HEADER = 1024  # bytes of a page's header, with statistics of two values
-
-# A part of a chunk, from a byte to another: fewer bytes where it ends before. Valid until the next is asked for, where
-# the chunk is compressed.
-Read: TypeAlias = Callable[[int, int], memoryview]
 
 
 class UnknownPages(ValueError):
     """The chunk is laid out in a way that only a full reader knows."""
 
 
-def half_lists(
-    read: Read, length: int, rows: int, size: int, compression: str
-) -> Iterator[tuple[list[NDArray[np.float16]], NDArray[np.int64]]]:
+def half_lists(chunk: Chunk, rows: int, size: int) -> Iterator[tuple[list[NDArray[np.float16]], NDArray[np.int64]]]:
     """The lists of a column chunk of `rows` lists of `size` float16, page by page, without those that are null.
 
-    `read` gives parts of the chunk, of `length` bytes in all. Gives the lists' values [n, size] in one or two parts
-    and their rows int64 [n], which ascend. `compression` is as `ColumnChunkMetaData.compression` says. Values are
-    views of a page, or of the chunk where that is not compressed. Raises UnknownPages for another layout than this
-    package and Arrow write, and for a broken chunk, before the first list wherever the headers tell.
+    Gives the lists' values [n, size] in one or two parts and their rows int64 [n], which ascend. Values are views
+    of a page, valid until the next is asked for. Raises UnknownPages for another layout than this package and Arrow
+    write, and for a broken chunk, before the first list wherever the headers tell.
     """
-    if compression not in (*_CODECS, "UNCOMPRESSED"):
-        raise UnknownPages(f"compression {compression}")
-    codec = None if compression == "UNCOMPRESSED" else pa.Codec(_CODECS[compression])
-    headers = _page_headers(read, length)
+    headers = _page_headers(chunk)
     spare = rows * size - sum(header.slots for header in headers)  # a null list has one slot, another `size`
     if spare < 0 or (spare % (size - 1) if size > 1 else spare):
         raise UnknownPages("lists of several lengths")
@@ -55,7 +43,7 @@ def half_lists(
     rest = np.zeros(0, np.float16)  # of a list that goes on in the next page
     for header in headers:
         try:
-            values, nulls = _page(read(header.start, header.end), header, codec)
+            values, nulls = _page(chunk, header)
         except (IndexError, OverflowError) as error:
             raise UnknownPages("a broken page") from error
         if len(nulls):
@@ -70,15 +58,11 @@ def half_lists(
         raise UnknownPages("lists of several lengths")
 
 
-def _page(
-    body: memoryview, header: _PageHeader, codec: pa.Codec | None
-) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+def _page(chunk: Chunk, header: _PageHeader) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
     """The values of a page, and which of its slots stand for a null list."""
     if header.bytes > _MOST_BYTES_A_SLOT * header.slots + 4096:
         raise UnknownPages("a page of more bytes than its values have")
-    # Arrow's buffers count their bytes from -128 on.
-    page = memoryview(codec.decompress(body, header.bytes) if codec else body).cast("B")
-    _, page = _level_bytes(page)  # repetition levels
+    _, page = _level_bytes(chunk.page(header.start, header.end, header.bytes))  # repetition levels
     levels, page = _level_bytes(page)
     values = np.frombuffer(page, np.float16, len(page) // 2)
     if len(values) == header.slots:
@@ -113,12 +97,12 @@ class _PageHeader:
     slots: int
 
 
-def _page_headers(read: Read, length: int) -> list[_PageHeader]:
+def _page_headers(chunk: Chunk) -> list[_PageHeader]:
     headers: list[_PageHeader] = []
     position = 0
-    while position < length:
+    while position < chunk.length:
         try:
-            fields, end = _struct(read(position, min(position + _LONGEST_HEADER, length)), 0)
+            fields, end = _struct(chunk.read(position, min(position + _LONGEST_HEADER, chunk.length)), 0)
             page = fields[5]
             kinds = fields[1], page[2], page[3], page[4]
             start = position + end
@@ -128,7 +112,7 @@ def _page_headers(read: Read, length: int) -> list[_PageHeader]:
             raise UnknownPages("a page header of another kind") from error
         if kinds != (_DATA_PAGE, _PLAIN, _RLE, _RLE):
             raise UnknownPages(f"page type, encodings {kinds}")
-        if not start <= position <= length:
+        if not start <= position <= chunk.length:
             raise UnknownPages("a page is longer than its chunk")
     return headers
 

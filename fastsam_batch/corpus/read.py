@@ -9,13 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
+from numpy.typing import NDArray
 
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
+from fastsam_batch.corpus.chunks import Space
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.joined import filter_joined, named_columns
 from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_schema
@@ -138,14 +141,16 @@ class Corpus:
         batches, _ = self._scan("masks", columns, where, batch_rows)
         return batches
 
-    def vector_blocks(self, unit_id: str, block_rows: int = BATCH_ROWS) -> Iterator[Block]:
-        """A unit's masks that have an embedding, at most `block_rows` at a time, without Arrow's own decoding.
+    def vector_blocks(
+        self, unit_id: str, vectors: NDArray[np.float32], block_rows: int = BATCH_ROWS, space: Space | None = None
+    ) -> Iterator[Block]:
+        """A unit's masks that have an embedding, with their cosines with unit vectors [q, D], without Arrow's decoding.
 
-        Raises InputError for a file that is missing or broken.
+        As `corpus.vectors.vector_blocks`. Raises InputError for a file that is missing or broken.
         """
         path = self._receipts[unit_id]["files"]["masks"]["path"]
         try:
-            yield from vector_blocks(self._fs, storage.join(self._root, path), self.embedding_dim or 1, block_rows)
+            yield from vector_blocks(self._fs, storage.join(self._root, path), vectors, block_rows, space)
         except (OSError, pa.ArrowException) as error:
             raise self._broken(path, error) from error
 

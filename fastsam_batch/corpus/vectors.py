@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import mmap
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fastsam_batch import storage
-from fastsam_batch.corpus.pages import Read, UnknownPages, half_lists, to_float32
+from fastsam_batch.corpus.chunks import COMPRESSIONS, Space, open_chunk
+from fastsam_batch.corpus.pages import UnknownPages, half_lists, to_float32
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -31,39 +29,23 @@ _VALUES_AT_ONCE = 2**19
 _ONE_BY_ONE = 4
 
 
+_Parts: TypeAlias = list[NDArray[np.float16]]
+
+
 @dataclass(frozen=True, eq=False)
 class Block:
     """Some masks that have an embedding, valid until the next block is made.
 
-    `halfs` are their embeddings as stored, float16 [n, D] in parts; `keys` names rows as (image_id, mask_index);
-    `room` float32 [m, D] is where cosines turns some of them to float32.
+    `halfs` are their embeddings as stored, float16 [n, D] in parts; `cosines` float32 [q, n] their products with the
+    vectors asked for, each within ROUNDING of the true one; `keys` names rows as (image_id, mask_index).
     """
 
-    halfs: Sequence[NDArray[np.float16]]
+    halfs: _Parts
+    cosines: NDArray[np.float32]
     keys: Callable[[NDArray[np.int64]], list[tuple[str, int]]]
-    room: NDArray[np.float32]
 
     def __len__(self) -> int:
         return sum(map(len, self.halfs))
-
-    def cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Products float32 [q, n] of unit vectors [q, D] with every embedding, each within ROUNDING of the true one."""
-        torch = _torch_for(self.halfs[0])
-        if torch is not None and len(vectors) <= _ONE_BY_ONE:
-            columns = torch.from_numpy(vectors).half()  # of which PyTorch sums the products in float32
-            parts = [torch.from_numpy(halfs) for halfs in self.halfs]
-            rows = [torch.cat([torch.mv(part, column) for part in parts]).float() for column in columns]
-            products: NDArray[np.float32] = torch.stack(rows).numpy()
-            return products
-        out = np.empty((len(vectors), len(self)), np.float32)
-        start = 0
-        for halfs in self.halfs:
-            for first in range(0, len(halfs), len(self.room)):
-                part = halfs[first : first + len(self.room)]
-                with np.errstate(invalid="ignore", over="ignore"):  # embeddings that are no numbers
-                    np.matmul(vectors, to_float(part, self.room[: len(part)]).T, out=out[:, start : start + len(part)])
-                start += len(part)
-        return out
 
     def embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Float32 [len(rows), D] of some rows, which ascend."""
@@ -72,6 +54,86 @@ class Block:
         starts = stops - [len(halfs) for halfs in self.halfs]
         chosen = [halfs[part - start] for halfs, part, start in zip(self.halfs, parts, starts, strict=True)]
         return np.concatenate(chosen).astype(np.float32)
+
+
+def vector_blocks(
+    fs: AbstractFileSystem,
+    path: str,
+    vectors: NDArray[np.float32],
+    block_rows: int,
+    space: Space | None = None,
+) -> Iterator[Block]:
+    """The masks of one file that have an embedding, in its order, and their cosines with unit vectors [q, D].
+
+    A block ends with the page that makes it `block_rows` masks, or with a row group. A thread that reads many files
+    gives them all one `space`. Only the embeddings are read, and the names of row groups that are asked for. Raises
+    OSError or pyarrow's errors for a missing or broken file.
+    """
+    dim = vectors.shape[1]
+    room = np.empty((max(_VALUES_AT_ONCE // dim, 1), dim), np.float32)
+    space = space or Space()
+    with fs.open(path, "rb") as file:
+        parquet = pq.ParquetFile(file, read_dictionary=["image_id"])  # so that no name is made that nobody asks for
+        for group in range(parquet.num_row_groups):
+            names = cache(partial(parquet.read_row_group, group, columns=["image_id", "mask_index"], use_threads=False))
+            block = _Pages()
+            for parts, rows in _row_group(fs, path, parquet, group, dim, space):
+                # At once, while the page is in the cache.
+                block.add(parts, rows, products(parts, vectors, room))
+                if len(block) >= block_rows:
+                    yield block.whole(names)
+                    block = _Pages()
+                    space.clear()
+            if len(block):
+                yield block.whole(names)
+            space.clear()
+
+
+@dataclass
+class _Pages:
+    """Pages that become a block."""
+
+    parts: _Parts = field(default_factory=list)
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    cosines: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows))
+
+    def add(self, parts: _Parts, rows: NDArray[np.int64], cosines: NDArray[np.float32]) -> None:
+        self.parts += parts
+        self.rows.append(rows)
+        self.cosines.append(cosines)
+
+    def whole(self, names: Callable[[], pa.Table]) -> Block:
+        return Block(self.parts, np.concatenate(self.cosines, axis=1), partial(_keys, names, np.concatenate(self.rows)))
+
+
+def products(parts: _Parts, vectors: NDArray[np.float32], room: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Products float32 [q, n] of unit vectors [q, D] with embeddings [n, D] in parts, each within ROUNDING.
+
+    Many vectors are multiplied in float32, to which some embeddings at a time are turned in `room` [m, D].
+    """
+    count = sum(map(len, parts))
+    torch = _torch_for(parts[0]) if parts else None
+    if torch is not None and len(vectors) <= _ONE_BY_ONE:
+        halfs = torch.empty((len(vectors), count), dtype=torch.float16)
+        start = 0
+        for part in map(torch.from_numpy, parts):
+            for vector, of_vector in zip(torch.from_numpy(vectors).half(), halfs, strict=True):
+                torch.mv(part, vector, out=of_vector[start : start + len(part)])  # sums in float32
+            start += len(part)
+        cosines: NDArray[np.float32] = halfs.float().numpy()
+        return cosines
+    out = np.empty((len(vectors), count), np.float32)
+    start = 0
+    for part in parts:
+        for first in range(0, len(part), len(room)):
+            some = part[first : first + len(room)]
+            with np.errstate(invalid="ignore", over="ignore"):  # embeddings that are no numbers
+                np.matmul(vectors, to_float(some, room[: len(some)]).T, out=out[:, start : start + len(some)])
+            start += len(some)
+    return out
 
 
 def to_float(halfs: NDArray[np.float16], out: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -90,58 +152,19 @@ def _torch_for(halfs: NDArray[np.float16]) -> Any:
     return sys.modules.get("torch") if halfs.flags.writeable else None
 
 
-def vector_blocks(fs: AbstractFileSystem, path: str, dim: int, block_rows: int) -> Iterator[Block]:
-    """The masks of one file that have an embedding, at most `block_rows` at a time, in its order.
-
-    Only the embeddings are read, and the names of row groups that are asked for. Raises OSError or
-    pyarrow's errors for a missing or broken file.
-    """
-    room = np.empty((max(_VALUES_AT_ONCE // dim, 1), dim), np.float32)
-    with fs.open(path, "rb") as file:
-        parquet = pq.ParquetFile(file, read_dictionary=["image_id"])  # so that no name is made that nobody asks for
-        for group in range(parquet.num_row_groups):
-            names = cache(partial(parquet.read_row_group, group, columns=["image_id", "mask_index"], use_threads=False))
-            for parts, rows in _blocks(_row_group(fs, path, parquet, group, dim), block_rows):
-                yield Block(parts, partial(_keys, names, rows), room)
-
-
-_Parts = list[NDArray[np.float16]]
-
-
-def _blocks(
-    pages: Iterable[tuple[_Parts, NDArray[np.int64]]], block_rows: int
-) -> Iterator[tuple[_Parts, NDArray[np.int64]]]:
-    """Pages of lists, in parts, with their rows, as blocks of `block_rows` and what is left."""
-    block: _Parts = []
-    rows: list[NDArray[np.int64]] = []
-    room = block_rows
-    for parts, of_page in pages:
-        for part in parts:
-            while len(part):
-                taken = part[:room]
-                block.append(taken)
-                rows.append(of_page[: len(taken)])
-                part, of_page, room = part[room:], of_page[len(taken) :], room - len(taken)
-                if not room:
-                    yield block, np.concatenate(rows)
-                    block, rows, room = [], [], block_rows
-    if block:
-        yield block, np.concatenate(rows)
-
-
 def _row_group(
-    fs: AbstractFileSystem, path: str, parquet: pq.ParquetFile, group: int, dim: int
+    fs: AbstractFileSystem, path: str, parquet: pq.ParquetFile, group: int, dim: int, space: Space
 ) -> Iterator[tuple[_Parts, NDArray[np.int64]]]:
     """Embeddings float16 [n, D] of a row group, in parts, and their rows int64 [n], page by page."""
     meta = parquet.metadata.row_group(group)
-    chunks = (meta.column(number) for number in range(meta.num_columns))
-    chunk = next((each for each in chunks if each.path_in_schema.partition(".")[0] == _COLUMN), None)
+    columns = (meta.column(number) for number in range(meta.num_columns))
+    stored = next((each for each in columns if each.path_in_schema.partition(".")[0] == _COLUMN), None)
     done, last = 0, -1
-    if chunk is not None and not chunk.has_dictionary_page:
-        length = chunk.total_compressed_size
+    if stored is not None and not stored.has_dictionary_page and stored.compression in COMPRESSIONS:
+        start, length = stored.data_page_offset, stored.total_compressed_size
         try:
-            with _reader(fs, path, chunk.data_page_offset, length, chunk.compression) as read:
-                for halfs, rows in half_lists(read, length, meta.num_rows, dim, chunk.compression):
+            with open_chunk(fs, path, start, length, stored.compression, space) as chunk:
+                for halfs, rows in half_lists(chunk, meta.num_rows, dim):
                     yield halfs, rows
                     done, last = done + len(rows), rows[-1] if len(rows) else last
             return
@@ -153,36 +176,6 @@ def _row_group(
         raise pa.ArrowInvalid("the pages of the embeddings do not fit their rows")
     matrix = column.drop_null().flatten().to_numpy(zero_copy_only=False).astype(np.float16).reshape(-1, dim)
     yield [matrix[done:]], valid[done:]
-
-
-@contextmanager
-def _reader(fs: AbstractFileSystem, path: str, start: int, length: int, compression: str) -> Iterator[Read]:
-    """Reads parts of a chunk that begins at byte `start` of a file.
-
-    Of a local file a compressed page is read where the one before was, so that it is still in the cache when it is
-    unpacked; one that is not compressed lies where the system holds the file, without a copy.
-    """
-    if not storage.is_local(fs):
-        data = memoryview(fs.cat_file(path, start=start, end=start + length))
-        yield lambda begin, end: data[begin:end]
-        return
-    with open(path, "rb", buffering=0) as file:
-        if compression == "UNCOMPRESSED":
-            # A private copy on write, of which nothing is written: PyTorch takes no arrays that cannot be.
-            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))[start:]
-            yield lambda begin, end: mapped[begin:end]
-            return
-        room = bytearray()
-
-        def read(begin: int, end: int) -> memoryview:
-            nonlocal room
-            if len(room) < end - begin:
-                room = bytearray(end - begin)
-            file.seek(start + begin)
-            into = memoryview(room)[: end - begin]
-            return into[: file.readinto(into)]
-
-        yield read
 
 
 def _keys(names: Callable[[], pa.Table], rows: NDArray[np.int64], chosen: NDArray[np.int64]) -> list[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,8 +11,9 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+from fastsam_batch.corpus.chunks import Space
 from fastsam_batch.corpus.read import BATCH_ROWS, Corpus, Where
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import Best, Hit, MaskKey, Query, query_of
@@ -51,15 +53,18 @@ def scan(
 def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best], block_rows: int) -> None:
     """Give the best all masks of these units: files side by side, one core each."""
     vectors = _stacked(best)
+    of_thread = threading.local()
 
     def scan_unit(unit_id: str) -> None:
-        for block in corpus.vector_blocks(unit_id, block_rows):
-            _add(best, block.cosines(vectors), block.embeddings, block.keys, unit_id)
+        space = of_thread.__dict__.setdefault("space", Space())
+        for block in corpus.vector_blocks(unit_id, vectors, block_rows, space):
+            _add(best, block.cosines, block.embeddings, block.keys, unit_id)
 
     # One thread a core, each with a product of its own, keeps all of them at work while others read. OpenMP counts
     # threads by the thread that asks.
-    alone = partial(threadpool_limits, 1, "openmp")
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count(), initializer=alone) as pool:
+    limit = partial(ThreadpoolController().limit, limits=1)
+    alone = partial(limit, user_api="openmp")
+    with limit(user_api="blas"), ThreadPoolExecutor(os.cpu_count(), initializer=alone) as pool:
         for _ in pool.map(scan_unit, units):
             pass
 

@@ -19,6 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastsam_batch.corpus.chunks import BytesChunk, Space
 from fastsam_batch.corpus.pages import UnknownPages, half_lists, to_float32
 from fastsam_batch.corpus.vectors import ROUNDING, to_float, vector_blocks
 
@@ -40,8 +41,8 @@ def table_of(rows: list[bool], dim: int, seed: int) -> pa.Table:
 
 
 def lists_of(chunk: bytes, rows: int, size: int, compression: str) -> Iterator[Any]:
-    data = memoryview(chunk)
-    return half_lists(lambda begin, end: data[begin:end], len(chunk), rows, size, compression)
+    codec = None if compression == "UNCOMPRESSED" else pa.Codec(compression.lower())
+    return half_lists(BytesChunk(memoryview(chunk), codec), rows, size)
 
 
 def read(table: pa.Table, block_rows: int, **options: Any) -> list[tuple[str, int, list[float]]]:
@@ -59,23 +60,25 @@ def read(table: pa.Table, block_rows: int, **options: Any) -> list[tuple[str, in
 
 
 def read_blocks(table: pa.Table, fs: Any, path: str, block_rows: int) -> list[tuple[str, int, list[float]]]:
-    found = []
+    found: list[list[tuple[str, int, list[float]]]] = []
+    space = Space()
     dim = table.schema.field("embedding").type.list_size
-    for block in vector_blocks(fs, path, dim, block_rows):
-        assert 0 < len(block) <= block_rows
-        rows = np.arange(len(block))
-        embeddings = block.embeddings(rows)
-        np.testing.assert_array_equal(block.embeddings(rows[1::2]), embeddings[1::2])
-        for count in (1, 2, 9):
-            vectors = unit(np.random.default_rng(0).normal(size=(count, dim))).astype(np.float32)
-            true = vectors.astype(np.float64) @ embeddings.astype(np.float64).T
-            assert (np.abs(block.cosines(vectors) - true) <= ROUNDING).all()
-            if count > 4:  # together, in float32
-                np.testing.assert_allclose(block.cosines(vectors), true, rtol=1e-4, atol=1e-5)
-            with patch.dict(sys.modules, torch=None):  # as before a text encoder has loaded it
-                np.testing.assert_allclose(block.cosines(vectors), true, rtol=1e-4, atol=1e-5)
-        found += [(*key, row) for key, row in zip(block.keys(rows), embeddings.tolist(), strict=True)]
-    return found
+    for count, loaded in ((1, True), (2, True), (9, True), (2, False)):
+        found.append([])
+        vectors = unit(np.random.default_rng(0).normal(size=(count, dim))).astype(np.float32)
+        with patch.dict(sys.modules, {} if loaded else {"torch": None}):  # as before a text encoder has loaded it
+            for block in vector_blocks(fs, path, vectors, block_rows, space):
+                assert len(block) > 0
+                rows = np.arange(len(block))
+                embeddings = block.embeddings(rows)
+                np.testing.assert_array_equal(block.embeddings(rows[1::2]), embeddings[1::2])
+                true = vectors.astype(np.float64) @ embeddings.astype(np.float64).T
+                assert (np.abs(block.cosines - true) <= ROUNDING).all()
+                if count > 4 or not loaded:  # together, in float32
+                    np.testing.assert_allclose(block.cosines, true, rtol=1e-4, atol=1e-5)
+                found[-1] += [(*key, row) for key, row in zip(block.keys(rows), embeddings.tolist(), strict=True)]
+    assert all(each == found[0] for each in found)
+    return found[0]
 
 
 def expected(table: pa.Table) -> list[tuple[str, int, list[float]]]:

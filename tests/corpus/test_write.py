@@ -159,7 +159,7 @@ def test_a_unit_of_more_run_lengths_than_an_array_holds(tmp_path):
     assert pq.ParquetFile(tmp_path / "masks" / "files-000000000.parquet").num_row_groups == 5
     stored = Corpus.open(str(tmp_path))
     assert stored.masks(masks_schema(DIM).names).equals(whole)
-    assert sum(len(block) for block in stored.vector_blocks("files-000000000")) == 7
+    assert sum(len(block) for block in stored.vector_blocks("files-000000000", np.eye(1, DIM, dtype=np.float32))) == 7
     assert verify_corpus(str(tmp_path)).problems == []
 
 

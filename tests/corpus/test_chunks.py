@@ -1,0 +1,107 @@
+"""Pages of a column chunk, read past what zstd puts between the bytes it keeps, against zstd itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastsam_batch.corpus import chunks
+from fastsam_batch.corpus.chunks import Space, open_chunk
+from fastsam_batch.corpus.frames import BLOCK, LONGEST_HEAD, block_headers, frame_of
+
+BEFORE, AFTER = b"before", b"and after"
+
+
+def content(size: int, repeating: int, seed: int) -> bytes:
+    """So many bytes, the first ones repeating as levels do, the others at random."""
+    return b"\x03\x00\x07" * (repeating // 3) + np.random.default_rng(seed).bytes(size - repeating // 3 * 3)
+
+
+def packed(data: bytes, level: int) -> bytes:
+    return pa.Codec("zstd", level).compress(data, asbytes=True)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("chunks") / "chunk"
+
+
+def page(file: Path, frame: bytes, size: int, space: Space) -> bytes:
+    file.write_bytes(BEFORE + frame + AFTER)
+    with open_chunk(fsspec.filesystem("file"), str(file), len(BEFORE), len(frame), "ZSTD", space) as chunk:
+        assert bytes(chunk.read(0, 4)) == frame[:4]
+        assert bytes(chunk.read(len(frame) - 1, len(frame) + 9)) == frame[-1:]  # no more than the chunk has
+        return bytes(chunk.page(0, len(frame), size))
+
+
+@given(
+    size=st.sampled_from([0, 1, 3000, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 5 * BLOCK + 77]),
+    repeating=st.sampled_from([0, 300, 30_000, BLOCK + 600]),
+    level=st.sampled_from([-5, -1, 1, 3]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_page_is_what_was_packed(file: Path, size: int, repeating: int, level: int, seed: int) -> None:
+    data = content(max(size, repeating), repeating, seed)
+    space = Space()
+    for _ in range(2):  # the second time where the first one lay
+        assert page(file, packed(data, level), len(data), space) == data
+        space.clear()
+
+
+def test_bytes_at_random_are_not_unpacked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    unpacked = chunks._unpacked
+
+    def noted(frame: memoryview, size: int, codec: pa.Codec) -> memoryview:
+        sizes.append(size)
+        return unpacked(frame, size, codec)
+
+    monkeypatch.setattr(chunks, "_unpacked", noted)
+    data = content(4 * BLOCK + 1000, 30_000, 0)
+    assert page(file, packed(data, -1), len(data), Space()) == data
+    assert sizes == [BLOCK]  # the first block, with what repeats
+    monkeypatch.delattr("os.preadv")  # as on Windows
+    assert page(file, packed(data, -1), len(data), Space()) == data
+    assert sizes == [BLOCK, len(data)]
+
+
+@given(place=st.floats(0, 1), value=st.integers(0, 255), head=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_a_damaged_page_is_told_or_zstd_reads_it_so(file: Path, place: float, value: int, head: bool) -> None:
+    data = content(2 * BLOCK + 500, 3000, 0)
+    frame = bytearray(packed(data, -1))
+    layout = frame_of(bytes(frame[:LONGEST_HEAD]), len(frame), len(data))
+    assert layout is not None and layout.sizes == (BLOCK, 500)
+    # Most of a frame is content, of which zstd without a checksum tells no damage; what is around it counts.
+    at = int(place * (LONGEST_HEAD - 1)) if head else layout.rest + int(place * 2) + (place > 0.5) * (BLOCK + 1)
+    frame[at] = value
+    try:
+        truth = bytes(pa.Codec("zstd").decompress(bytes(frame), len(data)))
+    except (OSError, pa.ArrowInvalid):
+        truth = data  # or nothing
+    try:
+        assert page(file, bytes(frame), len(data), Space()) == truth
+    except (OSError, pa.ArrowInvalid):
+        assert truth == data
+
+
+def test_headers_of_kept_blocks() -> None:
+    assert block_headers((BLOCK, 5)) == (BLOCK << 3).to_bytes(3, "little") + (5 << 3 | 1).to_bytes(3, "little")
+
+
+def test_a_space_grows_without_taking_back_what_it_gave() -> None:
+    space = Space()
+    first = space.take(10)
+    first[:] = b"0123456789"
+    second = space.take(30)
+    second[:] = bytes(30)
+    assert bytes(first) == b"0123456789"
+    space.clear()
+    assert space.take(5).obj is second.obj
