@@ -24,6 +24,9 @@ from fastsam_batch.errors import InputError
 # Modules whose classes may appear, as shells. torch.nn and ultralytics hold layers, losses, options.
 _SHELL_MODULES = ("torch.nn", "ultralytics")
 _SHELL_NAMES = {
+    # Heads of Ultralytics before 8.3.x, FastSAM's own weights among them, keep `Detect.forward` as an attribute.
+    ("__builtin__", "getattr"),
+    ("builtins", "getattr"),
     ("datetime", "datetime"),
     ("numpy", "dtype"),
     ("numpy.core.multiarray", "scalar"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 
@@ -15,6 +16,7 @@ from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.models import checkpoint
 from fastsam_batch.models.network import load_module, load_network
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import BUILTIN_FOLDER, find_segmenter, sha256_of
@@ -61,6 +63,15 @@ class Runs:
 
     def __reduce__(self):
         return os.mkdir, (self.path,)
+
+
+def test_getattr_is_inert():
+    """The official form has a call of it, on a class; what it gives has no behaviour, as the class has none."""
+    detect = b"cultralytics.nn.modules.head\nDetect\n"
+    found = checkpoint._Unpickler(io.BytesIO(b"c__builtin__\ngetattr\n(" + detect + b"Vforward\ntR.")).load()
+    assert isinstance(found, checkpoint._Shell) and found.state == {} and not callable(found)
+    with pytest.raises(pickle.UnpicklingError, match=r"os\.system"):
+        checkpoint._Unpickler(io.BytesIO(b"c__builtin__\ngetattr\n(cos\nsystem\nV__call__\ntR.")).load()
 
 
 class Calls:

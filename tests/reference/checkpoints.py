@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from ultralytics.nn.modules import Detect
 from ultralytics.nn.tasks import SegmentationModel
 
 from fastsam_batch.models.weights import BUILTIN_FOLDER
@@ -18,6 +19,8 @@ def official_checkpoint(path: Path, half: bool = True) -> Path:
     model.load_state_dict(load_file(BUILTIN_FOLDER / "segmenter.safetensors"))
     model.names = {0: "object"}
     model.args = {"task": "segment", "imgsz": 416}
+    # Heads kept it until 8.3, and a pickle of a function of a class is a call of getattr.
+    model.model[-1].detect = Detect.forward
     model = copy.deepcopy(model)
     torch.save(
         {
