@@ -36,6 +36,7 @@ _SHELL_NAMES = {
     ("pathlib", "PurePosixPath"),
     ("pathlib", "WindowsPath"),
     ("pathlib._local", "PosixPath"),
+    ("torch", "device"),
     ("types", "SimpleNamespace"),
 }
 # What tensors are made of: these are called for real.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from safetensors.torch import load_file
@@ -21,6 +22,7 @@ def official_checkpoint(path: Path, half: bool = True) -> Path:
     model.args = {"task": "segment", "imgsz": 416}
     # Heads kept it until 8.3, and a pickle of a function of a class is a call of getattr.
     model.model[-1].detect = Detect.forward
+    model.criterion = SimpleNamespace(device=torch.device("cpu"))  # as a training leaves one
     model = copy.deepcopy(model)
     torch.save(
         {

@@ -10,12 +10,12 @@ import pytest
 from made_data import COLOURS
 from pycocotools import mask as coco_mask
 
-from fastsam_batch.errors import InputError
 from training.photographs import read_data
 from training.segmenter.__main__ import compose
 from training.segmenter.__main__ import main as train
 from training.segmenter.compose import LABELLED, TAUGHT
-from training.segmenter.teach import Seen, agreed, main, read_taught, smoothed
+from training.segmenter.teach import Seen, agreed, main, smoothed
+from training.taught import read_taught
 
 SIDE = 64
 
@@ -78,7 +78,7 @@ def taught_file(data_folder, tmp_path_factory):
 
 def test_taught_masks_lie_on_the_objects(data_folder, taught_file) -> None:
     photographs = read_data(data_folder).train
-    taught = read_taught(taught_file, photographs)
+    taught = read_taught([taught_file], photographs)
     assert taught and all(photograph.source == "coco-captions" for photograph in taught)
     composer = compose(photographs, [], [], 0, taught)
     colours = np.array(list(COLOURS.values()))
@@ -100,11 +100,3 @@ def test_a_network_learns_from_them(data_folder, taught_file, tmp_path) -> None:
     assert train([*arguments, "--sizes", "64", "--imgsz", "64", "--threads", "1", "--batch", "4"]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["taught_photographs"] > 0 and metrics["taught_masks"] >= metrics["taught_photographs"]
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"a.jpg": [{"size": 3}]}', '{"a.jpg": [{"size": [3, 4], "counts": 5}]}'])
-def test_another_file_is_refused(tmp_path, text: str, data_folder) -> None:
-    file = tmp_path / "other.json"
-    file.write_text(text)
-    with pytest.raises(InputError, match="--taught"):
-        read_taught(file, [])

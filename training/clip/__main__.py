@@ -30,6 +30,7 @@ from training.clip.text import text_bank
 from training.clip.train import Plan, train
 from training.photographs import Data, read_data
 from training.segmenter.pictures import pictures_in
+from training.taught import read_taught
 
 log = logging.getLogger("training.clip")
 SEGMENTER_SIDE = 320  # the captioned photographs' long side
@@ -62,7 +63,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         segmenter = None
         if options.segmenter != "none":
             segmenter = Segmenter(find_segmenter(options.segmenter).main, imgsz=SEGMENTER_SIDE, device=device)
-        made = all_crops(data.train, segmenter, options.size, FILL_RGB)
+        taught = {each.path: each for each in read_taught(options.taught, data.train)}
+        photographs = [taught.get(photograph.path, photograph) for photograph in data.train]
+        made = all_crops(photographs, segmenter, options.size, FILL_RGB)
         sprites = sprite_crops(
             pictures_in(options.sprites),
             [photograph.path for photograph in data.train if photograph.captions],
@@ -154,6 +157,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--sprites", type=Path, help="folder of emoji with opacity, named by their code points")
     parser.add_argument("--segmenter", default="builtin", help="makes masks of captioned photographs; none for none")
+    parser.add_argument(
+        "--taught",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="masks with names for captioned photographs (training.things)",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")

@@ -34,7 +34,7 @@ SAME_IOU, OTHER_IOU = 0.6, 0.1
 
 @dataclass(frozen=True)
 class Row:
-    """What a crop shows. `group` is labelled, whole, caption, found, background or sprite.
+    """What a crop shows. `group` is labelled, taught, whole, caption, found, background or sprite.
 
     `name` is its label where it has one; `captions` those of its photograph, `nouns` what they name.
     """
@@ -100,14 +100,18 @@ def crops_of(
             row = Row(group, photograph.source, kind, **what)  # type: ignore[arg-type]
             yield row, mask_crop(pyramid, rle, box, size, fill_rgb, kind)
 
-    if photograph.things:
-        for thing in photograph.things:
-            if thing.area >= MIN_AREA:
-                yield from both(thing.rle, np.array(thing.box_xywh, np.float32), "labelled", name=thing.name)
-        if segmenter is not None:
-            found = segmenter.segment([image])[0]
-            for index, name in _agreeing(photograph, found):
-                group = "labelled" if name else "background"
+    of_things = "taught" if photograph.captions else "labelled"
+    for thing in photograph.things:
+        if thing.area >= MIN_AREA:
+            yield from both(thing.rle, np.array(thing.box_xywh, np.float32), of_things, name=thing.name)
+    found = None
+    if segmenter is not None and (photograph.things or photograph.captions):
+        found = segmenter.segment([image])[0]
+    agreeing = dict(_agreeing(photograph, found)) if found else {}
+    if photograph.things and not photograph.captions:
+        if found is not None:
+            for index, name in agreeing.items():
+                group = of_things if name else "background"
                 yield from both(found.rles[index], found.bboxes_xywh[index], group, name=name)
         return
     height, width = image.shape[:2]
@@ -119,16 +123,21 @@ def crops_of(
     group = "caption" if photograph.captions else "whole"
     row = Row(group, photograph.source, "context", photograph.name, photograph.captions, nouns)
     yield row, mask_crop(pyramid, everything, box, size, fill_rgb, "context")
-    if photograph.captions and segmenter is not None:
-        found = segmenter.segment([image])[0]
-        for index in np.flatnonzero(found.areas >= MIN_FOUND_AREA)[:FOUND_A_CAPTIONED]:
-            yield from both(found.rles[index], found.bboxes_xywh[index], "found", nouns=nouns)
+    if not photograph.captions or found is None:
+        return
+    named = {index: name for index, name in agreeing.items() if name}
+    others = tuple(noun for noun in nouns if noun not in {thing.name for thing in photograph.things})
+    for index, name in named.items():
+        yield from both(found.rles[index], found.bboxes_xywh[index], of_things, name=name)
+    large = [int(index) for index in np.flatnonzero(found.areas >= MIN_FOUND_AREA) if index not in named]
+    for index in large[:FOUND_A_CAPTIONED]:
+        yield from both(found.rles[index], found.bboxes_xywh[index], "found", nouns=others)
 
 
 def _agreeing(photograph: Photograph, found: Segmentation) -> Iterator[tuple[int, str | None]]:
     """Found masks that are a labelled thing, with its name, and some that touch none, with None."""
     large = np.flatnonzero(found.areas >= MIN_FOUND_AREA)
-    if not len(large):
+    if not len(large) or not photograph.things:
         return
     iou = coco_mask.iou(
         [found.rles[index].to_coco() for index in large],

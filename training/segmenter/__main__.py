@@ -22,8 +22,8 @@ from training.segmenter.compose import Composer
 from training.segmenter.evaluate import evaluate
 from training.segmenter.network import blended, build, export
 from training.segmenter.pictures import all_cutouts, pictures_in, read_labelled
-from training.segmenter.teach import read_taught
 from training.segmenter.train import Plan, train
+from training.taught import read_taught
 
 log = logging.getLogger("training.segmenter")
 
@@ -149,7 +149,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="folder of the published file")
     parser.add_argument("--sprites", type=Path, help="folder of pictures with opacity")
     parser.add_argument("--backgrounds", type=Path, help="folder of pictures to paste objects on")
-    parser.add_argument("--taught", type=Path, help="masks for captioned photographs, from training.segmenter.teach")
+    parser.add_argument(
+        "--taught",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="masks for captioned photographs, from training.things and training.segmenter.teach",
+    )
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--seconds", type=float, help="train for so long, by the clock")
     length.add_argument("--steps", type=int, help="train for so many steps")

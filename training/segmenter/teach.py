@@ -10,10 +10,8 @@ smoothed, so that the next network learns the shape and not the raggedness.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +25,8 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter
-from training.photographs import Photograph, Thing, read_data, read_image, split
+from training.photographs import read_data, read_image, split
+from training.taught import SAME, TaughtMask, write_taught
 
 log = logging.getLogger("training.segmenter.teach")
 Mask = NDArray[np.uint8]
@@ -36,7 +35,6 @@ SIDES = (480, 640)  # of the looks' inputs; the first is taken mirrored too
 CONF = 0.05
 AGREE = 0.7  # IoU at which two looks saw one mask
 MIN_LOOKS, MIN_SCORE = 2, 0.1
-SAME = 0.8  # IoU above which two masks are one
 MIN_AREA = 64  # pixels
 SMOOTHING = 0.02  # of the square root of a mask's box, the radius
 MIN_KEPT = 0.88  # IoU of a mask with itself smoothed
@@ -111,41 +109,16 @@ def look(segmenter: Segmenter, image: Mask, mirrored: bool = False) -> list[Seen
     return [Seen(rle, float(score)) for rle, score, kept in zip(rles, found.scores, large, strict=True) if kept]
 
 
-def masks_of(segmenters: list[Segmenter], image: Mask) -> list[dict[str, Any]]:
-    """The masks that the looks agree on, smoothed, as {size, counts, score}."""
+def masks_of(segmenters: list[Segmenter], image: Mask) -> list[TaughtMask]:
+    """The masks that the looks agree on, smoothed."""
     looks = [look(segmenter, image) for segmenter in segmenters] + [look(segmenters[0], image, mirrored=True)]
     masks = []
     for seen in agreed(looks):
         smooth = smoothed(coco_mask.decode(seen.rle))
         if smooth is not None:
-            rle = coco_mask.encode(np.asfortranarray(smooth))
-            masks.append({"size": rle["size"], "counts": rle["counts"].decode("ascii"), "score": round(seen.score, 3)})
+            counts = coco_mask.encode(np.asfortranarray(smooth))["counts"].decode("ascii")
+            masks.append(TaughtMask(Rle((smooth.shape[0], smooth.shape[1]), counts), seen.score))
     return masks
-
-
-def read_taught(path: Path, photographs: list[Photograph]) -> list[Photograph]:
-    """The captioned of `photographs` for which the file (of this module) has masks, with these as their things.
-
-    Raises InputError for a file of another kind.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        masks: dict[str, list[Thing]] = {name: [_thing(each) for each in of] for name, of in document.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"--taught {path}: is not what training.segmenter.teach writes ({error})") from error
-    return [
-        replace(photograph, things=tuple(masks[photograph.path.name]))
-        for photograph in photographs
-        if photograph.captions and masks.get(photograph.path.name)
-    ]
-
-
-def _thing(each: dict[str, Any]) -> Thing:
-    height, width = each["size"]
-    rle = {"size": each["size"], "counts": each["counts"].encode("ascii")}
-    x, y, box_width, box_height = (int(value) for value in coco_mask.toBbox(rle))
-    box = (x, y, box_width, box_height)
-    return Thing("thing", Rle((height, width), each["counts"]), box, float(coco_mask.area(rle)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -170,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    options.output.write_text(json.dumps(taught), encoding="utf-8")
+    write_taught(taught, options.output)
     return 0
 
 
