@@ -135,9 +135,11 @@ def _decoded(raw: dict[str, Any], strides: list[float], bins: int) -> torch.Tens
 
     like = [torch.empty(1, 1, *features.shape[2:]) for features in raw["feats"]]  # made here: a GPU is not waited for
     points, strides_of = (each.to(raw["boxes"].device, non_blocking=True) for each in make_anchors(like, strides, 0.5))
-    count, _, anchors = raw["boxes"].shape
-    shares = raw["boxes"].float().view(count, 4, bins, anchors).softmax(2)
-    distances = torch.einsum("bsna,n->bsa", shares, torch.arange(bins, device=shares.device).float())
+    distances = raw["boxes"].float()
+    if bins > 1:  # how likely each distance is, where a head does not give it as it is (YOLO26)
+        count, _, anchors = distances.shape
+        shares = distances.view(count, 4, bins, anchors).softmax(2)
+        distances = torch.einsum("bsna,n->bsa", shares, torch.arange(bins, device=shares.device).float())
     boxes = dist2bbox(distances, points.T[None], xywh=True, dim=1) * strides_of.T
     return torch.cat([boxes, raw["scores"].float().sigmoid(), raw["mask_coefficient"].float()], 1)
 

@@ -7,17 +7,19 @@ import pytest
 import torch
 from photographs import photographs
 from pycocotools import mask as coco_mask
+from ultralytics.nn.tasks import SegmentationModel
 
 from fastsam_batch.config import segment_options
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
-from fastsam_batch.models.network import _decoded, load_module
+from fastsam_batch.models.network import _decoded, load_module, load_network
 from fastsam_batch.models.precision import embedder_format, segmenter_format
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import BUILTIN_FOLDER
 
 WEIGHTS = BUILTIN_FOLDER / "segmenter.safetensors"
 CPU = torch.device("cpu")
+KINDS = (torch.float32, torch.bfloat16)
 
 
 def test_formats_by_name_and_by_device():
@@ -45,6 +47,19 @@ def test_predictions_are_decoded_as_the_head_decodes_them():
         (predictions, _), raw = module(pixels)
         decoded = _decoded(raw, [8.0, 16.0, 32.0], 16)
     torch.testing.assert_close(decoded, predictions, atol=1e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["yolo11n-seg.yaml", "yolo26n-seg.yaml"])
+def test_other_heads_are_decoded_as_they_do(name, tmp_path):
+    """YOLO26's gives distances as they are, and has a second branch."""
+    torch.manual_seed(0)
+    torch.save({"model": SegmentationModel(name, nc=3, verbose=False)}, tmp_path / "other.pt")
+    pixels = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        expected, half = (load_network(tmp_path / "other.pt", CPU, kind).forward(pixels)[0] for kind in KINDS)
+    assert expected.shape == half.shape == (2, 4 + 3 + 32, 96 + 24 + 6)
+    torch.testing.assert_close(half[:, :4], expected[:, :4], atol=0.5, rtol=0)
+    assert (half[:, 2:4] > 1).all()
 
 
 def test_a_segmenter_in_bfloat16_finds_nearly_the_same_masks():
