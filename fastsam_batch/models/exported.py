@@ -26,6 +26,7 @@ Forward: TypeAlias = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 OWN_KEY = "fastsam_batch"  # our defaults, licence and source, beside Ultralytics' own metadata
 _OUTPUTS = 2
+_PROBE, _FINEST_STRIDE = 64, 8  # pixels
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,22 @@ def _network(path: Path, forward: Forward, metadata: dict[str, Any], shape: list
             f"{path}: its input is fixed to {fixed[1]} x {fixed[0]} pixels; export it with dynamic=True or a square one"
         )
     return ExportedNetwork(forward, metadata, fixed, batch)
+
+
+def check_outputs(path: Path, network: ExportedNetwork, device: torch.device) -> None:
+    """Raise InputError where the outputs are not those of the raw head, such as of an export with NMS in it.
+
+    That has two outputs as well, [b, 300, 38] and the prototypes, which would be read as other numbers.
+    """
+    height, width = network.fixed_hw or (_PROBE, _PROBE)
+    pixels = torch.zeros((network.max_batch or 1, 3, height, width), device=device)
+    predictions, prototypes = network.forward(pixels)
+    finest = (height // _FINEST_STRIDE) * (width // _FINEST_STRIDE)
+    if predictions.shape[2] < finest or prototypes.shape[2:] != (height // 4, width // 4):
+        raise InputError(
+            f"{path}: gives {list(predictions.shape)} and {list(prototypes.shape)} for {width} x {height} pixels, not "
+            "every anchor's box; export it without NMS (nms=False, end2end=False)"
+        )
 
 
 def own_metadata(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from fastsam_batch.models.checkpoint import read_checkpoint
 from fastsam_batch.models.exported import (
     ExportedNetwork,
     Forward,
+    check_outputs,
     engine_metadata,
     load_engine,
     load_onnx,
@@ -54,7 +55,9 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype = torch.fl
     loaders = {".onnx": load_onnx, ".engine": load_engine}
     if path.is_dir() or path.suffix in loaders:
         loader = load_openvino if path.is_dir() else loaders[path.suffix]
-        return _of_export(path, loader(path, device))
+        exported = loader(path, device)
+        check_outputs(path, exported, device)
+        return _of_export(exported)
     module, header = load_module(path)
     head = module.model[-1]
     strides, bins = [float(stride) for stride in head.stride], int(head.reg_max)
@@ -144,7 +147,7 @@ def _decoded(raw: dict[str, Any], strides: list[float], bins: int) -> torch.Tens
     return torch.cat([boxes, raw["scores"].float().sigmoid(), raw["mask_coefficient"].float()], 1)
 
 
-def _of_export(path: Path, exported: ExportedNetwork) -> Network:
+def _of_export(exported: ExportedNetwork) -> Network:
     own = own_metadata(exported.metadata)
     defaults = _defaults(own)
     fixed = exported.fixed_hw[0] if exported.fixed_hw else None

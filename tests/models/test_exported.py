@@ -69,13 +69,14 @@ def test_an_export_knows_its_weights(exports, form):
     assert len(files.parts or (path,)) == (3 if form == "openvino" else 1)
 
 
-def fixed_onnx(path, hw, outputs=2):
+def fixed_onnx(path, hw, outputs=2, predictions=None):
     """A network of nothing with one input size, as other exporters make them."""
     import onnx
     from onnx import TensorProto, helper
 
     images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, *hw])
-    shapes = [[1, 37, 5], [1, 32, hw[0] // 4, hw[1] // 4]][:outputs]
+    anchors = sum((hw[0] // stride) * (hw[1] // stride) for stride in (8, 16, 32))
+    shapes = [predictions or [1, 37, anchors], [1, 32, hw[0] // 4, hw[1] // 4]][:outputs]
     made = [helper.make_tensor_value_info(f"output{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(shapes)]
     nodes = [
         helper.make_node(
@@ -123,6 +124,8 @@ def test_an_engine_is_described_where_it_cannot_run(tmp_path):
     [
         (lambda folder: fixed_onnx(folder / "a.onnx", (320, 416)), "fixed to 416 x 320"),
         (lambda folder: fixed_onnx(folder / "a.onnx", (320, 320), outputs=1), "1 inputs and 1 outputs"),
+        # As Ultralytics exports with nms=True: the best 300, box, score and class before the coefficients.
+        (lambda folder: fixed_onnx(folder / "a.onnx", (320, 320), predictions=[1, 300, 38]), "export it without NMS"),
         (lambda folder: (folder / "a.onnx").write_bytes(b"no") and folder / "a.onnx", "not a readable ONNX"),
         (lambda folder: folder, "not an OpenVINO folder"),
         (lambda folder: (folder / "a.pb").write_bytes(b"no") and folder / "a.pb", "weights of an unknown kind"),
