@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from fastsam_batch import storage
-from fastsam_batch.corpus.frames import ALONE, BLOCK, BLOCK_HEADER, LAST, LONGEST_HEAD, block_headers, frame_of
+from fastsam_batch.corpus.frames import ALONE, BLOCK, BLOCK_HEADER, LAST, LONGEST_HEAD, Frame, block_headers, frame_of
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -101,22 +101,27 @@ class _FileChunk:
         return memoryview(self.file.read(max(min(end, self.length) - begin, 0)))
 
     def page(self, begin: int, end: int, size: int) -> memoryview:
-        frame = None
         if self.codec.name == "zstd" and hasattr(os, "preadv"):
             frame = frame_of(bytes(self.read(begin, min(begin + LONGEST_HEAD, end))), end - begin, size)
-        if frame is None or len(frame.sizes) > _MOST_BLOCKS:
-            return _unpacked(self.read(begin, end), size, self.codec)
-        into, headers = self.space.take(size), memoryview(bytearray(BLOCK_HEADER * len(frame.sizes)))
+            if frame is not None and len(frame.sizes) <= _MOST_BLOCKS:
+                kept = self._past_headers(frame, begin, end, size)
+                if kept is not None:
+                    return kept
+        return _unpacked(self.read(begin, end), size, self.codec)
+
+    def _past_headers(self, frame: Frame, begin: int, end: int, size: int) -> memoryview | None:
+        """The content of a frame, read past the headers of the blocks that it keeps; None where it is another frame."""
+        into = self.space.take(size)
         packed = memoryview(bytearray(len(ALONE) + frame.rest - frame.first))
-        packed[: len(ALONE)] = ALONE
+        headers = memoryview(bytearray(BLOCK_HEADER * len(frame.sizes)))
         places = [packed[len(ALONE) :]]
         for number, held in enumerate(frame.sizes):
             places.append(headers[BLOCK_HEADER * number : BLOCK_HEADER * (number + 1)])
             places.append(into[BLOCK * (number + 1) : BLOCK * (number + 1) + held])
-        begin_first = begin + frame.first
-        found = os.preadv(self.file.fileno(), places, self.start + begin_first)
-        if found != end - begin_first or headers != block_headers(frame.sizes):
-            return _unpacked(self.read(begin, end), size, self.codec)
+        found = os.preadv(self.file.fileno(), places, self.start + begin + frame.first)
+        if found != end - begin - frame.first or headers != block_headers(frame.sizes):
+            return None
+        packed[: len(ALONE)] = ALONE
         packed[len(ALONE)] |= LAST
         into[:BLOCK] = _unpacked(packed, BLOCK, self.codec)
         return into
