@@ -20,7 +20,7 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import BUILTIN_FOLDER, find_segmenter
-from training.clip.batches import Sampler
+from training.clip.batches import SHARES, Sampler
 from training.clip.crops import all_crops, read_crops, write_crops
 from training.clip.evaluate import evaluate
 from training.clip.export import export
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     model.to(device)
     teachers = [published(folder).to(device, memory_format=torch.channels_last) for folder in options.teachers]
     bank = text_bank(model, crops.rows, data.coco_names)
-    sampler = Sampler(crops, bank, FILL_RGB, options.seed)
+    sampler = Sampler(crops, bank, FILL_RGB, options.seed, options.taught_share)
     log.info("%d crops, %d names, %d captions", len(crops.rows), len(bank.names), len(bank.captions))
     plan = Plan(
         seconds=options.seconds,
@@ -164,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="masks with names for captioned photographs (training.things)",
     )
+    parser.add_argument("--taught-share", type=float, default=SHARES["taught"], help="of a batch, beside .42 of labels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")

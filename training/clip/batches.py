@@ -36,7 +36,9 @@ class Batch:
 class Sampler:
     """Draws batches; names come up by the inverse square root of how many crops they have."""
 
-    def __init__(self, crops: Crops, bank: TextBank, fill_rgb: NDArray[np.uint8], seed: int) -> None:
+    def __init__(
+        self, crops: Crops, bank: TextBank, fill_rgb: NDArray[np.uint8], seed: int, taught: float = SHARES["taught"]
+    ) -> None:
         self.crops, self.fill_rgb = crops, fill_rgb
         self.rng = np.random.default_rng(seed)
         place = {name: index for index, name in enumerate(bank.names)}
@@ -54,8 +56,9 @@ class Sampler:
             often = Counter(self.names[index] for index in indices)
             weights = np.array([often[self.names[index]] ** -0.5 for index in indices])
             self.groups[group] = np.array(indices), weights / weights.sum()
-        total = sum(SHARES[group] for group in self.groups)
-        self.shares = {group: SHARES[group] / total for group in self.groups}
+        shares = SHARES | {"taught": taught}
+        total = sum(shares[group] for group in self.groups)
+        self.shares = {group: shares[group] / total for group in self.groups}
 
     def draw(self, count: int, size: int) -> Batch:
         """About `count` crops at `size` pixels."""

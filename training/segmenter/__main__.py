@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "losses": [round(loss, 4) for loss in history],
         "figures": figures(average),
     }
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=1, default=str), encoding="utf-8")
     log.info("%s", json.dumps(metrics["figures"]))
     return metrics
 
@@ -121,7 +121,7 @@ def compose(
 
 def _record(options: argparse.Namespace, data: Data) -> dict[str, Any]:
     return {
-        "recipe": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "recipe": vars(options),
         "data_sha256": data.digests,
         "validation_files": sorted(photograph.path.name for photograph in data.validation),
         "versions": {
