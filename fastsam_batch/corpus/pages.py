@@ -31,7 +31,7 @@ def half_lists(chunk: Chunk, rows: int, size: int) -> Iterator[tuple[list[NDArra
     """The lists of a column chunk of `rows` lists of `size` float16, page by page, without those that are null.
 
     Gives the lists' values [n, size] in one or two parts and their rows int64 [n], which ascend. Values are views
-    of a page, valid until the next is asked for. Raises UnknownPages for another layout than this package and Arrow
+    of what the chunk gives for a page. Raises UnknownPages for another layout than this package and Arrow
     write, and for a broken chunk, before the first list wherever the headers tell.
     """
     headers = _page_headers(chunk)

@@ -25,6 +25,7 @@ ROUNDING = 1e-3
 _COLUMN = "embedding"
 # Values turned to float32 at once: they are multiplied while they lie in a core's cache.
 _VALUES_AT_ONCE = 2**19
+_ROWS_AT_ONCE = 8192  # of a row group that Arrow reads
 # So many vectors are multiplied with half floats as they are, one by one; more with float32 ones, together.
 _ONE_BY_ONE = 4
 
@@ -115,7 +116,7 @@ def products(parts: _Parts, vectors: NDArray[np.float32], room: NDArray[np.float
     Many vectors are multiplied in float32, to which some embeddings at a time are turned in `room` [m, D].
     """
     count = sum(map(len, parts))
-    torch = _torch_for(parts[0]) if parts else None
+    torch = _torch_for(parts)
     if torch is not None and len(vectors) <= _ONE_BY_ONE:
         halfs = torch.empty((len(vectors), count), dtype=torch.float16)
         start = 0
@@ -138,18 +139,18 @@ def products(parts: _Parts, vectors: NDArray[np.float32], room: NDArray[np.float
 
 def to_float(halfs: NDArray[np.float16], out: NDArray[np.float32]) -> NDArray[np.float32]:
     """Float16 [n, D] as float32, exactly, into `out` [n, D]."""
-    torch = _torch_for(halfs)
+    torch = _torch_for([halfs])
     if torch is None:
         return to_float32(halfs, out)
     torch.from_numpy(out).copy_(torch.from_numpy(halfs))
     return out
 
 
-def _torch_for(halfs: NDArray[np.float16]) -> Any:
+def _torch_for(parts: _Parts) -> Any:
     """PyTorch, which has the processor's own instructions for half floats, where it can take these and a text encoder
     has loaded it already; else None.
     """
-    return sys.modules.get("torch") if halfs.flags.writeable else None
+    return sys.modules.get("torch") if all(part.flags.writeable for part in parts) else None
 
 
 def _row_group(
@@ -175,7 +176,8 @@ def _row_group(
     if done and (done > len(valid) or valid[done - 1] != last):  # what was given were other rows
         raise pa.ArrowInvalid("the pages of the embeddings do not fit their rows")
     matrix = column.drop_null().flatten().to_numpy(zero_copy_only=False).astype(np.float16).reshape(-1, dim)
-    yield [matrix[done:]], valid[done:]
+    for first in range(done, len(matrix), _ROWS_AT_ONCE):
+        yield [matrix[first : first + _ROWS_AT_ONCE]], valid[first : first + _ROWS_AT_ONCE]
 
 
 def _keys(names: Callable[[], pa.Table], rows: NDArray[np.int64], chosen: NDArray[np.int64]) -> list[tuple[str, int]]:
