@@ -25,7 +25,7 @@ from fastsam_batch.masks.boxes import boxes_to_image, letterbox_of
 from fastsam_batch.masks.prototypes import encode_masks
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.network import load_network
-from fastsam_batch.models.segmenter import letterboxed
+from fastsam_batch.models.segmenter import COEFFICIENTS, letterboxed
 from training.clip.nouns import nouns_of
 from training.photographs import Photograph, read_data, read_image
 from training.taught import TaughtMask, write_taught
@@ -34,7 +34,6 @@ log = logging.getLogger("training.things")
 
 SURE, SURE_IF_CAPTIONED = 0.5, 0.3  # least scores
 SAME_IOU = 0.6  # boxes of one name that overlap so are one thing
-COEFFICIENTS = 32
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,6 @@ class ThingFinder:
     def __init__(self, weights: Path, classes: int, imgsz: int = 640, device: str = "cpu") -> None:
         self.network = load_network(weights, torch.device(device))
         self.imgsz, self.device = imgsz, device
-        self.classes = classes
         found = self._forward(np.zeros((32, 32, 3), np.uint8))[0].shape[0] - 4 - COEFFICIENTS
         if found != classes:
             raise InputError(f"{weights}: knows {found} classes, not the {classes} of coco-masks")

@@ -24,7 +24,7 @@ from fastsam_batch.errors import InputError
 # Modules whose classes may appear, as shells. torch.nn and ultralytics hold layers, losses, options.
 _SHELL_MODULES = ("torch.nn", "ultralytics")
 _SHELL_NAMES = {
-    # Heads of Ultralytics before 8.3.x, FastSAM's own weights among them, keep `Detect.forward` as an attribute.
+    # Segmentation heads of FastSAM's time, and those of YOLO11's weights, keep `Detect.forward` as an attribute.
     ("__builtin__", "getattr"),
     ("builtins", "getattr"),
     ("datetime", "datetime"),

@@ -32,7 +32,7 @@ from fastsam_batch.models.precision import segmenter_format, settle_float32
 
 PADDING_GREY = 114
 NMS_CANDIDATES = 30_000  # as Ultralytics `utils/nms.py` max_nms
-_COEFFICIENTS = 32
+COEFFICIENTS = 32
 _CUT_MARGIN = 8  # input pixels from a tile's border within which a mask counts as cut: two prototype pixels
 
 
@@ -261,7 +261,7 @@ def keep_best(prediction: torch.Tensor, conf: float, iou: float, max_masks: int)
 
     float32 [n, 5 + 32] by descending score: box xyxy in input pixels, score, coefficients.
     """
-    boxes_cxcywh, classes, coefficients = prediction[:4], prediction[4:-_COEFFICIENTS], prediction[-_COEFFICIENTS:]
+    boxes_cxcywh, classes, coefficients = prediction[:4], prediction[4:-COEFFICIENTS], prediction[-COEFFICIENTS:]
     scores = classes.amax(0)
     candidates = (scores > conf).nonzero().squeeze(1)
     if len(candidates) > NMS_CANDIDATES:

@@ -20,7 +20,7 @@ def official_checkpoint(path: Path, half: bool = True) -> Path:
     model.load_state_dict(load_file(BUILTIN_FOLDER / "segmenter.safetensors"))
     model.names = {0: "object"}
     model.args = {"task": "segment", "imgsz": 416}
-    # Heads kept it until 8.3, and a pickle of a function of a class is a call of getattr.
+    # Segmentation heads of that time kept it, and a pickle of a function of a class is a call of getattr.
     model.model[-1].detect = Detect.forward
     model.criterion = SimpleNamespace(device=torch.device("cpu"))  # as a training leaves one
     model = copy.deepcopy(model)

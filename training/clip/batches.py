@@ -12,8 +12,15 @@ from training.clip.augment import augmented
 from training.clip.crops import Crops, Row
 from training.clip.text import TextBank
 
-SHARES = {"coco": 0.42, "taught": 0.3, "background": 0.05, "whole": 0.24, "caption": 0.14, "found": 0.15}
-SHARES["sprite"] = 0.06
+SHARES = {
+    "coco": 0.42,
+    "taught": 0.3,
+    "background": 0.05,
+    "whole": 0.24,
+    "caption": 0.14,
+    "found": 0.15,
+    "sprite": 0.06,
+}
 ELSEWHERE = 0.2  # of crops without their background: how many are laid over another crop
 CAPTIONS_A_PHOTOGRAPH = 5
 

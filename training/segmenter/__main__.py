@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     data = read_data(options.data)
     second, photographs = split(data.train, options.second)
     held_out = {"validation": data.validation, "second": second}
-    taught = read_taught(options.taught, photographs) if options.taught else []
+    taught = read_taught(options.taught, photographs)
     composer = compose(
         photographs, pictures_in(options.sprites), pictures_in(options.backgrounds), options.seed, taught
     )
