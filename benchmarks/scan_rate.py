@@ -22,7 +22,7 @@ from made_vectors import uniform, write_corpus
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.write import ROW_GROUP_ROWS
-from fastsam_batch.search.scan import scan
+from fastsam_batch.search.scan import embedding_matrix, scan
 
 TOP_K = 100
 
@@ -42,10 +42,9 @@ def one_side(options: argparse.Namespace) -> None:
     if options.side == "product":
         matrix = np.empty((options.rows, options.dim), np.float32)
         start = 0
-        for unit_id in corpus.receipts():
-            for block in corpus.vector_blocks(unit_id, np.zeros((1, options.dim), np.float32)):
-                matrix[start : start + len(block)] = block.embeddings(np.arange(len(block)))
-                start += len(block)
+        for batch in corpus.mask_batches(["embedding"]):
+            matrix[start : start + len(batch)] = embedding_matrix(batch["embedding"])
+            start += len(batch)
     else:
         import torch  # as after encoding a text, which is how a search comes by its vector
 

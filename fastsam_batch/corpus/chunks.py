@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 
 _CODECS = {"ZSTD": "zstd", "SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "LZ4": "lz4_raw"}
 COMPRESSIONS = (*_CODECS, "UNCOMPRESSED")
-_MOST_BLOCKS = 500  # each takes two of the places that one call can fill, of which there are 1024
+# Blocks of a page that are read, and multiplied, at once: two mebibytes, which the cores' cache holds. With fewer,
+# threads wait more often for Python's lock.
+_BLOCKS = 16
+
+
+class Page(Protocol):
+    """A page of a column chunk, unpacked."""
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Its bytes, each piece valid until the next one is asked for. Raises OSError or ArrowInvalid if broken."""
+
+    def some(self, begin: int, end: int) -> bytes:
+        """Its bytes from one to another, after `pieces` has come to its end: fewer where the page ends before."""
 
 
 class Chunk(Protocol):
@@ -30,33 +42,33 @@ class Chunk(Protocol):
     def read(self, begin: int, end: int) -> memoryview:
         """The bytes from one to another: fewer where the chunk ends before."""
 
-    def page(self, begin: int, end: int, size: int) -> memoryview:
-        """The bytes of a page, unpacked, which are `size`. Raises OSError or ArrowInvalid where it is broken."""
+    def page(self, begin: int, end: int, size: int) -> Page:
+        """The page between two bytes, which unpacked are `size`. Raises OSError or ArrowInvalid if broken."""
 
 
 class Space:
-    """Memory that one reader uses again and again, so that neither the system nor the cache has to find it anew."""
+    """Memory that one reader uses again and again, so that what it reads stays in the cores' cache."""
 
     def __init__(self) -> None:
-        self._bytes, self._taken = bytearray(), 0
+        self.content = memoryview(bytearray(_BLOCKS * BLOCK))
+        self.headers = memoryview(bytearray(_BLOCKS * BLOCK_HEADER))
+        self._places: list[memoryview] = []
+        for number in range(_BLOCKS):
+            self._places.append(self.headers[number * BLOCK_HEADER : (number + 1) * BLOCK_HEADER])
+            self._places.append(self.content[number * BLOCK : (number + 1) * BLOCK])
 
-    def take(self, size: int) -> memoryview:
-        """So many bytes, in which what was read before may stand."""
-        if self._taken + size > len(self._bytes):
-            self._bytes, self._taken = bytearray(max(size, 2 * len(self._bytes))), 0
-        self._taken += size
-        return memoryview(self._bytes)[self._taken - size : self._taken]
-
-    def clear(self) -> None:
-        """Let everything that was taken be taken again."""
-        self._taken = 0
+    def places(self, first: int, sizes: tuple[int, ...]) -> list[memoryview]:
+        """Where blocks of so many bytes go, each after its header, from the block `first` on."""
+        places = self._places[2 * first : 2 * (first + len(sizes))]
+        places[-1] = places[-1][: sizes[-1]]
+        return places
 
 
 @contextmanager
 def open_chunk(
     fs: AbstractFileSystem, path: str, start: int, length: int, compression: str, space: Space
 ) -> Iterator[Chunk]:
-    """A chunk that begins at byte `start` of a file; its pages may take `space`.
+    """A chunk that begins at byte `start` of a file; pieces of its pages may lie in `space`.
 
     `compression` is one of COMPRESSIONS, as `ColumnChunkMetaData.compression` says it.
     """
@@ -82,8 +94,8 @@ class BytesChunk:
     def read(self, begin: int, end: int) -> memoryview:
         return self._data[begin:end]
 
-    def page(self, begin: int, end: int, size: int) -> memoryview:
-        return _unpacked(self.read(begin, end), size, self._codec) if self._codec else self.read(begin, end)
+    def page(self, begin: int, end: int, size: int) -> Page:
+        return _Whole(_unpacked(self.read(begin, end), size, self._codec) if self._codec else self.read(begin, end))
 
 
 @dataclass
@@ -100,31 +112,93 @@ class _FileChunk:
         self.file.seek(self.start + begin)
         return memoryview(self.file.read(max(min(end, self.length) - begin, 0)))
 
-    def page(self, begin: int, end: int, size: int) -> memoryview:
-        if self.codec.name == "zstd" and hasattr(os, "preadv"):
+    def page(self, begin: int, end: int, size: int) -> Page:
+        if self.codec.name == "zstd" and size > BLOCK and hasattr(os, "preadv"):
             frame = frame_of(bytes(self.read(begin, min(begin + LONGEST_HEAD, end))), end - begin, size)
-            if frame is not None and len(frame.sizes) <= _MOST_BLOCKS:
-                kept = self._past_headers(frame, begin, end, size)
-                if kept is not None:
-                    return kept
-        return _unpacked(self.read(begin, end), size, self.codec)
+            if frame is not None:
+                return _Kept(self, frame, begin, end, size)
+        return self.whole(begin, end, size)
 
-    def _past_headers(self, frame: Frame, begin: int, end: int, size: int) -> memoryview | None:
-        """The content of a frame, read past the headers of the blocks that it keeps; None where it is another frame."""
-        into = self.space.take(size)
-        packed = memoryview(bytearray(len(ALONE) + frame.rest - frame.first))
-        headers = memoryview(bytearray(BLOCK_HEADER * len(frame.sizes)))
-        places = [packed[len(ALONE) :]]
-        for number, held in enumerate(frame.sizes):
-            places.append(headers[BLOCK_HEADER * number : BLOCK_HEADER * (number + 1)])
-            places.append(into[BLOCK * (number + 1) : BLOCK * (number + 1) + held])
-        found = os.preadv(self.file.fileno(), places, self.start + begin + frame.first)
-        if found != end - begin - frame.first or headers != block_headers(frame.sizes):
-            return None
-        packed[: len(ALONE)] = ALONE
-        packed[len(ALONE)] |= LAST
-        into[:BLOCK] = _unpacked(packed, BLOCK, self.codec)
-        return into
+    def whole(self, begin: int, end: int, size: int) -> _Whole:
+        return _Whole(_unpacked(self.read(begin, end), size, self.codec))
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """A page in memory."""
+
+    data: memoryview
+
+    def pieces(self) -> Iterator[memoryview]:
+        yield self.data
+
+    def some(self, begin: int, end: int) -> bytes:
+        return bytes(self.data[begin:end])
+
+
+@dataclass
+class _Kept:
+    """A page of a local file whose bytes lie there as they are but for the first block, between headers of blocks.
+
+    Where they do not, after all, it is unpacked as another one.
+    """
+
+    chunk: _FileChunk
+    frame: Frame
+    begin: int
+    end: int
+    size: int
+    other: _Whole | None = None
+
+    def pieces(self) -> Iterator[memoryview]:
+        done = 0
+        for piece in self._past_headers():
+            yield piece
+            done += len(piece)
+        if done < self.size:
+            self.other = self.chunk.whole(self.begin, self.end, self.size)
+            yield self.other.data[done:]
+
+    def some(self, begin: int, end: int) -> bytes:
+        if self.other:
+            return self.other.some(begin, end)
+        number = begin // BLOCK
+        stop = min(end, (number + 1) * BLOCK, self.size)
+        if number:
+            place = self._place(number) + BLOCK_HEADER - number * BLOCK
+            found = self.chunk.read(self.begin + place + begin, self.begin + place + stop).tobytes()
+        else:
+            found = self._first().tobytes()[begin:stop]
+        return found + self.some(stop, end) if stop < min(end, self.size) else found
+
+    def _place(self, number: int) -> int:
+        """Where a block begins that is not the first one."""
+        return self.frame.rest + (number - 1) * (BLOCK + BLOCK_HEADER)
+
+    def _first(self) -> memoryview:
+        """The content of the first block."""
+        packed = self.chunk.read(self.begin + self.frame.first, self.begin + self.frame.rest)
+        alone = bytearray(ALONE + packed)
+        alone[len(ALONE)] |= LAST
+        return _unpacked(memoryview(alone), BLOCK, self.chunk.codec)
+
+    def _past_headers(self) -> Iterator[memoryview]:
+        """The content as far as it is laid out so."""
+        sizes, space, file = self.frame.sizes, self.chunk.space, self.chunk.file.fileno()
+        space.content[:BLOCK] = self._first()
+        done = first = 1
+        position = self.chunk.start + self.begin + self.frame.rest
+        while done <= len(sizes):
+            some = sizes[done - 1 : done - 1 + _BLOCKS - first]
+            done += len(some)
+            length = sum(some) + BLOCK_HEADER * len(some)
+            headers = space.headers[BLOCK_HEADER * first : BLOCK_HEADER * (first + len(some))]
+            if os.preadv(file, space.places(first, some), position) != length:
+                return
+            if headers != block_headers(some, done > len(sizes)):
+                return
+            yield space.content[: BLOCK * first + sum(some)]
+            position, first = position + length, 0
 
 
 def _unpacked(packed: bytes | memoryview, size: int, codec: Any) -> memoryview:

@@ -33,9 +33,9 @@ class Frame:
 
 
 @lru_cache(64)
-def block_headers(sizes: tuple[int, ...]) -> bytes:
-    """The headers of blocks of so many bytes kept as they are, which end a frame, one after the other."""
-    marks = [size << 3 for size in sizes[:-1]] + [sizes[-1] << 3 | 1]
+def block_headers(sizes: tuple[int, ...], last: bool) -> bytes:
+    """The headers of blocks of so many bytes kept as they are, one after the other; `last` where they end a frame."""
+    marks = [size << 3 for size in sizes[:-1]] + [sizes[-1] << 3 | last]
     return b"".join(mark.to_bytes(BLOCK_HEADER, "little") for mark in marks)
 
 

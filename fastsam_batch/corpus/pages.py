@@ -7,19 +7,22 @@ specification, data pages of version 1, PLAIN encoding, RLE levels, Thrift compa
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.corpus.chunks import Chunk
+from fastsam_batch.corpus.chunks import Chunk, Page
 
 _DATA_PAGE, _PLAIN, _RLE = 0, 0, 3
 _LEVEL_BITS = 2  # of a nullable list of nullable values: 0 is a null list, 3 a value
 _VALUE, _NULL_LIST = 3, 0
 _MOST_BYTES_A_SLOT = 8  # two of its value, the rest for levels, however badly they are packed
+_LENGTH = 4  # bytes of the number that leads a run of levels
 _LONGEST_HEADER = 1024  # bytes of a page's header, with statistics of two values
 
 
@@ -27,64 +30,102 @@ class UnknownPages(ValueError):
     """The chunk is laid out in a way that only a full reader knows."""
 
 
-def half_lists(chunk: Chunk, rows: int, size: int) -> Iterator[tuple[list[NDArray[np.float16]], NDArray[np.int64]]]:
-    """The lists of a column chunk of `rows` lists of `size` float16, page by page, without those that are null.
+class HalfLists:
+    """The lists of a column chunk of `rows` lists of `size` float16, without those that are null.
 
-    Gives the lists' values [n, size] in one or two parts and their rows int64 [n], which ascend. Values are views
-    of what the chunk gives for a page. Raises UnknownPages for another layout than this package and Arrow
-    write, and for a broken chunk, before the first list wherever the headers tell.
+    Raises UnknownPages for another layout than this package and Arrow write, and for a broken chunk.
     """
-    headers = _page_headers(chunk)
-    spare = rows * size - sum(header.slots for header in headers)  # a null list has one slot, another `size`
-    if spare < 0 or (spare % (size - 1) if size > 1 else spare):
-        raise UnknownPages("lists of several lengths")
-    slots = done = 0
-    before = np.zeros(0, np.int64)  # for each null list how many others lie before it
-    rest = np.zeros(0, np.float16)  # of a list that goes on in the next page
-    for header in headers:
-        try:
-            values, nulls = _page(chunk, header)
-        except (IndexError, OverflowError) as error:
-            raise UnknownPages("a broken page") from error
-        if len(nulls):
-            others = slots + nulls - np.arange(len(before), len(before) + len(nulls))
-            before = np.append(before, others // size)
-        slots += header.slots
-        lists, rest = _lists(rest, values, size)
-        order = np.arange(done, done + sum(map(len, lists)))
-        done += len(order)
-        yield lists, order + np.searchsorted(before, order, side="right")
-    if len(rest) or done + len(before) != rows:
-        raise UnknownPages("lists of several lengths")
+
+    def __init__(self, chunk: Chunk, rows: int, size: int) -> None:
+        self._chunk, self._size, self._width = chunk, size, size * np.dtype(np.float16).itemsize
+        self._headers = _page_headers(chunk)
+        self._rows = rows
+        spare = rows * size - sum(header.slots for header in self._headers)  # a null list has one slot, another `size`
+        if spare < 0 or (spare % (size - 1) if size > 1 else spare):
+            raise UnknownPages("lists of several lengths")
+        self._before = np.zeros(0, np.int64)  # for each null list how many others lie before it
+        # Each page, where its values begin in it, and among the values of all pages.
+        self._pages: list[Page] = []
+        self._skipped: list[int] = []
+        self._begins: list[int] = []
+
+    def parts(self) -> Iterator[tuple[slice | NDArray[np.int64], NDArray[np.float16]]]:
+        """Lists [n, size] with their places among all: each part is valid until the next one is asked for."""
+        slots = done = 0
+        rest = b""  # of a list that goes on in the next piece
+        broken: dict[int, bytes] = {}
+        for header in self._headers:
+            page = self._chunk.page(header.start, header.end, header.bytes)
+            pieces = page.pieces()
+            try:
+                nulls, skipped, values = _begun(header, pieces)
+            except (IndexError, OverflowError) as error:
+                raise UnknownPages("a broken page") from error
+            self._pages.append(page)
+            self._skipped.append(skipped)
+            self._begins.append(done * self._width + len(rest))
+            if len(nulls):
+                others = slots + nulls - np.arange(len(self._before), len(self._before) + len(nulls))
+                self._before = np.append(self._before, others // self._size)
+            slots += header.slots
+            for piece in chain([values], pieces):
+                if rest:
+                    missing = self._width - len(rest)
+                    rest, piece = rest + bytes(piece[:missing]), piece[missing:]
+                    if len(rest) < self._width:
+                        continue
+                    broken[done] = rest
+                    done += 1
+                whole = len(piece) // self._width
+                if whole:
+                    halfs = np.frombuffer(piece, np.float16, whole * self._size)
+                    yield slice(done, done + whole), halfs.reshape(whole, self._size)
+                    done += whole
+                rest = bytes(piece[whole * self._width :])
+        if rest or done + len(self._before) != self._rows:
+            raise UnknownPages("lists of several lengths")
+        if broken:
+            halfs = np.frombuffer(bytearray().join(broken.values()), np.float16)
+            yield np.array(list(broken)), halfs.reshape(len(broken), self._size)
+
+    def rows(self) -> NDArray[np.int64]:
+        """The rows of the lists, which ascend, once `parts` has come to its end."""
+        order = np.arange(self._rows - len(self._before))
+        return order + np.searchsorted(self._before, order, side="right") if len(self._before) else order
+
+    def take(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Some lists [n, size], once `parts` has come to its end."""
+        found = [self._values(place * self._width, (place + 1) * self._width) for place in places.tolist()]
+        return np.frombuffer(b"".join(found), np.float16).reshape(len(found), self._size)
+
+    def _values(self, begin: int, end: int) -> bytes:
+        """Bytes of the values of all pages."""
+        number = bisect_right(self._begins, begin) - 1
+        before = self._begins[number] - self._skipped[number]
+        found = self._pages[number].some(begin - before, end - before)
+        if not found:
+            raise OSError("the file has become shorter")
+        return found if len(found) == end - begin else found + self._values(begin + len(found), end)
 
 
-def _page(chunk: Chunk, header: _PageHeader) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-    """The values of a page, and which of its slots stand for a null list."""
+def _begun(header: _PageHeader, pieces: Iterator[memoryview]) -> tuple[NDArray[np.int64], int, memoryview]:
+    """Which slots of a page stand for a null list, where its values begin, and their bytes in the pieces so far."""
     if header.bytes > _MOST_BYTES_A_SLOT * header.slots + 4096:
         raise UnknownPages("a page of more bytes than its values have")
-    _, page = _level_bytes(chunk.page(header.start, header.end, header.bytes))  # repetition levels
-    levels, page = _level_bytes(page)
-    values = np.frombuffer(page, np.float16, len(page) // 2)
-    if len(values) == header.slots:
-        return values, np.zeros(0, np.int64)
-    return values, _null_lists(levels, header.slots, len(values))
-
-
-def _lists(
-    rest: NDArray[np.float16], values: NDArray[np.float16], size: int
-) -> tuple[list[NDArray[np.float16]], NDArray[np.float16]]:
-    """Values as lists [n, size], in parts, the first begun by `rest`, and the values of the list that goes on."""
-    lists = []
-    if len(rest):
-        missing = size - len(rest)
-        rest, values = np.concatenate([rest, values[:missing]]), values[missing:]
-        if len(rest) < size:
-            return [], rest
-        lists.append(rest[None])
-    whole = len(values) // size * size
-    if whole:
-        lists.append(values[:whole].reshape(-1, size))
-    return lists, values[whole:].copy()  # a copy, so that the page can go
+    page = next(pieces)
+    repetition = definition = 0
+    while len(page) < (definition := _end_of_levels(page, repetition := _end_of_levels(page, 0))):
+        more = next(pieces, None)
+        if more is None:
+            raise UnknownPages("levels that end early")
+        page = memoryview(bytes(page) + more)
+    count, odd = divmod(header.bytes - definition, np.dtype(np.float16).itemsize)
+    if odd:
+        raise UnknownPages("half a value")
+    nulls = np.zeros(0, np.int64)
+    if count != header.slots:
+        nulls = _null_lists(page[repetition + _LENGTH : definition], header.slots, count)
+    return nulls, definition, page[definition:]
 
 
 @dataclass(frozen=True)
@@ -154,10 +195,9 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
             return value, position
 
 
-def _level_bytes(page: memoryview) -> tuple[memoryview, memoryview]:
-    """A run of levels, led by its length, and what follows."""
-    end = 4 + int.from_bytes(page[:4], "little")
-    return page[4:end], page[end:]
+def _end_of_levels(page: memoryview, start: int) -> int:
+    """Where a run of levels ends, which is led by its length."""
+    return start + _LENGTH + int.from_bytes(page[start : start + _LENGTH], "little")
 
 
 def _null_lists(levels: memoryview, slots: int, values: int) -> NDArray[np.int64]:
@@ -187,18 +227,3 @@ def _null_lists(levels: memoryview, slots: int, values: int) -> NDArray[np.int64
     if np.count_nonzero(level == _VALUE) != values or len(null) + values != slots:
         raise UnknownPages("a list holds a null")
     return null
-
-
-def to_float32(halfs: NDArray[np.float16], out: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Float16 [n, D] as float32, exactly, into `out` [n, D]; a third of the time of NumPy's own conversion.
-
-    Moved to their places in a float32, sign, exponent and fraction stand for the value times 2**-112.
-    """
-    bits = out.view(np.int32)
-    np.left_shift(halfs.view(np.int16), 13, out=bits, dtype=np.int32, casting="unsafe")
-    np.bitwise_and(bits, np.int32(-0x70002000), out=bits)
-    np.multiply(out, np.float32(2.0**112), out=out)
-    # Infinities and NaN come out as 2**16 and more, which no finite float16 is.
-    if out.size and (out.max() >= 65536 or out.min() <= -65536):
-        np.copyto(out, halfs)
-    return out

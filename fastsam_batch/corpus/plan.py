@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from fastsam_batch.corpus.layout import PLAN_FOLDER, RECEIPTS_FOLDER, plan_file, receipt_file
 from fastsam_batch.corpus.receipts import read_receipt
 from fastsam_batch.errors import InputError
+from fastsam_batch.read_each import read_each
 from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
 from fastsam_batch.storage import create_new, filesystem, join, list_names, read_whole, redact, unsigned
 
@@ -29,7 +29,6 @@ PLAN_SCHEMA = pa.schema(
         pa.field("images", pa.int64()),
     ]
 )
-_READERS = 32
 
 
 @dataclass(frozen=True)
@@ -143,8 +142,7 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow], new: Sequence[PlanRow] = (
             return None
         return PendingRow(row, frozenset(done))
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        rest = [row for row in pool.map(left, [*rows, *new]) if row is not None]
+    rest = [row for row in read_each(left, [*rows, *new]) if row is not None]
     return rest, len(receipts)
 
 

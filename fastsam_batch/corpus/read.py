@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,6 +26,7 @@ from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
 from fastsam_batch.errors import InputError, NotInCorpusError, OutageError
 from fastsam_batch.outage import explain, is_outage
+from fastsam_batch.read_each import read_each
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 # A filter as `parse_where` reads it, a pyarrow expression, or all rows.
 Where: TypeAlias = str | pc.Expression | None
 
-READ_THREADS = 16
 # Rows in flight are BATCH_ROWS times this, in each of two files: memory does not grow with the corpus.
 _BATCHES_AHEAD = 2
 _FILES_AHEAD = 2
@@ -141,16 +140,14 @@ class Corpus:
         batches, _ = self._scan("masks", columns, where, batch_rows)
         return batches
 
-    def vector_blocks(
-        self, unit_id: str, vectors: NDArray[np.float32], block_rows: int = BATCH_ROWS, space: Space | None = None
-    ) -> Iterator[Block]:
+    def vector_blocks(self, unit_id: str, vectors: NDArray[np.float32], space: Space | None = None) -> Iterator[Block]:
         """A unit's masks that have an embedding, with their cosines with unit vectors [q, D], without Arrow's decoding.
 
         As `corpus.vectors.vector_blocks`. Raises InputError for a file that is missing or broken.
         """
         path = self._receipts[unit_id]["files"]["masks"]["path"]
         try:
-            yield from vector_blocks(self._fs, storage.join(self._root, path), vectors, block_rows, space)
+            yield from vector_blocks(self._fs, storage.join(self._root, path), vectors, space)
         except (OSError, pa.ArrowException) as error:
             raise self._broken(path, error) from error
 
@@ -196,9 +193,7 @@ class Corpus:
             paths = list_files(self._fs, storage.join(self._root, layout.RECEIPTS_FOLDER), ".json")
         else:
             paths = [storage.join(self._root, layout.receipt_file(unit)) for unit in self._only]
-        with ThreadPoolExecutor(READ_THREADS) as pool:
-            receipts = pool.map(self._receipt, paths)
-            return {str(receipt["unit_id"]): receipt for receipt in receipts}
+        return {str(receipt["unit_id"]): receipt for receipt in read_each(self._receipt, paths)}
 
     def _receipt(self, path: str) -> dict[str, Any]:
         try:

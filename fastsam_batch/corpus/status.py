@@ -17,6 +17,7 @@ from fastsam_batch.corpus.plan import none_is_missing, read_plans, stream_units,
 from fastsam_batch.corpus.read import Corpus, list_files
 from fastsam_batch.corpus.receipts import parse_receipt
 from fastsam_batch.outage import answering, explain, retry
+from fastsam_batch.read_each import READERS, read_each
 from fastsam_batch.sources.base import PlanRow
 from fastsam_batch.storage import filesystem, join
 
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
 
 RECENT = 200  # receipts that the rate is taken from
 _PAUSE = timedelta(minutes=30)  # longer without a commit, and the job was not running
-_CHUNK = 512
 _MANY = 64
-_READERS = 32
 
 logger = logging.getLogger(__name__)
 
@@ -128,15 +127,13 @@ def _read_many(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[bytes]:
                     content: bytes = file.read()
                     return content
 
-            with ThreadPoolExecutor(_READERS) as pool:
+            with ThreadPoolExecutor(READERS) as pool:
                 yield from list(pool.map(read, paths))
             return
         except OSError as error:
             logger.info("Arrow cannot read these receipts, s3fs does: %s", explain(error))
     # One by one: fsspec's own reading of many takes `[`, `*` and `?` in their paths for patterns.
-    with ThreadPoolExecutor(_READERS) as pool:
-        for start in range(0, len(paths), _CHUNK):
-            yield from pool.map(partial(_read, fs), paths[start : start + _CHUNK])
+    yield from read_each(partial(_read, fs), paths)
 
 
 def _read(fs: AbstractFileSystem, path: str) -> bytes:

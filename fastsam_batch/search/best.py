@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.corpus.vectors import ROUNDING
+from fastsam_batch.corpus.products import ROUNDING
 from fastsam_batch.search.background import calibrate
 
 MaskKey = tuple[str, int]
@@ -89,6 +89,11 @@ class Best:
         if self.query.min_score is not None:
             self.floor = float(np.float32(self.query.min_score))
 
+    @property
+    def least(self) -> float:
+        """The least cosine, within ROUNDING, of a mask that can be among the best."""
+        return self.floor - ROUNDING
+
     def add_block(
         self,
         embeddings: Callable[[NDArray[np.int64]], NDArray[np.float32]],
@@ -102,7 +107,7 @@ class Best:
         `embeddings` gives rows of them, float32 [rows, D], and `keys` names rows, where some qualify.
         """
         query = self.query
-        rows = np.flatnonzero(similarities >= self.floor - ROUNDING)  # never a NaN
+        rows = np.flatnonzero(similarities >= self.least)  # never a NaN
         crowded = len(rows) > self.top_k and not (len(query.none_of) or query.per_image or query.without)
         if crowded:
             kth_best = np.partition(similarities[rows], -self.top_k)[-self.top_k]

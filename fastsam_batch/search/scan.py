@@ -44,20 +44,20 @@ def scan(
         return []
     best = [Best(query, top_k) for query in queries]
     if where is None:
-        _scan_files(corpus, corpus.receipts(), best, batch_rows)
+        _scan_files(corpus, corpus.receipts(), best)
     else:
         _scan_filtered(corpus, where, best, batch_rows)
     return [each.result() for each in best]
 
 
-def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best], block_rows: int) -> None:
+def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best]) -> None:
     """Give the best all masks of these units: files side by side, one core each."""
     vectors = _stacked(best)
     of_thread = threading.local()
 
     def scan_unit(unit_id: str) -> None:
         space = of_thread.__dict__.setdefault("space", Space())
-        for block in corpus.vector_blocks(unit_id, vectors, block_rows, space):
+        for block in corpus.vector_blocks(unit_id, vectors, space):
             _add(best, block.cosines, block.embeddings, block.keys, unit_id)
 
     # One thread a core, each with a product of its own, keeps all of them at work while others read. OpenMP counts
@@ -90,11 +90,13 @@ def _add(
     unit_id: str,
 ) -> None:
     """Give each of the best its part of float32 cosines [vectors, n] with n masks of a unit."""
+    highest = cosines.max(axis=1)  # of most vectors too low for any mask of so few to be among the best
     start = 0
     for each in best:
         end = start + len(each.query.any_of)
-        mine = cosines[start] if end == start + 1 else cosines[start:end].max(axis=0)
-        each.add_block(embeddings, mine, keys, unit_id)
+        if not (highest[start:end] < each.least).all():  # or NaN
+            mine = cosines[start] if end == start + 1 else cosines[start:end].max(axis=0)
+            each.add_block(embeddings, mine, keys, unit_id)
         start = end
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsam_batch.corpus.chunks import BytesChunk, Space
-from fastsam_batch.corpus.pages import UnknownPages, half_lists, to_float32
-from fastsam_batch.corpus.vectors import ROUNDING, to_float, vector_blocks
+from fastsam_batch.corpus.pages import HalfLists, UnknownPages
+from fastsam_batch.corpus.products import ROUNDING, to_float
+from fastsam_batch.corpus.vectors import vector_blocks
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -40,26 +40,31 @@ def table_of(rows: list[bool], dim: int, seed: int) -> pa.Table:
     )
 
 
-def lists_of(chunk: bytes, rows: int, size: int, compression: str) -> Iterator[Any]:
+def lists_of(chunk: bytes, rows: int, size: int, compression: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of a chunk, as they pass by, and their rows."""
     codec = None if compression == "UNCOMPRESSED" else pa.Codec(compression.lower())
-    return half_lists(BytesChunk(memoryview(chunk), codec), rows, size)
+    lists = HalfLists(BytesChunk(memoryview(chunk), codec), rows, size)
+    found = np.full((rows, size), np.nan, np.float16)
+    for places, part in lists.parts():
+        found[places] = part
+    return found[: len(lists.rows())], lists.rows()
 
 
-def read(table: pa.Table, block_rows: int, **options: Any) -> list[tuple[str, int, list[float]]]:
+def read(table: pa.Table, **options: Any) -> list[tuple[str, int, list[float]]]:
     """Every list with its key, from a store and from a local disk."""
     sink = io.BytesIO()
     pq.write_table(table, sink, **options)
     stored = fsspec.filesystem("memory")
     stored.pipe_file("/pages/masks.parquet", sink.getvalue())
-    found = read_blocks(table, stored, "/pages/masks.parquet", block_rows)
+    found = read_blocks(table, stored, "/pages/masks.parquet")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "masks.parquet")
         path.write_bytes(sink.getvalue())
-        assert read_blocks(table, fsspec.filesystem("file"), str(path), block_rows) == found
+        assert read_blocks(table, fsspec.filesystem("file"), str(path)) == found
     return found
 
 
-def read_blocks(table: pa.Table, fs: Any, path: str, block_rows: int) -> list[tuple[str, int, list[float]]]:
+def read_blocks(table: pa.Table, fs: Any, path: str) -> list[tuple[str, int, list[float]]]:
     found: list[list[tuple[str, int, list[float]]]] = []
     space = Space()
     dim = table.schema.field("embedding").type.list_size
@@ -67,7 +72,7 @@ def read_blocks(table: pa.Table, fs: Any, path: str, block_rows: int) -> list[tu
         found.append([])
         vectors = unit(np.random.default_rng(0).normal(size=(count, dim))).astype(np.float32)
         with patch.dict(sys.modules, {} if loaded else {"torch": None}):  # as before a text encoder has loaded it
-            for block in vector_blocks(fs, path, vectors, block_rows, space):
+            for block in vector_blocks(fs, path, vectors, space):
                 assert len(block) > 0
                 rows = np.arange(len(block))
                 embeddings = block.embeddings(rows)
@@ -92,22 +97,31 @@ def expected(table: pa.Table) -> list[tuple[str, int, list[float]]]:
     rows=st.lists(st.booleans(), max_size=60),
     dim=st.sampled_from([1, 3, 16]),
     seed=st.integers(0, 100),
-    block_rows=st.sampled_from([1, 7, 100]),
     compression=st.sampled_from(["zstd", "none", "snappy"]),
     page_size=st.sampled_from([16, 64, 2**20]),
     group=st.sampled_from([5, 100]),
 )
 @settings(max_examples=60, deadline=None)
-def test_as_arrow_reads_them(rows, dim, seed, block_rows, compression, page_size, group) -> None:
+def test_as_arrow_reads_them(rows, dim, seed, compression, page_size, group) -> None:
     table = table_of(rows, dim, seed)
     options = {"compression": compression, "data_page_size": page_size, "row_group_size": group}
-    assert read(table, block_rows, use_dictionary=["image_id"], **options) == expected(table)
+    assert read(table, use_dictionary=["image_id"], **options) == expected(table)
+
+
+@pytest.mark.parametrize("dim", [333, 512])
+@pytest.mark.parametrize("nulls", [0, 0.3])
+@pytest.mark.parametrize("page_size", [300_000, 2**22])
+def test_pages_of_many_blocks_that_zstd_keeps(dim: int, nulls: float, page_size: int) -> None:
+    rows = (np.random.default_rng(0).random(2500) >= nulls).tolist()
+    table = table_of(rows, dim, 0)
+    options = {"compression": "zstd", "compression_level": -1, "data_page_size": page_size, "row_group_size": 2000}
+    assert read(table, use_dictionary=["image_id"], **options) == expected(table)
 
 
 def test_a_null_list_before_many_values() -> None:
     """The length of their run of levels takes two bytes, in a compressed page."""
     table = table_of([False, True, True, True, True, True, False], 16, 0)
-    assert read(table, 1, use_dictionary=["image_id"], compression="zstd", data_page_size=16) == expected(table)
+    assert read(table, use_dictionary=["image_id"], compression="zstd", data_page_size=16) == expected(table)
 
 
 @pytest.mark.parametrize(
@@ -121,23 +135,24 @@ def test_a_null_list_before_many_values() -> None:
 )
 def test_other_layouts(options: dict[str, Any]) -> None:
     table = table_of([True, False, True, True] * 10, 8, 0)
-    assert read(table, 6, **options) == expected(table)
+    assert read(table, **options) == expected(table)
 
 
 def test_half_floats_become_float32_exactly() -> None:
     every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(256, 256)
     finite = np.where(np.isfinite(every), every, np.float16(1))
+    assert sys.modules["torch"] is torch  # once it is loaded it converts
     for halfs in (every, finite):
-        out = np.empty(halfs.shape, np.float32)
-        np.testing.assert_array_equal(to_float32(halfs, out), halfs.astype(np.float32))
-        assert sys.modules["torch"] is torch  # once it is loaded it converts
-        np.testing.assert_array_equal(to_float(halfs, np.empty_like(out)), halfs.astype(np.float32))
+        for torch_or_none in (torch, None):
+            with patch.dict(sys.modules, {"torch": torch_or_none}):
+                out = np.empty(halfs.shape, np.float32)
+                np.testing.assert_array_equal(to_float(halfs, out), halfs.astype(np.float32))
 
 
 @pytest.mark.parametrize("chunk", [b"\x00", b"\x15\x04\x15", b"\xff" * 40])
 def test_bytes_that_are_no_pages(chunk: bytes) -> None:
     with pytest.raises(UnknownPages):
-        list(lists_of(chunk, 4, 8, "ZSTD"))
+        lists_of(chunk, 4, 8, "ZSTD")
 
 
 @given(
@@ -155,7 +170,7 @@ def test_damaged_pages_are_told_or_read(compression: str, damage: list[tuple[flo
     for place, value in damage:
         chunk[int(place * (len(chunk) - 1))] = value
     try:
-        pages = list(lists_of(bytes(chunk[: int(kept * len(chunk))]), 30, 8, meta.compression))
+        lists, rows = lists_of(bytes(chunk[: int(kept * len(chunk))]), 30, 8, meta.compression)
     except (UnknownPages, OSError, pa.ArrowInvalid):
         return
-    assert all(sum(map(len, lists)) == len(rows) for lists, rows in pages)
+    assert lists.shape == (len(rows), 8)
