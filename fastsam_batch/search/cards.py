@@ -70,14 +70,15 @@ def make_gallery(
     rows = hits.filter(pc.field("rank") <= max_hits).to_pylist()
     images, total = _images_to_show(corpus, rows, max_photographs)
     hit_cards: dict[tuple[str, int], Card] = {}
-    photographs = []
-    for number, image in enumerate(images):
+    photographs: dict[int, Card] = {}
+    # About as they lie in tars, which are read forward.
+    for number, image in sorted(enumerate(images), key=lambda each: (each[1]["unit_id"], each[1]["image_id"])):
         of_image = [row for row in rows if row["image_id"] == image["image_id"]]
         pixels = _photograph_or_why_not(image, read)
         for row in of_image:
             hit_cards[row["text"], row["rank"]] = _hit_card(row, pixels)
         if number < max_photographs:
-            photographs.append(_photograph_card(image, _masks_of(corpus, image), pixels))
+            photographs[number] = _photograph_card(image, _masks_of(corpus, image), pixels)
     queries = []
     for text in texts:
         cards = [hit_cards[row["text"], row["rank"]] for row in rows if row["text"] == text]
@@ -85,7 +86,7 @@ def make_gallery(
         queries.append(QueryRow(text, note, cards))
     shown = f"{len(photographs)} of {_count(total, 'photograph')}, each with all of its masks"
     title = redact(corpus.uri).rstrip("/").rpartition("/")[2] or "corpus"
-    return Gallery(title, _facts(corpus), queries, photographs, shown)
+    return Gallery(title, _facts(corpus), queries, [card for _, card in sorted(photographs.items())], shown)
 
 
 def _facts(corpus: Corpus) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import shutil
+import tarfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from corpus.made_corpus import DIM, MadeCorpus, make_corpus
+from corpus.made_corpus import DIM, MadeCorpus, make_corpus, write_unit
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sources.counted import CountedFile
 
 from fastsam_batch import Corpus
 from fastsam_batch.corpus.photographs import Photographs
@@ -69,6 +71,30 @@ def own(tmp_path: Path) -> MadeCorpus:
     folder = tmp_path / "own"
     folder.mkdir()
     return make_corpus(str(tmp_path / "corpus"), folder)
+
+
+def test_a_tar_is_read_once_for_all_of_its_photographs(tmp_path: Path) -> None:
+    folder, tar = tmp_path / "photographs", tmp_path / "shard.tar"
+    folder.mkdir()
+    made = make_corpus(str(tmp_path / "corpus"), folder)
+    with tarfile.open(tar, "w") as archive:
+        for image in made.images:
+            if Path(image["uri"]).exists():
+                archive.add(image["uri"], image["image_id"])
+    for unit_id in {image["unit_id"] for image in made.images}:
+        images = [
+            image | {"uri": f"counted://{tar}#{image['image_id']}"}
+            for image in made.images
+            if image["unit_id"] == unit_id
+        ]
+        names = {image["image_id"] for image in images}
+        write_unit(made.uri, unit_id, images, [mask for mask in made.masks if mask["image_id"] in names])
+    hits = find_masks(Corpus.open(made.uri), ["cat", "coffee cup"], encode=encode, top_k=20, min_calibrated=0)
+    CountedFile.total = 0
+    page = html_of(made, tmp_path, ["cat", "coffee cup"], hits)
+    assert "cannot be read" not in page.text and "no longer" not in page.text
+    assert len(set(hits["image_id"].to_pylist())) > 2
+    assert tar.stat().st_size * 0.9 < CountedFile.total < 1.5 * tar.stat().st_size
 
 
 def test_the_page_shows_every_hit_and_every_photograph(made: MadeCorpus, tmp_path: Path) -> None:

@@ -6,37 +6,17 @@ import gzip
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pytest
-from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
+from sources.counted import CountedFile
 from sources.made_inputs import small_images, tar_bytes
 
 from fastsam_batch.sources import shards
 from fastsam_batch.sources.shards import ShardReader
 
 
-class CountedFile(LocalFileOpener):
-    total = 0
-
-    def read(self, length: int = -1) -> bytes:
-        data = self.f.read(length)
-        type(self).total += len(data)
-        return data
-
-
-class CountedFiles(LocalFileSystem):
-    """Local files that count what is read of them."""
-
-    protocol = "counted"
-
-    def _open(self, path, mode="rb", block_size=None, **options):
-        return CountedFile(path, mode, fs=self, **options)
-
-
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
 def test_neighbours_in_a_tar_cost_about_one_reading_of_it(tmp_path: Path, suffix: str) -> None:
-    fsspec.register_implementation("counted", CountedFiles, clobber=True)
     random = np.random.default_rng(0)
     images = {f"{number:03d}.png": random.bytes(5000) for number in range(200)}
     data = tar_bytes(images.items())
@@ -56,7 +36,6 @@ def test_neighbours_in_a_tar_cost_about_one_reading_of_it(tmp_path: Path, suffix
 
 
 def test_what_was_read_of_a_tar_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fsspec.register_implementation("counted", CountedFiles, clobber=True)
     monkeypatch.setattr(shards, "_KEPT_BYTES", 60_000)
     images = {f"{number}.png": bytes([number]) * 5000 for number in range(6)} | {"large.png": b"l" * 20_000}
     (tmp_path / "shard.tar").write_bytes(tar_bytes(images.items()))
