@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.search.background import MIN_CALIBRATED, background_for, background_vectors, calibrate
+from fastsam_batch.search.background import MIN_CALIBRATED, background_of
 from fastsam_batch.search.best import exact_cosines
 from fastsam_batch.search.find import corpus_encoder
 from fastsam_batch.search.query import text_vectors
@@ -59,11 +59,11 @@ def main() -> None:
     images = np.array([PurePosixPath(name).name for name in masks["image_id"].to_pylist()])[there]
     shown_in = photographs_of(options.annotations)
     texts = list(shown_in)
-    background = background_vectors(encode)
+    background = background_of(encode)
     cosines, calibrated = [], []
     for text, vector in zip(texts, text_vectors(texts, encode), strict=True):
         cosines.append(exact_cosines(embeddings, vector[None])[:, 0])
-        calibrated.append(calibrate(cosines[-1], embeddings, background_for([text], vector[None], background)))
+        calibrated.append(background.without([text], vector[None]).calibrate(cosines[-1], embeddings))
 
     random = np.random.default_rng(0)
     outcomes: dict[float, dict[str, int]] = {threshold: defaultdict(int) for threshold in THRESHOLDS}

@@ -28,7 +28,7 @@ def index(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     connect(corpus.uri)  # what cannot work should say so before a model is loaded
     encode = corpus_encoder(corpus, arguments["embedder"])
     # Texts are what is searched by: recall is measured with an even part of the background's.
-    queries = cached_background(encode, corpus.info["models"]["embedder"]["sha256"])[::12]
+    queries = cached_background(encode, corpus.info["models"]["embedder"]["sha256"]).vectors[::12]
     summary = build_index(corpus, queries)
     print(f"masks    {summary['rows']:,} with an embedding")
     print(f"units    {summary['units']:,} ({summary['new_units']:,} new, {summary['removed_units']:,} gone)")

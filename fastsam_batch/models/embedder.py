@@ -153,6 +153,8 @@ class Embedder:
         self._std = torch.tensor(preprocess["std"], device=self.device).view(1, 3, 1, 1)
         self.fill_rgb = np.round(np.array(preprocess["mean"]) * 255).astype(np.uint8)
         self.dim = int(self.encode_texts(["a"]).shape[1])
+        # What cosines were multiplied with before the softmax of training.
+        self.temperature = float(model.logit_scale.float().exp())
         self.licence = _licence(self.files)
         self._dense = dense_tower(self.name, self._model.visual) if mode == "pool" else None
 

@@ -2,9 +2,9 @@
 
 A cosine alone does not say whether a mask shows what a text names: some texts are near to everything, and
 every text has a nearest mask. CLIP is trained to tell the text of a picture from the texts of others, by a
-softmax over their cosines (Radford et al., 2021, section 2.3). The same question is put to a mask here: is it
-this text, or one of some hundred other things? The answer needs no more than the mask itself, and so it does
-not depend on the size or the content of the corpus.
+softmax over their cosines, at a temperature that is learnt with it (Radford et al., 2021, section 2.3). The same
+question is put to a mask here, at the same temperature: is it this text, or one of some hundred other things? The
+answer needs no more than the mask itself, and so it does not depend on the size or the content of the corpus.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,10 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.search.query import EncodeTexts, bare, text_vectors
+from fastsam_batch.search.query import TEMPERATURE, EncodeTexts, TextEncoder, bare, text_vectors
 
-# CLIP's own limit, at which its published models arrive.
-TEMPERATURE = 100.0
 # The text is likelier than all of the background together.
 MIN_CALIBRATED = 0.5
 # One wording: the first search with an embedder encodes the whole background.
@@ -40,13 +39,45 @@ def background_texts() -> tuple[str, ...]:
     return tuple(text.split("\n")[:-1])
 
 
-def background_vectors(encode: EncodeTexts) -> NDArray[np.float32]:
-    """Unit vectors float32 [n, D] of the background texts."""
-    return text_vectors(background_texts(), encode, _TEMPLATES)
+@dataclass(frozen=True, eq=False)
+class Background:
+    """Unit vectors float32 [n, D] of texts, and the temperature of the model that made them."""
+
+    vectors: NDArray[np.float32]
+    temperature: float = TEMPERATURE
+
+    def without(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> Background:
+        """All of the background but what says the same as one of the texts, whose vectors are [t, D].
+
+        Left out are texts of which one holds all words of the other (a cup, a cup of coffee), and those whose
+        cosine is an outlier among the cosines of the whole background.
+        """
+        cosines = vectors @ self.vectors.T
+        usual, spread = cosines.mean(axis=1, keepdims=True), cosines.std(axis=1, keepdims=True)
+        same = (cosines > usual + _SAME * spread).any(axis=0)
+        words = [_words(text) for text in texts]
+        for number, other in enumerate(map(_words, background_texts())):
+            same[number] |= any(other <= mine or mine <= other for mine in words)
+        return Background(self.vectors[~same], self.temperature)
+
+    def calibrate(self, similarities: NDArray[np.float32], embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How likely each mask shows a text rather than any of the background, float32 [n] in 0 to 1.
+
+        `similarities` [n] are the text's cosines with the masks' `embeddings` [n, D].
+        """
+        others = embeddings.astype(np.float64) @ self.vectors.astype(np.float64).T
+        with np.errstate(over="ignore"):  # infinitely worse than the background: 0
+            odds = np.exp(self.temperature * (others - similarities.astype(np.float64)[:, None])).sum(axis=1)
+        return np.asarray(1 / (1 + odds), np.float32)
 
 
-def cached_background(encode: EncodeTexts, sha256: Mapping[str, str]) -> NDArray[np.float32]:
-    """As `background_vectors`, computed once for an embedder with these weights and then kept in the cache folder.
+def background_of(encode: EncodeTexts) -> Background:
+    """The background texts in a model's words; TEMPERATURE is the model's where `encode` does not say it."""
+    return Background(_vectors(encode), _temperature(encode))
+
+
+def cached_background(encode: EncodeTexts, sha256: Mapping[str, str]) -> Background:
+    """As `background_of`, computed once for an embedder with these weights and then kept in the cache folder.
 
     A folder that cannot be written or a file that cannot be read costs the seconds of computing anew, no more.
     """
@@ -56,12 +87,20 @@ def cached_background(encode: EncodeTexts, sha256: Mapping[str, str]) -> NDArray
     name = f"background-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:16]}.npy"
     try:
         stored: NDArray[np.float32] = np.load(cache_folder() / name, allow_pickle=False)
-        return stored
+        return Background(stored, _temperature(encode))
     except (OSError, ValueError, EOFError):  # none there yet, or damaged
-        vectors = background_vectors(encode)
+        background = background_of(encode)
     with suppress(OSError):
-        _keep(cache_folder() / name, vectors)
-    return vectors
+        _keep(cache_folder() / name, background.vectors)
+    return background
+
+
+def _vectors(encode: EncodeTexts) -> NDArray[np.float32]:
+    return text_vectors(background_texts(), encode, _TEMPLATES)
+
+
+def _temperature(encode: EncodeTexts) -> float:
+    return encode.temperature if isinstance(encode, TextEncoder) else TEMPERATURE
 
 
 def _keep(path: Path, vectors: NDArray[np.float32]) -> None:
@@ -73,36 +112,6 @@ def _keep(path: Path, vectors: NDArray[np.float32]) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def background_for(
-    texts: Sequence[str], vectors: NDArray[np.float32], background: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """The background float32 [n, D] without what says the same as one of the texts, whose vectors are [t, D].
-
-    Left out are texts of which one holds all words of the other (a cup, a cup of coffee), and those whose
-    cosine is an outlier among the cosines of the whole background.
-    """
-    cosines = vectors @ background.T
-    usual, spread = cosines.mean(axis=1, keepdims=True), cosines.std(axis=1, keepdims=True)
-    same = (cosines > usual + _SAME * spread).any(axis=0)
-    words = [_words(text) for text in texts]
-    for number, other in enumerate(map(_words, background_texts())):
-        same[number] |= any(other <= mine or mine <= other for mine in words)
-    return np.asarray(background[~same], np.float32)
-
-
-def calibrate(
-    similarities: NDArray[np.float32], embeddings: NDArray[np.float32], background: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """How likely each mask shows the text rather than any of the background texts, float32 [n] in 0 to 1.
-
-    `similarities` [n] are the text's cosines, `embeddings` [n, D] the masks, `background` [b, D] the texts.
-    """
-    others = embeddings.astype(np.float64) @ background.astype(np.float64).T
-    with np.errstate(over="ignore"):  # infinitely worse than the background: 0
-        odds = np.exp(TEMPERATURE * (others - similarities.astype(np.float64)[:, None])).sum(axis=1)
-    return np.asarray(1 / (1 + odds), np.float32)
 
 
 def _words(text: str) -> frozenset[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_batch.corpus.products import ROUNDING
-from fastsam_batch.search.background import calibrate
+from fastsam_batch.search.background import Background
 
 MaskKey = tuple[str, int]
 
@@ -32,7 +32,7 @@ class Query:
 
     A mask answers where that reaches `min_score` and exceeds its cosine with every one of `none_of`,
     float32 [c, D]. At most `per_image` masks of an image answer, the best ones. `without` names masks that
-    do not, such as the one that serves as the example. With `background`, float32 [b, D], hits are calibrated.
+    do not, such as the one that serves as the example. With a `background` hits are calibrated.
     """
 
     any_of: NDArray[np.float32]
@@ -40,7 +40,7 @@ class Query:
     min_score: float | None = None
     per_image: int | None = None
     without: frozenset[MaskKey] = frozenset()
-    background: NDArray[np.float32] | None = None
+    background: Background | None = None
 
 
 def query_of(vector: NDArray[np.float32], min_score: float | None = None) -> Query:
@@ -70,7 +70,7 @@ def hits_of(
     """Hits of masks of a unit with their exact similarities float32 [n]; those that the query leaves out are not."""
     calibrated: Sequence[float | None] = [None] * len(keys)
     if query.background is not None:
-        calibrated = calibrate(similarities, embeddings, query.background).tolist()
+        calibrated = query.background.calibrate(similarities, embeddings).tolist()
     named = zip(similarities.tolist(), keys, calibrated, strict=True)
     return [Hit(score, *key, unit_id, sure) for score, key, sure in named if key not in query.without]
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.corpus.schema import masks_schema
 from fastsam_batch.errors import InputError
 from fastsam_batch.ranges import check_range
-from fastsam_batch.search.background import background_vectors, cached_background
+from fastsam_batch.search.background import Background, background_of, cached_background
 from fastsam_batch.search.best import Hit, MaskKey, Query
 from fastsam_batch.search.engine import Engine
 from fastsam_batch.search.likeness import mask_name
 from fastsam_batch.search.make import mask_queries, text_queries
-from fastsam_batch.search.query import TEMPLATES, EncodeTexts
+from fastsam_batch.search.query import TEMPLATES, EncodeTexts, TextEncoder
 from fastsam_batch.search.scan import check_embedded
 from fastsam_batch.search.thin import STORED, Rows, Thin
 from fastsam_batch.storage import redact
@@ -40,7 +38,7 @@ def find_masks(
     where: Where = None,
     engine: str = "auto",
     encode: EncodeTexts | None = None,
-    background: NDArray[np.float32] | None = None,
+    background: Background | None = None,
     templates: Sequence[str] = TEMPLATES,
 ) -> pa.Table:
     """The masks of the whole corpus that look most like each text, or each mask of `like`: `hits_schema`.
@@ -52,7 +50,7 @@ def find_masks(
 
     `top_k` masks a query at most, `per_image` of one image; `distinct` leaves out a mask whose IoU with a
     better hit of its image reaches it. `min_score` leaves out masks whose raw cosine is lower, and
-    `min_calibrated` those that the text describes less well than background texts do (`background.calibrate`;
+    `min_calibrated` those that the text describes less well than background texts do (`Background.calibrate`;
     0.5: less well than all of them together). Those that reach it are looked for among the best 1,000 by cosine,
     or four times `top_k`, not counting what `per_image` and `distinct` leave out; it says nothing of `like`.
 
@@ -60,7 +58,7 @@ def find_masks(
     `distributed` (the scan as a Ray Data job); `engine_of` says what answered. An index finds nearly all of
     what the scan does, with the same cosines.
     `encode` gives unit vectors float32 [n, D] of n sentences; without it the text encoder that corpus.json
-    names is loaded, where there is a text. `background` are vectors as `background_vectors` gives them, made
+    names is loaded, where there is a text. `background` is as `background_of` gives it, made
     where `min_calibrated` needs them; the column `calibrated` is null without.
     Raises InputError for a corpus without embeddings, a wrong filter or option, an empty text, an unknown mask.
     """
@@ -78,7 +76,7 @@ def find_masks(
             background = cached_background(encode, corpus.info["models"]["embedder"]["sha256"])
     if texts and encode is not None:
         if min_calibrated is not None and background is None:
-            background = background_vectors(encode)
+            background = background_of(encode)
         queries += text_queries(texts, encode, background=background, **common)
     if like:
         queries += mask_queries(corpus, like, encode, **common)
@@ -110,7 +108,7 @@ def hits_schema() -> pa.Schema:
     )
 
 
-def corpus_encoder(corpus: Corpus, name: str | None = None) -> EncodeTexts:
+def corpus_encoder(corpus: Corpus, name: str | None = None) -> TextEncoder:
     """The text encoder of the corpus's embeddings, loaded from where corpus.json says or from `name`.
 
     Raises InputError where the corpus has no embeddings, or the weights found are not those it was made with.
@@ -127,7 +125,7 @@ def corpus_encoder(corpus: Corpus, name: str | None = None) -> EncodeTexts:
             f"--embedder {loaded.name}: its weights are not those the corpus {redact(corpus.uri)} was embedded with "
             f"({embedder['name']}); name a copy of those"
         )
-    return loaded.encode_texts
+    return TextEncoder(loaded.encode_texts, loaded.temperature)
 
 
 def _table(texts: Sequence[str], hits: Sequence[Sequence[Hit]], rows: Rows) -> pa.Table:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.search.background import background_for
+from fastsam_batch.search.background import Background
 from fastsam_batch.search.best import MaskKey, Query
 from fastsam_batch.search.likeness import mask_vectors
 from fastsam_batch.search.query import TEMPLATES, EncodeTexts, alternatives, text_vectors
-
-Vectors = NDArray[np.float32]
 
 
 def text_queries(
@@ -22,10 +19,10 @@ def text_queries(
     *,
     contrasts: Sequence[str] = (),
     min_score: float | None = None,
-    background: Vectors | None = None,
+    background: Background | None = None,
     templates: Sequence[str] = TEMPLATES,
 ) -> list[Query]:
-    """A query a text, of its `alternatives`; with `background`, float32 [b, D], its hits are calibrated.
+    """A query a text, of its `alternatives`; with a `background` its hits are calibrated.
 
     Alternatives of a contrast are a contrast each. Raises InputError for an empty text, alternative or contrast.
     """
@@ -40,7 +37,7 @@ def text_queries(
             any_of,
             vectors[split:],
             min_score,
-            background=None if background is None else background_for(group, any_of, background),
+            background=None if background is None else background.without(group, any_of),
         )
         for group, any_of in zip(groups, parts, strict=True)
     ]

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from fastsam_batch import storage
 from fastsam_batch.corpus.image import CorpusImage
@@ -19,6 +17,7 @@ from fastsam_batch.masks.runs import rle_of
 from fastsam_batch.masks.select import Box, Point, select
 from fastsam_batch.masks.smooth import smooth
 from fastsam_batch.ranges import check_range
+from fastsam_batch.search.background import Background
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.query import EncodeTexts
 
@@ -92,7 +91,7 @@ def select_masks(
     image: CorpusImage,
     prompts: Prompts,
     encode: EncodeTexts | None = None,
-    text_background: NDArray[np.float32] | None = None,
+    text_background: Background | None = None,
 ) -> ImageSelection:
     """Apply prompts to an image's stored masks, by the rule of `masks.select.select`; texts choose masks.
 
@@ -160,7 +159,7 @@ def _numbers(text: str, count: int, option: str, form: str) -> list[float]:
 
 
 def _by_text(
-    image: CorpusImage, prompts: Prompts, encode: EncodeTexts | None, background: NDArray[np.float32] | None
+    image: CorpusImage, prompts: Prompts, encode: EncodeTexts | None, background: Background | None
 ) -> list[TextAnswer]:
     if not prompts.texts:
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,22 @@ _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
 ALTERNATIVE = "|"
 
 EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
+
+# What CLIP's cosines are multiplied with before a softmax, at the end of its training: its own limit, at which its
+# published models arrive.
+TEMPERATURE = 100.0
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A model's `EncodeTexts`, with the temperature that it was trained to."""
+
+    encode: EncodeTexts
+    temperature: float
+
+    def __call__(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors float32 [n, D] of n sentences."""
+        return self.encode(sentences)
 
 
 def text_vectors(

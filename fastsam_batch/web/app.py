@@ -7,19 +7,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
 from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.draw import View, distinct_colours
+from fastsam_batch.search.background import Background
 from fastsam_batch.search.pictures import ReadPixels, boxed_mask
 from fastsam_batch.search.prompts import ImageSelection, Prompts, select_masks
 from fastsam_batch.search.query import EncodeTexts
@@ -66,7 +65,7 @@ def make_app(
     corpus: Corpus,
     *,
     encode: EncodeTexts | None = None,
-    background: NDArray[np.float32] | None = None,
+    background: Background | None = None,
     token: str | None = None,
     read: ReadPixels | None = None,
 ) -> Guard:
@@ -100,9 +99,7 @@ def make_app(
     return Guard(app, token)  # around all of it: its own middlewares lie within what answers a failure
 
 
-def _add_finding(
-    app: FastAPI, catalogue: Catalogue, encode: EncodeTexts | None, background: NDArray[np.float32] | None
-) -> None:
+def _add_finding(app: FastAPI, catalogue: Catalogue, encode: EncodeTexts | None, background: Background | None) -> None:
     @app.get("/api/corpus")
     def describe() -> dict[str, Any]:
         return answers.corpus_answer(catalogue)
@@ -131,7 +128,7 @@ def _add_images(
     catalogue: Catalogue,
     pictures: Pictures,
     encode: EncodeTexts | None,
-    background: NDArray[np.float32] | None,
+    background: Background | None,
 ) -> None:
     def select(image: str, prompt: list[str], smallest: bool) -> ImageSelection:
         prompts = Prompts(smallest=smallest, **parse_prompts(prompt))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.where import parse_where
-from fastsam_batch.search.background import MIN_CALIBRATED
+from fastsam_batch.search.background import MIN_CALIBRATED, Background
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.query import EncodeTexts
 
@@ -51,7 +49,7 @@ class Filters:
 
 
 def find_text(
-    corpus: Corpus, text: str, filters: Filters, encode: EncodeTexts, background: NDArray[np.float32] | None
+    corpus: Corpus, text: str, filters: Filters, encode: EncodeTexts, background: Background | None
 ) -> pa.Table:
     """The masks that look most like a text: `find.hits_schema`; `background` as in `find_masks`.
 

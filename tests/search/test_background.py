@@ -14,15 +14,13 @@ from fastsam_batch import Corpus, cli_search
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.background import (
     MIN_CALIBRATED,
-    TEMPERATURE,
-    background_for,
+    Background,
+    background_of,
     background_texts,
-    background_vectors,
     cached_background,
-    calibrate,
 )
 from fastsam_batch.search.find import find_masks
-from fastsam_batch.search.query import text_vectors
+from fastsam_batch.search.query import TEMPERATURE, TextEncoder, text_vectors
 
 
 def encode(sentences: Sequence[str]) -> np.ndarray:
@@ -34,31 +32,35 @@ def test_the_background_is_a_list_of_different_nouns() -> None:
     texts = background_texts()
     assert len(set(texts)) == len(texts) > 300
     assert all(text == text.strip().lower() and text for text in texts)
-    assert background_vectors(encode).shape == (len(texts), DIM)
+    assert background_of(encode).vectors.shape == (len(texts), DIM)
 
 
-def test_a_softmax_over_the_text_and_the_background() -> None:
+@pytest.mark.parametrize("temperature", [TEMPERATURE, 27.0])
+def test_a_softmax_over_the_text_and_the_background(temperature: float) -> None:
     random = np.random.default_rng(0)
     embeddings, background = random.normal(size=(5, 8)) / 8, random.normal(size=(20, 8)) / 8
     similarities = random.uniform(-1, 1, 5)
-    found = calibrate(similarities.astype(np.float32), embeddings.astype(np.float32), background.astype(np.float32))
+    found = Background(background.astype(np.float32), temperature).calibrate(
+        similarities.astype(np.float32), embeddings.astype(np.float32)
+    )
     for probability, similarity, embedding in zip(found, similarities, embeddings, strict=True):
-        own = math.exp(TEMPERATURE * similarity)
-        others = sum(math.exp(TEMPERATURE * float(embedding @ other)) for other in background)
+        own = math.exp(temperature * similarity)
+        others = sum(math.exp(temperature * float(embedding @ other)) for other in background)
         assert probability == pytest.approx(own / (own + others), rel=1e-4, abs=1e-12)
 
 
 def test_what_says_the_same_is_no_background() -> None:
     texts = list(background_texts())
-    background = background_vectors(encode)
-    left = background_for(["a tree"], text_vectors(["a tree"], encode), background)
-    kept = {row.tobytes() for row in left}
-    without = {text for text, row in zip(texts, background, strict=True) if row.tobytes() not in kept}
+    background = background_of(TextEncoder(encode, 30.0))
+    left = background.without(["a tree"], text_vectors(["a tree"], encode))
+    assert left.temperature == 30.0
+    kept = {row.tobytes() for row in left.vectors}
+    without = {text for text, row in zip(texts, background.vectors, strict=True) if row.tobytes() not in kept}
     assert without == {"tree", "palm tree"}
     # A vector that hardly differs from one of the background's is an outlier among the cosines.
-    near = background[[texts.index("piano")]]
-    left = background_for(["a pianoforte"], near, background)
-    assert len(left) == len(background) - 1 and near[0].tobytes() not in {row.tobytes() for row in left}
+    near = background.vectors[[texts.index("piano")]]
+    left = background.without(["a pianoforte"], near)
+    assert len(left.vectors) == len(texts) - 1 and near[0].tobytes() not in {row.tobytes() for row in left.vectors}
 
 
 def test_a_text_that_only_resembles_says_no(made: MadeCorpus) -> None:
@@ -89,14 +91,14 @@ def test_a_text_that_only_resembles_says_no(made: MadeCorpus) -> None:
 @pytest.mark.parametrize("least", [0.0, 0.1, 0.9])
 def test_calibrated_hits_against_the_slow_sum(made: MadeCorpus, least: float) -> None:
     corpus = Corpus.open(made.uri)
-    background = background_vectors(encode)
+    background = Background(background_of(encode).vectors, 27.0)
     vector = text_vectors(["xylophone"], encode)[0]
     hits = find_masks(corpus, ["xylophone"], top_k=100, min_calibrated=least, encode=encode, background=background)
-    others = background_for(["xylophone"], vector[None], background)
+    others = background.without(["xylophone"], vector[None]).vectors
     expected = {}
     for row in made.masks:
         if row["embedding"] is not None:
-            odds = sum(math.exp(TEMPERATURE * (cosine(row, other) - cosine(row, vector))) for other in others)
+            odds = sum(math.exp(27.0 * (cosine(row, other) - cosine(row, vector))) for other in others)
             expected[row["image_id"], row["mask_index"]] = 1 / (1 + odds)
     found = {(row["image_id"], row["mask_index"]): row["calibrated"] for row in hits.to_pylist()}
     assert found == pytest.approx({key: value for key, value in expected.items() if value >= least}, rel=1e-3)
@@ -124,28 +126,29 @@ def test_the_background_is_encoded_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
         return encode(sentences)
 
     first = cached_background(counted, {"weights": "a" * 64})
-    np.testing.assert_array_equal(cached_background(counted, {"weights": "a" * 64}), first)
-    assert len(asked) == 1
+    again = cached_background(TextEncoder(counted, 27.0), {"weights": "a" * 64})
+    np.testing.assert_array_equal(again.vectors, first.vectors)
+    assert len(asked) == 1 and first.temperature == TEMPERATURE and again.temperature == 27.0
     cached_background(counted, {"weights": "b" * 64})
     assert len(asked) == 2
 
 
 def test_a_cache_that_cannot_be_used_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    expected = background_vectors(encode)
+    expected = background_of(encode).vectors
     monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path))
     cached_background(encode, {"weights": "a" * 64})
     (file,) = tmp_path.iterdir()
     for damaged in (b"", b"no vectors", file.read_bytes()[:200]):
         file.write_bytes(damaged)
-        np.testing.assert_array_equal(cached_background(encode, {"weights": "a" * 64}), expected)
+        np.testing.assert_array_equal(cached_background(encode, {"weights": "a" * 64}).vectors, expected)
         np.testing.assert_array_equal(np.load(file), expected)  # mended
     file.unlink()
     file.mkdir()  # the name is taken, so that the file cannot be put there
-    np.testing.assert_array_equal(cached_background(encode, {"weights": "a" * 64}), expected)
+    np.testing.assert_array_equal(cached_background(encode, {"weights": "a" * 64}).vectors, expected)
     assert list(tmp_path.iterdir()) == [file]
     (tmp_path / "in the way").touch()
     monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path / "in the way" / "cache"))
-    np.testing.assert_array_equal(cached_background(encode, {"weights": "a" * 64}), expected)
+    np.testing.assert_array_equal(cached_background(encode, {"weights": "a" * 64}).vectors, expected)
 
 
 def test_the_command_has_the_same_default() -> None:

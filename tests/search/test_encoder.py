@@ -32,7 +32,10 @@ def corpus(tmp_path, builtin):
 
 
 def test_it_is_the_one_that_corpus_json_names(corpus, builtin):
-    np.testing.assert_array_equal(corpus_encoder(corpus)(["a cat"]), builtin.encode_texts(["a cat"]))
+    encode = corpus_encoder(corpus)
+    np.testing.assert_array_equal(encode(["a cat"]), builtin.encode_texts(["a cat"]))
+    weights = load_file(BUILTIN_FOLDER / "clip" / "open_clip_model.safetensors")
+    assert encode.temperature == pytest.approx(np.exp(float(weights["logit_scale"])))  # as it was trained
 
 
 def test_a_copy_elsewhere_will_do(corpus, builtin, tmp_path):

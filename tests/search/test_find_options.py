@@ -16,7 +16,7 @@ from reference.search import answers, cosine
 from fastsam_batch import Corpus, cli_search
 from fastsam_batch.errors import InputError
 from fastsam_batch.search import thin
-from fastsam_batch.search.background import background_for, background_texts, calibrate
+from fastsam_batch.search.background import Background, background_texts
 from fastsam_batch.search.find import find_masks, hits_schema
 from fastsam_batch.search.likeness import mask_vectors, parse_mask
 from fastsam_batch.search.query import alternatives, text_vectors
@@ -105,7 +105,7 @@ def test_near_duplicates_are_passed_over_where_scores_are_calibrated_too(piled: 
     corpus = Corpus.open(piled.uri)
     options = {"top_k": 10, "distinct": 0.9, "encode": lambda texts: along(0, len(texts))}
     plain = find_masks(corpus, ["cat"], **options)
-    calibrated = find_masks(corpus, ["cat"], background=along(5, len(background_texts())), **options)
+    calibrated = find_masks(corpus, ["cat"], background=Background(along(5, len(background_texts()))), **options)
     assert found(plain, "cat") == answers(piled.masks, along(0), 10, distinct=0.9)
     assert calibrated["calibrated"].null_count == 0
     assert found(calibrated, "cat") == found(plain, "cat")
@@ -127,13 +127,13 @@ def test_convincing_masks_behind_those_left_out(
     min_calibrated: float,
     candidates: int,
 ) -> None:
-    query, background = along(0), along(5, len(background_texts()))
+    query, background = along(0), Background(along(5, len(background_texts())))
+    others = background.without(["cat"], query)
 
     def convinces(row: dict) -> bool:
-        score = calibrate(np.float32([cosine(row, query[0])]), np.float32([row["embedding"]]), background_for(*others))
+        score = others.calibrate(np.float32([cosine(row, query[0])]), np.float32([row["embedding"]]))
         return bool(score[0] >= min_calibrated)
 
-    others = ["cat"], query, background
     options = {"top_k": top_k, "per_image": per_image, "distinct": distinct}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(thin, "_CANDIDATES", candidates)
@@ -150,7 +150,7 @@ def test_convincing_masks_behind_those_left_out(
 
 
 def test_a_few_images_full_of_convincing_masks_hide_no_others(piled: MadeCorpus) -> None:
-    asked = {"encode": lambda texts: along(0, len(texts)), "background": along(5, len(background_texts()))}
+    asked = {"encode": lambda texts: along(0, len(texts)), "background": Background(along(5, len(background_texts())))}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(thin, "_CANDIDATES", 50)
         hits = find_masks(Corpus.open(piled.uri), ["cat"], top_k=3, per_image=1, min_calibrated=0.1, **asked)

@@ -13,7 +13,7 @@ import pytest
 from corpus.made_corpus import DIM, MadeCorpus
 
 from fastsam_batch import Corpus
-from fastsam_batch.search.background import background_texts
+from fastsam_batch.search.background import Background, background_texts
 from fastsam_batch.search.query import text_vectors
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -28,9 +28,9 @@ def encode(sentences: Sequence[str]) -> np.ndarray:
     return np.asarray([vector / np.linalg.norm(vector) for vector in vectors], np.float32)
 
 
-def one_background() -> np.ndarray:
+def one_background() -> Background:
     """Background texts that all say "nothing": a mask that is clearly less like that convinces."""
-    return np.repeat(text_vectors(["nothing"], encode), len(background_texts()), axis=0)
+    return Background(np.repeat(text_vectors(["nothing"], encode), len(background_texts()), axis=0))
 
 
 @pytest.fixture(scope="session")
