@@ -95,7 +95,8 @@ class BytesChunk:
         return self._data[begin:end]
 
     def page(self, begin: int, end: int, size: int) -> Page:
-        return _Whole(_unpacked(self.read(begin, end), size, self._codec) if self._codec else self.read(begin, end))
+        page = self.read(begin, end)
+        return _Whole(_unpacked(page, size, self._codec) if self._codec else page[:size])
 
 
 @dataclass
