@@ -24,13 +24,11 @@ from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.write import ROW_GROUP_ROWS
 from fastsam_batch.search.scan import embedding_matrix, scan
 
-TOP_K = 100
 
-
-def product(matrix: np.ndarray, queries: np.ndarray) -> np.ndarray:
+def product(matrix: np.ndarray, queries: np.ndarray, top_k: int) -> np.ndarray:
     """The other side: one product and the rows of the best, best first."""
     cosines = matrix @ queries.T
-    best = np.argpartition(-cosines, TOP_K, axis=0)[:TOP_K]
+    best = np.argpartition(-cosines, top_k, axis=0)[:top_k]
     order = np.argsort(-np.take_along_axis(cosines, best, axis=0), axis=0, kind="stable")
     return np.take_along_axis(best, order, axis=0)
 
@@ -54,9 +52,9 @@ def one_side(options: argparse.Namespace) -> None:
         queries = uniform(count, options.dim, 10**6 + count)
         began = time.perf_counter()
         if matrix is None:
-            scan(corpus, queries, TOP_K)
+            scan(corpus, queries, options.top_k)
         else:
-            product(matrix, queries)
+            product(matrix, queries, options.top_k)
         found[str(count)] = round(time.perf_counter() - began, 3)
     print(
         json.dumps({"seconds": found, "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)})
@@ -70,6 +68,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--unit-rows", type=int, default=ROW_GROUP_ROWS)
     parser.add_argument("--queries", type=int, nargs="+", default=[1, 16, 64, 256])
+    parser.add_argument("--top-k", type=int, default=100, help="1000 is what the command looks among by default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", choices=("scan", "product"), help="one side only, for the other to call")
     options = parser.parse_args()
@@ -98,7 +97,7 @@ def main() -> None:
     summary = {
         "rows": options.rows,
         "dim": options.dim,
-        "top_k": TOP_K,
+        "top_k": options.top_k,
         "seconds": best,
         "ratio": {count: round(best["product"][count] / best["scan"][count], 3) for count in best["scan"]},
         "scan_peak_gib": max(run["peak_gib"] for run in results["scan"]),

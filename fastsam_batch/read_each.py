@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 READERS = 32
 _HELD = 512  # results at most that wait to be taken
-_LONG = 1e-3  # seconds of a read that waits; one of a local disk takes a twentieth
+_LONG = 250e-6  # seconds of a read that waits; one of a local disk takes a fifth
 _PATIENCE = 20e-3  # seconds in such reads before others begin beside them
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -22,6 +22,7 @@ COMPRESSIONS = (*_CODECS, "UNCOMPRESSED")
 # Blocks of a page that are read, and multiplied, at once: two mebibytes, which the cores' cache holds. With fewer,
 # threads wait more often for Python's lock.
 _BLOCKS = 16
+_MOST_UNPACKED = 64 << 20  # bytes of a chunk's pages that stay in memory: row groups of other writers may be large
 
 
 class Page(Protocol):
@@ -89,14 +90,16 @@ class BytesChunk:
     """A chunk in memory."""
 
     def __init__(self, data: memoryview, codec: pa.Codec | None) -> None:
-        self._data, self._codec, self.length = data, codec, len(data)
+        self._data, self._codec, self.length, self._unpacked = data, codec, len(data), 0
 
     def read(self, begin: int, end: int) -> memoryview:
         return self._data[begin:end]
 
     def page(self, begin: int, end: int, size: int) -> Page:
-        page = self.read(begin, end)
-        return _Whole(_unpacked(page, size, self._codec) if self._codec else page[:size])
+        if self._codec is None:
+            return _Whole(lambda: self.read(begin, end)[:size], keep=True)
+        self._unpacked += size
+        return _Whole(lambda: _unpacked(self.read(begin, end), size, self._codec), self._unpacked <= _MOST_UNPACKED)
 
 
 @dataclass
@@ -108,6 +111,7 @@ class _FileChunk:
     length: int
     codec: Any
     space: Space
+    unpacked: int = 0
 
     def read(self, begin: int, end: int) -> memoryview:
         self.file.seek(self.start + begin)
@@ -121,27 +125,36 @@ class _FileChunk:
         return self.whole(begin, end, size)
 
     def whole(self, begin: int, end: int, size: int) -> _Whole:
-        return _Whole(_unpacked(self.read(begin, end), size, self.codec))
+        self.unpacked += size
+        return _Whole(lambda: _unpacked(self.read(begin, end), size, self.codec), self.unpacked <= _MOST_UNPACKED)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Whole:
-    """A page in memory."""
+    """A page in one piece, as `unpack` gives it; it stays in memory if it is to `keep`."""
 
-    data: memoryview
+    unpack: Callable[[], memoryview]
+    keep: bool
+    _kept: memoryview | None = None
 
     def pieces(self) -> Iterator[memoryview]:
-        yield self.data
+        yield self._data()
 
     def some(self, begin: int, end: int) -> bytes:
-        return bytes(self.data[begin:end])
+        return bytes(self._data()[begin:end])
+
+    def _data(self) -> memoryview:
+        data = self.unpack() if self._kept is None else self._kept
+        if self.keep:
+            self._kept = data
+        return data
 
 
 @dataclass
 class _Kept:
     """A page of a local file whose bytes lie there as they are but for the first block, between headers of blocks.
 
-    Where they do not, after all, it is unpacked as another one.
+    Where they turn out not to, it is unpacked as another one from there on.
     """
 
     chunk: _FileChunk
@@ -150,6 +163,7 @@ class _Kept:
     end: int
     size: int
     other: _Whole | None = None
+    first: memoryview | None = None
 
     def pieces(self) -> Iterator[memoryview]:
         done = 0
@@ -158,7 +172,8 @@ class _Kept:
             done += len(piece)
         if done < self.size:
             self.other = self.chunk.whole(self.begin, self.end, self.size)
-            yield self.other.data[done:]
+            for whole in self.other.pieces():
+                yield whole[done:]
 
     def some(self, begin: int, end: int) -> bytes:
         if self.other:
@@ -169,7 +184,8 @@ class _Kept:
             place = self._place(number) + BLOCK_HEADER - number * BLOCK
             found = self.chunk.read(self.begin + place + begin, self.begin + place + stop).tobytes()
         else:
-            found = self._first().tobytes()[begin:stop]
+            self.first = self.first or self._first()
+            found = self.first[begin:stop].tobytes()
         return found + self.some(stop, end) if stop < min(end, self.size) else found
 
     def _place(self, number: int) -> int:
@@ -179,6 +195,8 @@ class _Kept:
     def _first(self) -> memoryview:
         """The content of the first block."""
         packed = self.chunk.read(self.begin + self.frame.first, self.begin + self.frame.rest)
+        if len(packed) < self.frame.rest - self.frame.first:
+            raise OSError("the file has become shorter")
         alone = bytearray(ALONE + packed)
         alone[len(ALONE)] |= LAST
         return _unpacked(memoryview(alone), BLOCK, self.chunk.codec)
@@ -186,7 +204,10 @@ class _Kept:
     def _past_headers(self) -> Iterator[memoryview]:
         """The content as far as it is laid out so."""
         sizes, space, file = self.frame.sizes, self.chunk.space, self.chunk.file.fileno()
-        space.content[:BLOCK] = self._first()
+        try:
+            space.content[:BLOCK] = self._first()
+        except (OSError, pa.ArrowInvalid):  # as if it were of BLOCK bytes
+            return
         done = first = 1
         position = self.chunk.start + self.begin + self.frame.rest
         while done <= len(sizes):

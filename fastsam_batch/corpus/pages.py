@@ -23,6 +23,7 @@ _LEVEL_BITS = 2  # of a nullable list of nullable values: 0 is a null list, 3 a 
 _VALUE, _NULL_LIST = 3, 0
 _MOST_BYTES_A_SLOT = 8  # two of its value, the rest for levels, however badly they are packed
 _LENGTH = 4  # bytes of the number that leads a run of levels
+_MANY = 40  # lists one by one cost as much as so many times all of them
 _LONGEST_HEADER = 1024  # bytes of a page's header, with statistics of two values
 
 
@@ -94,9 +95,26 @@ class HalfLists:
         return order + np.searchsorted(self._before, order, side="right") if len(self._before) else order
 
     def take(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Some lists [n, size], once `parts` has come to its end."""
+        """Lists [n, size] at some places, which ascend, once `parts` has come to its end."""
+        if len(places) * _MANY > self._rows:
+            try:
+                return self._passing(places)
+            except UnknownPages as error:
+                raise OSError("the file has changed meanwhile") from error
         found = [self._values(place * self._width, (place + 1) * self._width) for place in places.tolist()]
         return np.frombuffer(b"".join(found), np.float16).reshape(len(found), self._size)
+
+    def _passing(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
+        """As `take`, from all lists as they pass by once more."""
+        found = np.empty((len(places), self._size), np.float16)
+        for where, part in HalfLists(self._chunk, self._rows, self._size).parts():
+            if isinstance(where, slice):
+                first, last = np.searchsorted(places, (where.start, where.stop))
+                found[first:last] = part[places[first:last] - where.start]
+            else:
+                _, of_found, of_part = np.intersect1d(places, where, assume_unique=True, return_indices=True)
+                found[of_found] = part[of_part]
+        return found
 
     def _values(self, begin: int, end: int) -> bytes:
         """Bytes of the values of all pages."""
@@ -110,8 +128,6 @@ class HalfLists:
 
 def _begun(header: _PageHeader, pieces: Iterator[memoryview]) -> tuple[NDArray[np.int64], int, memoryview]:
     """Which slots of a page stand for a null list, where its values begin, and their bytes in the pieces so far."""
-    if header.bytes > _MOST_BYTES_A_SLOT * header.slots + 4096:
-        raise UnknownPages("a page of more bytes than its values have")
     page = next(pieces)
     repetition = definition = 0
     while len(page) < (definition := _end_of_levels(page, repetition := _end_of_levels(page, 0))):
@@ -149,12 +165,13 @@ def _page_headers(chunk: Chunk) -> list[_PageHeader]:
             start = position + end
             position = start + fields[3]
             headers.append(_PageHeader(start, position, fields[2], page[1]))
+            odd_size = not 0 <= fields[2] <= _MOST_BYTES_A_SLOT * page[1] + 4096
         except (IndexError, KeyError, TypeError, OverflowError) as error:
             raise UnknownPages("a page header of another kind") from error
         if kinds != (_DATA_PAGE, _PLAIN, _RLE, _RLE):
             raise UnknownPages(f"page type, encodings {kinds}")
-        if not start <= position <= chunk.length:
-            raise UnknownPages("a page is longer than its chunk")
+        if odd_size or not start <= position <= chunk.length:
+            raise UnknownPages("a page of more bytes than its values or its chunk have")
     return headers
 
 

@@ -28,7 +28,7 @@ class Lists(Protocol):
         """Of each the row it belongs to, int64 [n], ascending; after `parts`."""
 
     def take(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Embeddings [n, D] at some places; after `parts`."""
+        """Embeddings [n, D] at some places, which ascend; after `parts`."""
 
 
 class Products:

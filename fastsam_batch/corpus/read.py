@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -143,11 +145,20 @@ class Corpus:
     def vector_blocks(self, unit_id: str, vectors: NDArray[np.float32], space: Space | None = None) -> Iterator[Block]:
         """A unit's masks that have an embedding, with their cosines with unit vectors [q, D], without Arrow's decoding.
 
-        As `corpus.vectors.vector_blocks`. Raises InputError for a file that is missing or broken.
+        As `corpus.vectors.vector_blocks`. Raises InputError for a file that is missing or broken, and so do the
+        blocks where it becomes so.
         """
         path = self._receipts[unit_id]["files"]["masks"]["path"]
+        told = self._telling_of(path)  # a decorator, too
+        with self._telling_of(path):
+            for block in vector_blocks(self._fs, storage.join(self._root, path), vectors, space):
+                yield replace(block, embeddings=told(block.embeddings), keys=told(block.keys))
+
+    @contextmanager
+    def _telling_of(self, path: str) -> Iterator[None]:
+        """What goes wrong with a file of the corpus comes out as a sentence on it."""
         try:
-            yield from vector_blocks(self._fs, storage.join(self._root, path), vectors, space)
+            yield
         except (OSError, pa.ArrowException) as error:
             raise self._broken(path, error) from error
 

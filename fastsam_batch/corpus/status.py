@@ -63,7 +63,7 @@ class CorpusStatus:
 
 
 def corpus_status(corpus_uri: str, recent: int = RECENT) -> CorpusStatus:
-    """What is done, failed and left. Reads the plan and every receipt, many at a time, and no other file.
+    """What is done, failed and left. Reads the plan and every receipt, many at a time in a store, and no other file.
 
     Raises InputError where there is no corpus, or a receipt is damaged.
     """
@@ -105,7 +105,7 @@ def images_failed(corpus_uri: str) -> tuple[int, int]:
 
 
 def read_receipts(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Receipts in the order of the paths, many requests at a time. Raises InputError for a damaged one, OutageError."""
+    """Receipts in the paths' order, many at a time in a store. Raises InputError for a damaged one, OutageError."""
     for path, content in zip(paths, _read_many(fs, paths), strict=True):
         yield parse_receipt(path, content)
 

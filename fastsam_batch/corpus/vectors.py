@@ -29,20 +29,17 @@ _Names: TypeAlias = tuple[pa.StringArray, NDArray[np.int32], NDArray[np.int32]]
 class Block:
     """Masks of a row group that have an embedding, valid until the next block is made.
 
-    `cosines` float32 [q, n] are their products with the vectors asked for, each within ROUNDING of the true one;
-    `keys` names rows as (image_id, mask_index).
+    `cosines` float32 [q, n] are their products with the vectors asked for, each within ROUNDING of the true one.
+    `embeddings` gives float32 [r, D] of r rows, which ascend, and `keys` names them as (image_id, mask_index): both
+    read what they give, and raise as `vector_blocks`.
     """
 
-    lists: Lists
     cosines: NDArray[np.float32]
+    embeddings: Callable[[NDArray[np.int64]], NDArray[np.float32]]
     keys: Callable[[NDArray[np.int64]], list[tuple[str, int]]]
 
     def __len__(self) -> int:
         return int(self.cosines.shape[1])
-
-    def embeddings(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Float32 [len(rows), D] of some rows, which are read for it. Raises as `vector_blocks`."""
-        return self.lists.take(rows).astype(np.float32)
 
 
 def vector_blocks(
@@ -62,7 +59,7 @@ def vector_blocks(
             with _chunk(fs, path, parquet, group, space) as chunk:
                 lists, cosines = _multiplied(chunk, parquet, group, products)
                 if cosines.size:
-                    yield Block(lists, cosines, partial(_keys, names, lists.rows()))
+                    yield Block(cosines, partial(_embeddings, lists), partial(_keys, names, lists.rows()))
 
 
 def _chunk(
@@ -108,6 +105,10 @@ class _Held:
 
     def take(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
         return self._matrix[places]
+
+
+def _embeddings(lists: Lists, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    return lists.take(rows).astype(np.float32)
 
 
 def _names(parquet: pq.ParquetFile, group: int) -> _Names:

@@ -47,7 +47,7 @@ class Background:
     temperature: float = TEMPERATURE
 
     def without(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> Background:
-        """All of the background but what says the same as one of the texts, whose vectors are [t, D].
+        """All of the whole background but what says the same as one of the texts, whose vectors are [t, D].
 
         Left out are texts of which one holds all words of the other (a cup, a cup of coffee), and those whose
         cosine is an outlier among the cosines of the whole background.

@@ -108,9 +108,9 @@ class Best:
         """
         query = self.query
         rows = np.flatnonzero(similarities >= self.least)  # never a NaN
-        crowded = len(rows) > self.top_k and not (len(query.none_of) or query.per_image or query.without)
-        if crowded:
-            kth_best = np.partition(similarities[rows], -self.top_k)[-self.top_k]
+        enough = self.top_k + len(query.without)
+        if len(rows) > enough and not (len(query.none_of) or query.per_image):
+            kth_best = np.partition(similarities[rows], -enough)[-enough]
             rows = rows[similarities[rows] >= kth_best - 2 * ROUNDING]  # either may be off by one
         if not len(rows):
             return

@@ -57,9 +57,10 @@ def find_masks(
     `engine` is `auto` (a fresh index where there is one, else the exact scan), `index`, `scan`, or
     `distributed` (the scan as a Ray Data job); `engine_of` says what answered. An index finds nearly all of
     what the scan does, with the same cosines.
-    `encode` gives unit vectors float32 [n, D] of n sentences; without it the text encoder that corpus.json
-    names is loaded, where there is a text. `background` is as `background_of` gives it, made
-    where `min_calibrated` needs them; the column `calibrated` is null without.
+    `encode` gives unit vectors float32 [n, D] of n sentences; a `TextEncoder` says the model's temperature too,
+    any other is taken for one of 100. Without it the text encoder that corpus.json names is loaded, where there is
+    a text. `background` is as `background_of` gives it, made where `min_calibrated` needs it; the column
+    `calibrated` is null without.
     Raises InputError for a corpus without embeddings, a wrong filter or option, an empty text, an unknown mask.
     """
     texts, like, contrasts = list(dict.fromkeys(texts)), list(dict.fromkeys(like)), list(dict.fromkeys(contrasts))

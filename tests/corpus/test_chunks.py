@@ -112,6 +112,38 @@ def test_a_frame_that_begins_like_others_and_goes_on_otherwise(file: Path) -> No
     assert page(file, filled, len(data), Space()) == data
 
 
+def test_a_first_block_that_is_shorter_than_it_seems(file: Path) -> None:
+    """A block of 100,000 bytes as they are, blocks of one byte repeated, and a frame that is passed over."""
+    kept, repeated = content(100_000, 0, 0), [BLOCK, BLOCK - 100_000, BLOCK, BLOCK, 55]
+    data = kept + b"\x07" * sum(repeated)
+    head = b"\x28\xb5\x2f\xfd\xa0" + len(data).to_bytes(4, "little")
+    first = (len(kept) << 3).to_bytes(3, "little") + kept
+    rest = b"".join(
+        (size << 3 | 2 | (place == len(repeated) - 1)).to_bytes(3, "little") + b"\x07"
+        for place, size in enumerate(repeated)
+    )
+    frame = head + first + rest
+    sizes = divmod(len(data) - BLOCK, BLOCK)
+    length = len(head + first) + 3 * (sizes[0] + bool(sizes[1])) + len(data) - BLOCK
+    skipped = length - len(frame) - 8
+    frame += b"\x50\x2a\x4d\x18" + skipped.to_bytes(4, "little") + bytes(skipped)
+    assert frame_of(frame[:LONGEST_HEAD], len(frame), len(data)) is not None
+    assert page(file, frame, len(data), Space()) == data
+
+
+def test_more_pages_than_are_to_be_held_are_unpacked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "_MOST_UNPACKED", 2500)
+    data = [content(1000, 0, number) for number in range(4)]
+    frames = [packed(each, 1) for each in data]
+    chunk = chunks.BytesChunk(memoryview(b"".join(frames)), pa.Codec("zstd"))
+    ends = np.cumsum([len(frame) for frame in frames]).tolist()
+    pages = [chunk.page(end - len(frame), end, 1000) for frame, end in zip(frames, ends, strict=True)]
+    for _ in range(2):
+        assert [b"".join(map(bytes, each.pieces())) for each in pages] == data
+        assert [each.some(990, 1010) for each in pages] == [each[990:] for each in data]
+    assert [each._kept is not None for each in pages] == [True, True, False, False]
+
+
 def test_headers_of_kept_blocks() -> None:
     first, second = (BLOCK << 3).to_bytes(3, "little"), 5 << 3
     assert block_headers((BLOCK, 5), last=True) == first + (second | 1).to_bytes(3, "little")

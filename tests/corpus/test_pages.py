@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastsam_batch.corpus.chunks import BytesChunk, Space
+from fastsam_batch.corpus.chunks import BytesChunk, Space, open_chunk
 from fastsam_batch.corpus.pages import HalfLists, UnknownPages
 from fastsam_batch.corpus.products import ROUNDING, to_float
 from fastsam_batch.corpus.vectors import vector_blocks
@@ -41,13 +41,16 @@ def table_of(rows: list[bool], dim: int, seed: int) -> pa.Table:
 
 
 def lists_of(chunk: bytes, rows: int, size: int, compression: str) -> tuple[np.ndarray, np.ndarray]:
-    """Lists of a chunk, as they pass by, and their rows."""
+    """Lists of a chunk, as they pass by, and their rows. Each is given once."""
     codec = None if compression == "UNCOMPRESSED" else pa.Codec(compression.lower())
     lists = HalfLists(BytesChunk(memoryview(chunk), codec), rows, size)
-    found = np.full((rows, size), np.nan, np.float16)
+    found, given = np.full((rows, size), np.nan, np.float16), np.zeros(rows, np.int64)
     for places, part in lists.parts():
         found[places] = part
-    return found[: len(lists.rows())], lists.rows()
+        given[places] += 1
+    count = len(lists.rows())
+    np.testing.assert_array_equal(given, np.arange(rows) < count)
+    return found[:count], lists.rows()
 
 
 def read(table: pa.Table, **options: Any) -> list[tuple[str, int, list[float]]]:
@@ -76,7 +79,8 @@ def read_blocks(table: pa.Table, fs: Any, path: str) -> list[tuple[str, int, lis
                 assert len(block) > 0
                 rows = np.arange(len(block))
                 embeddings = block.embeddings(rows)
-                np.testing.assert_array_equal(block.embeddings(rows[1::2]), embeddings[1::2])
+                for some in (rows[1::2], rows[:1], rows[-1:], rows[:: max(len(rows) // 3, 1)]):
+                    np.testing.assert_array_equal(block.embeddings(some), embeddings[some])
                 true = vectors.astype(np.float64) @ embeddings.astype(np.float64).T
                 assert (np.abs(block.cosines - true) <= ROUNDING).all()
                 if count > 4 or not loaded:  # together, in float32
@@ -149,6 +153,27 @@ def test_half_floats_become_float32_exactly() -> None:
                 np.testing.assert_array_equal(to_float(halfs, out), halfs.astype(np.float32))
 
 
+@pytest.mark.parametrize("size", [-1, 2**40, 2**62 - 1, 2**63])
+@pytest.mark.parametrize("compression", ["ZSTD", "SNAPPY", "UNCOMPRESSED"])
+def test_a_page_that_claims_to_be_of_any_size(tmp_path: Path, size: int, compression: str) -> None:
+    def field(value: int) -> bytes:
+        """As Thrift's compact protocol writes an integer."""
+        value, out = value << 1 if value >= 0 else -value * 2 - 1, b""
+        while value > 127:
+            value, out = value >> 7, out + bytes([value & 127 | 128])
+        return out + bytes([value])
+
+    levels = b"\x15" + field(32) + b"\x15\x00\x15\x06\x15\x06\x00"  # 32 slots, PLAIN, RLE, RLE
+    header = b"\x15\x00\x15" + field(size) + b"\x15" + field(100) + b"\x2c" + levels + b"\x00"
+    file = tmp_path / "chunk"
+    file.write_bytes(header + b"\x28\xb5\x2f\xfd" + bytes(96))
+    with (
+        open_chunk(fsspec.filesystem("file"), str(file), 0, file.stat().st_size, compression, Space()) as chunk,
+        pytest.raises(UnknownPages, match="more bytes"),
+    ):
+        list(HalfLists(chunk, 4, 8).parts())
+
+
 @pytest.mark.parametrize("chunk", [b"\x00", b"\x15\x04\x15", b"\xff" * 40])
 def test_bytes_that_are_no_pages(chunk: bytes) -> None:
     with pytest.raises(UnknownPages):
@@ -170,7 +195,7 @@ def test_damaged_pages_are_told_or_read(compression: str, damage: list[tuple[flo
     for place, value in damage:
         chunk[int(place * (len(chunk) - 1))] = value
     try:
-        lists, rows = lists_of(bytes(chunk[: int(kept * len(chunk))]), 30, 8, meta.compression)
+        lists, _ = lists_of(bytes(chunk[: int(kept * len(chunk))]), 30, 8, meta.compression)
     except (UnknownPages, OSError, pa.ArrowInvalid):
         return
-    assert lists.shape == (len(rows), 8)
+    assert lists.dtype == np.float16

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from corpus.made_corpus import DIM, MadeCorpus, make_corpus, masks_table, write_unit
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from reference.search import best_masks
 
 from fastsam_batch import Corpus
+from fastsam_batch.corpus import chunks, pages, vectors
+from fastsam_batch.corpus.write import parquet_bytes
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.scan import embedding_matrix, scan
 
@@ -103,3 +106,22 @@ def test_memory_does_not_grow_with_the_corpus(made: MadeCorpus) -> None:
     for _ in corpus.mask_batches(columns, batch_rows=500):
         peak = max(peak, pa.total_allocated_bytes() - before)
     assert peak < table_bytes / 4
+
+
+@pytest.mark.parametrize("what", ["embeddings", "names"])
+def test_a_file_that_is_cut_short_meanwhile_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    made = make_corpus(str(tmp_path / "corpus"), tmp_path)
+    for file in (tmp_path / "corpus" / "masks").iterdir():
+        file.write_bytes(parquet_bytes(pq.read_table(file)))  # whose pages are read one by one
+    module, name = (pages.HalfLists, "take") if what == "embeddings" else (vectors, "_names")
+    real = getattr(module, name)
+
+    def cut(*arguments):
+        for file in (tmp_path / "corpus" / "masks").iterdir():
+            file.write_bytes(file.read_bytes()[:40])
+        return real(*arguments)
+
+    monkeypatch.setattr(chunks, "_MOST_UNPACKED", 0)  # as in a large row group
+    monkeypatch.setattr(module, name, cut)
+    with pytest.raises(InputError, match=r"masks/unit-000\d\.parquet"):
+        scan(Corpus.open(made.uri), np.eye(1, DIM, dtype=np.float32), 3)
