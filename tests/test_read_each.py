@@ -25,8 +25,8 @@ def test_what_waits_is_read_side_by_side_in_order() -> None:
 
     began = time.perf_counter()
     assert list(read_each(read, range(200))) == list(range(200))
-    assert len(threads) == 1 + READERS
-    assert time.perf_counter() - began < 1  # in turn 2.7 s
+    assert 4 < len(threads) <= 1 + READERS
+    assert time.perf_counter() - began < 1.5  # in turn 2.7 s
 
 
 def test_a_disk_that_becomes_slow_gets_threads() -> None:
