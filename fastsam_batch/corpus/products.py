@@ -60,9 +60,8 @@ class Products:
         out = np.empty((len(self._vectors), len(part)), np.float32)
         for first in range(0, len(part), len(self._room)):
             some = part[first : first + len(self._room)]
-            with np.errstate(invalid="ignore", over="ignore"):
-                several = to_float(some, self._room[: len(some)])
-                np.matmul(self._vectors, several.T, out=out[:, first : first + len(some)])
+            several = to_float(some, self._room[: len(some)])
+            np.matmul(self._vectors, several.T, out=out[:, first : first + len(some)])
         return out
 
 
