@@ -147,7 +147,11 @@ def _openers() -> dict[str, tuple[Any, Any]]:
 
 
 def _over_pillow_limit(pixels: int) -> bool:
-    return Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is None:  # for good, or lifted by another thread, which will put it back
+        with _pillow_limit_lock:
+            limit = Image.MAX_IMAGE_PIXELS
+    return limit is not None and pixels > limit
 
 
 @contextmanager

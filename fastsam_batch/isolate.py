@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
-import select
 import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from multiprocessing.connection import wait
 from typing import IO, Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class IsolatedDecoder:
         assert child.stdin is not None and child.stdout is not None
         try:
             _send(child.stdin, (data, max_pixels))
-            if not select.select([child.stdout], [], [], self._seconds)[0]:
+            if not wait([child.stdout.fileno()], self._seconds):
                 self._stop()
                 raise ImageError("timeout", f"decoding took more than {self._seconds:.0f} s")
             answer = _receive(child.stdout)

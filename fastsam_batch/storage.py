@@ -153,6 +153,20 @@ def read_whole(fs: AbstractFileSystem, path: str) -> bytes:
         return retry(read)
 
 
+def read_range(fs: AbstractFileSystem, path: str, start: int, length: int) -> bytes:
+    """`length` bytes of a file from byte `start` on, retried. Raises as `read_whole`."""
+
+    def read() -> bytes:
+        with answering():
+            content: bytes = fs.cat_file(path, start=start, end=start + length)
+        if len(content) < length:
+            raise OutageError(f"the store sent {len(content)} of {length} bytes")
+        return content
+
+    with _told_of(path):
+        return retry(read)
+
+
 def list_names(fs: AbstractFileSystem, folder: str) -> list[str]:
     """Last parts of what lies in a folder of our own, as it is now; none where there is no folder. Retried."""
 
@@ -166,6 +180,11 @@ def list_names(fs: AbstractFileSystem, folder: str) -> list[str]:
 
     with _told_of(folder):
         return [name for name in retry(names) if not name.startswith(".")]
+
+
+def list_files(fs: AbstractFileSystem, folder: str, suffix: str) -> list[str]:
+    """Paths of what lies in a folder of our own and ends in `suffix`, sorted; as `list_names`."""
+    return [join(folder, name) for name in sorted(list_names(fs, folder)) if name.endswith(suffix)]
 
 
 def write_atomic(fs: AbstractFileSystem, path: str, data: bytes) -> None:
@@ -255,7 +274,8 @@ def write_result(uri: Uri, data: bytes) -> None:
 def open_result(uri: Uri) -> Iterator[IO[bytes]]:
     """A file that the user asked for, to be written bit by bit: at `uri` when the block ends, whole, or not at all.
 
-    For an object store it lies on the local disk until then. Raises InputError where it cannot be written.
+    For an object store it lies on the local disk until then. Raises InputError where it cannot be written; what the
+    block raises as an OutageError stays one.
     """
     fs, path = filesystem(uri)
     try:
@@ -268,6 +288,8 @@ def open_result(uri: Uri) -> Iterator[IO[bytes]]:
             local.seek(0)
             with fs.open(path, "wb") as remote:
                 shutil.copyfileobj(local, remote, _COPIED_AT_ONCE)
+    except OutageError:  # of what is read for it
+        raise
     except OSError as error:
         raise InputError(f"cannot write {redact(uri)}: {error.strerror or explain(error)}") from error
 

@@ -7,7 +7,7 @@ import contextlib
 import faulthandler
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -70,7 +70,8 @@ def process_unit(
     device = models[0].device.type if models else "cpu"
     decoders = DECODE_THREADS if device == "cpu" else max(DECODE_THREADS, workers)
     decoded = _decode_isolated(images, options) if isolated else _decode_ahead(images, options, end_if_stuck, decoders)
-    with threads_for(device, workers, of_device) as threads:
+    # Closed with the unit, also where it fails: the decoder's child and threads do not wait to be collected.
+    with contextlib.closing(decoded), threads_for(device, workers, of_device) as threads:
         window_pixels = WINDOW_PIXELS if device == "cpu" else WINDOW_PIXELS_ON_GPU
         return _process(unit, decoded, segmenter, embedder, options, threads, window_pixels)
 
@@ -136,7 +137,7 @@ def _decode(image: EncodedImage, options: UnitOptions, decoder: Decoder) -> _Dec
 
 def _decode_ahead(
     images: Sequence[EncodedImage], options: UnitOptions, end_if_stuck: bool, threads: int
-) -> Iterator[_Decoded]:
+) -> Generator[_Decoded, None, None]:
     """Decode in threads, a few images ahead of the one asked for, in order."""
     decode = decoder()
     watch = _ending_if_stuck(options.decode_seconds) if end_if_stuck else contextlib.nullcontext
@@ -171,7 +172,7 @@ def _ending_if_stuck(seconds: float) -> Callable[[], contextlib.AbstractContextM
     return watch
 
 
-def _decode_isolated(images: Sequence[EncodedImage], options: UnitOptions) -> Iterator[_Decoded]:
+def _decode_isolated(images: Sequence[EncodedImage], options: UnitOptions) -> Generator[_Decoded, None, None]:
     with IsolatedDecoder(options.decode_seconds) as child:
         for image in images:
             yield _decode(image, options, child.decode)

@@ -377,3 +377,11 @@ def test_suffixes_are_lower_case_and_readable():
     } <= IMAGE_SUFFIXES
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
     assert set(Image.registered_extensions()) >= IMAGE_SUFFIXES
+
+
+def test_threads_that_lift_pillows_limit_leave_each_other_alone(monkeypatch):
+    data = encoded(photograph(), "WEBP")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with ThreadPoolExecutor(8) as pool:
+        shapes = set(pool.map(lambda _: decode_image(data).shape, range(3000)))
+    assert shapes == {(60, 90, 3)} and Image.MAX_IMAGE_PIXELS == 10

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import resource
 import sys
 import time
 
@@ -55,3 +58,17 @@ def test_a_child_that_hangs_is_stopped():
             decoder.decode(b"x", 10**8)
         assert failed.value.kind == "timeout"
     assert time.monotonic() - began < 20
+
+
+def test_in_a_process_of_many_open_files():
+    """select takes no file whose number is above 1023."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 2048), before[1]))
+    try:
+        with contextlib.ExitStack() as stack:
+            for _ in range(1100):
+                stack.enter_context(open(os.devnull, "rb"))
+            with IsolatedDecoder() as decoder:
+                assert decoder.decode(encoded("rocket"), 10**8).shape == photographs()["rocket"].shape
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fsspec
 import pytest
 
-from fastsam_batch.errors import InputError
-from fastsam_batch.storage import absolute, filesystem, join, open_result, redact, unsigned, write_atomic
+from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.storage import absolute, filesystem, join, list_files, open_result, redact, unsigned, write_atomic
 
 
 @pytest.mark.parametrize(
@@ -129,3 +129,19 @@ def test_an_unknown_scheme_is_a_sentence():
 )
 def test_what_signs_an_address_is_not_stored_and_what_names_a_file_is(uri, stored):
     assert unsigned(uri) == stored == unsigned(stored)
+
+
+@pytest.mark.parametrize("place", ["{}/a.bin", "memory://results/outage.bin"])
+def test_an_outage_while_a_result_is_made_is_none_of_its_file(tmp_path, place):
+    fs, path = filesystem(place.format(tmp_path))
+    with pytest.raises(OutageError, match="of the masks"), open_result(place.format(tmp_path)):
+        raise OutageError("of the masks")
+    assert not fs.exists(path)
+
+
+def test_files_of_a_kind_are_listed(tmp_path):
+    for name in ("b.json", "a.json", ".c.json", "d.parquet"):
+        (tmp_path / name).touch()
+    fs, path = filesystem(tmp_path)
+    assert list_files(fs, path, ".json") == [f"{path}/a.json", f"{path}/b.json"]
+    assert list_files(fs, f"{path}/none", ".json") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import threading
 import time
@@ -14,6 +15,7 @@ from pycocotools import mask as coco_mask
 
 from fastsam_batch.embedding import Stages
 from fastsam_batch.finding import MaskQueue
+from fastsam_batch.isolate import IsolatedDecoder
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
 from fastsam_batch.threads import threads_for
@@ -221,3 +223,29 @@ def test_a_device_that_is_faster_than_the_masks_waits_for_them():
         assert [queue.get() for _ in range(60)] == list(range(60))
     assert segmenter.waiting == 0
     assert segmenter.most <= 3 * queue.together
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_unit_that_fails_leaves_no_child_behind(models, monkeypatch, workers):
+    children = []
+    decode = IsolatedDecoder.decode
+
+    def noted(self, *arguments):
+        pixels = decode(self, *arguments)
+        children.append(self._child)
+        return pixels
+
+    def fail(*_):
+        raise MemoryError("a model's")
+
+    monkeypatch.setattr(IsolatedDecoder, "decode", noted)
+    monkeypatch.setattr(models[1], "embed_crops", fail)
+    gc.disable()  # what is collected sooner or later is not left to that
+    try:
+        with pytest.raises(MemoryError):
+            process_unit(
+                unit(encoded("coffee"), encoded("rocket")), *models, UnitOptions(), isolated=True, workers=workers
+            )
+        assert children and all(child.returncode is not None for child in children)
+    finally:
+        gc.enable()

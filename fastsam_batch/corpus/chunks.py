@@ -75,7 +75,7 @@ def open_chunk(
     """
     codec = pa.Codec(_CODECS[compression]) if compression in _CODECS else None
     if not storage.is_local(fs):
-        yield BytesChunk(memoryview(fs.cat_file(path, start=start, end=start + length)), codec)
+        yield BytesChunk(memoryview(storage.read_range(fs, path, start, length)), codec)
         return
     with open(path, "rb", buffering=0) as file:
         if codec is None:

@@ -96,7 +96,7 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(self._beat_s):
-            with contextlib.suppress(OutageError):  # the next beat tries again
+            with contextlib.suppress(OSError):  # an outage or a refusal: the next beat tries again
                 there = self._read()
                 holder = _parse(there) if there is not None else {}
                 if holder.get("run") != self.run:

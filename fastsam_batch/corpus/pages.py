@@ -166,7 +166,7 @@ def _page_headers(chunk: Chunk) -> list[_PageHeader]:
             position = start + fields[3]
             headers.append(_PageHeader(start, position, fields[2], page[1]))
             odd_size = not 0 <= fields[2] <= _MOST_BYTES_A_SLOT * page[1] + 4096
-        except (IndexError, KeyError, TypeError, OverflowError) as error:
+        except (IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise UnknownPages("a page header of another kind") from error
         if kinds != (_DATA_PAGE, _PLAIN, _RLE, _RLE):
             raise UnknownPages(f"page type, encodings {kinds}")

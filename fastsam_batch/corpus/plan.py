@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,10 @@ from fastsam_batch.corpus.receipts import read_receipt
 from fastsam_batch.errors import InputError
 from fastsam_batch.read_each import read_each
 from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
-from fastsam_batch.storage import create_new, filesystem, join, list_names, read_whole, redact, unsigned
+from fastsam_batch.storage import create_new, filesystem, join, list_files, list_names, read_whole, redact, unsigned
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 PLAN_SCHEMA = pa.schema(
     [
@@ -43,18 +47,22 @@ class PendingRow:
     only: frozenset[str] | None = None
 
 
+def plan_files(fs: AbstractFileSystem, root: str) -> list[str]:
+    """Paths of a corpus's plans in the order of their numbers, of which the ten-thousandth has a digit more."""
+    return sorted(list_files(fs, join(root, PLAN_FOLDER), ".parquet"), key=lambda path: (len(path), path))
+
+
 def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
     """All rows planned so far, in order, and the number of plan files. Raises InputError where one is damaged."""
     fs, root = filesystem(corpus_uri)
-    folder = join(root, PLAN_FOLDER)
-    paths = sorted(path for path in list_names(fs, folder) if path.endswith(".parquet"))
+    paths = plan_files(fs, root)
     rows: list[PlanRow] = []
-    for name in paths:
-        data = read_whole(fs, join(folder, name))
+    for path in paths:
+        data = read_whole(fs, path)
         try:
             rows.extend(_rows(pq.read_table(pa.BufferReader(data))))
         except (pa.ArrowException, OSError, TypeError, KeyError) as error:
-            reason = str(error).partition("\n")[0][:200]
+            name, reason = path.rpartition("/")[2], str(error).partition("\n")[0][:200]
             raise InputError(
                 f"{redact(corpus_uri)}/{PLAN_FOLDER}/{name}: damaged ({reason}); put it back from a copy, or use "
                 "another --output"

@@ -201,7 +201,7 @@ class Corpus:
     @cached_property
     def _receipts(self) -> dict[str, dict[str, Any]]:
         if self._only is None:
-            paths = list_files(self._fs, storage.join(self._root, layout.RECEIPTS_FOLDER), ".json")
+            paths = storage.list_files(self._fs, storage.join(self._root, layout.RECEIPTS_FOLDER), ".json")
         else:
             paths = [storage.join(self._root, layout.receipt_file(unit)) for unit in self._only]
         return {str(receipt["unit_id"]): receipt for receipt in read_each(self._receipt, paths)}
@@ -304,20 +304,6 @@ def arrow_filesystem(fs: AbstractFileSystem) -> pafs.FileSystem:
     if storage.is_local(fs):
         return pafs.LocalFileSystem()
     return pafs.PyFileSystem(pafs.FSSpecHandler(fs))
-
-
-def list_files(fs: AbstractFileSystem, folder: str, suffix: str) -> list[str]:
-    """Paths in `folder` that end in `suffix`, sorted; none where it does not exist.
-
-    Files being written (their names start with a dot) are left out.
-    """
-    fs.invalidate_cache()  # a corpus grows while it is looked at, and s3fs remembers listings
-    try:
-        paths = fs.ls(folder, detail=False)
-    except FileNotFoundError:
-        return []
-    names = (str(path) for path in paths)
-    return sorted(p for p in names if p.endswith(suffix) and not p.rpartition("/")[2].startswith("."))
 
 
 def _line(error: Exception) -> str:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.corpus.layout import RECEIPTS_FOLDER
 from fastsam_batch.corpus.plan import none_is_missing, read_plans, stream_units, units_by_prefix
-from fastsam_batch.corpus.read import Corpus, list_files
+from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.receipts import parse_receipt
-from fastsam_batch.outage import answering, explain, retry
+from fastsam_batch.outage import explain
 from fastsam_batch.read_each import READERS, read_each
 from fastsam_batch.sources.base import PlanRow
-from fastsam_batch.storage import filesystem, join
+from fastsam_batch.storage import filesystem, join, list_files, read_whole
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -133,16 +133,7 @@ def _read_many(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[bytes]:
         except OSError as error:
             logger.info("Arrow cannot read these receipts, s3fs does: %s", explain(error))
     # One by one: fsspec's own reading of many takes `[`, `*` and `?` in their paths for patterns.
-    yield from read_each(partial(_read, fs), paths)
-
-
-def _read(fs: AbstractFileSystem, path: str) -> bytes:
-    def read() -> bytes:
-        with answering():
-            content: bytes = fs.cat_file(path)
-            return content
-
-    return retry(read)
+    yield from read_each(partial(read_whole, fs), paths)
 
 
 def images_per_hour(receipts: Sequence[dict[str, Any]], recent: int = RECENT) -> float | None:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fastsam_batch.corpus.layout import PLAN_FOLDER
-from fastsam_batch.storage import join, list_names, read_whole
+from fastsam_batch.corpus.plan import plan_files
+from fastsam_batch.storage import read_whole
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -42,9 +42,8 @@ def _planned_units(fs: AbstractFileSystem, root: str, image_ids: Sequence[str]) 
     if not image_ids:
         return units
     wanted = pa.array(image_ids, pa.string())
-    folder = join(root, PLAN_FOLDER)
-    for name in sorted(name for name in list_names(fs, folder) if name.endswith(".parquet")):
-        data = pa.BufferReader(read_whole(fs, join(folder, name)))
+    for path in plan_files(fs, root):
+        data = pa.BufferReader(read_whole(fs, path))
         try:
             plan = pq.read_table(data, columns=["unit_id", "members"])
         except pa.ArrowException:  # a broken plan stops jobs, not readers: the images files tell as well

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.plan import read_plans, unplanned
-from fastsam_batch.corpus.read import Corpus, list_files
+from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.rows import FOOTER_KEY
 from fastsam_batch.corpus.schema import contract, images_schema, masks_schema
 from fastsam_batch.corpus.verify_rows import image_problems, mask_problems
@@ -78,7 +78,7 @@ def verify_corpus(corpus_uri: storage.Uri) -> VerifyReport:
     report = VerifyReport()
     report.problems += [Problem(layout.CORPUS_FILE, text) for text in _violations("corpus", corpus.info)]
 
-    receipts = list_files(fs, storage.join(root, layout.RECEIPTS_FOLDER), ".json")
+    receipts = storage.list_files(fs, storage.join(root, layout.RECEIPTS_FOLDER), ".json")
     unit_ids = [_stem(path) for path in receipts]
     with ThreadPoolExecutor(VERIFY_THREADS) as pool:
         units = list(pool.map(partial(_check_unit, fs, root, corpus.info), unit_ids))
@@ -226,7 +226,7 @@ def _orphans(fs: AbstractFileSystem, root: str, unit_ids: set[str]) -> list[Prob
             "has no receipt: left by an interrupted run, ignored by readers",
         )
         for folder in (layout.MASKS_FOLDER, layout.IMAGES_FOLDER)
-        for path in list_files(fs, storage.join(root, folder), ".parquet")
+        for path in storage.list_files(fs, storage.join(root, folder), ".parquet")
         if _stem(path) not in unit_ids
     ]
 

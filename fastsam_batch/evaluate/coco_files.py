@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.export.pairing import truth_name
-from fastsam_batch.storage import filesystem, redact
+from fastsam_batch.storage import filesystem, read_whole, redact
 
 CocoRle = dict[str, Any]
 
@@ -178,8 +178,10 @@ def _rle(segmentation: Any, size_hw: tuple[int, int], image: object) -> CocoRle:
 def _load(uri: str, option: str) -> Any:
     fs, path = filesystem(uri)
     try:
-        return json.loads(fs.cat_file(path))
+        return json.loads(read_whole(fs, path))
     except FileNotFoundError as error:
         raise InputError(f"{option} {redact(uri)}: no such file") from error
+    except OutageError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{option} {redact(uri)}: cannot be read as JSON ({error})") from error

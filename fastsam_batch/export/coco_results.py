@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastsam_batch import storage
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.export.ids import image_number
 from fastsam_batch.export.images import BEST_RANK, ExportImage, RankBy
 from fastsam_batch.export.pairing import pair_names, truth_name
@@ -29,9 +29,11 @@ def read_ground_truth(uri: storage.Uri, image_ids: Iterable[str]) -> GroundTruth
     """The ids of a COCO file for images of a corpus (`pair_names`). Raises InputError for a file that is none."""
     fs, path = storage.filesystem(uri)
     try:
-        document = json.loads(fs.cat_file(path))
+        document = json.loads(storage.read_whole(fs, path))
         names = {int(image["id"]): truth_name(image) for image in document["images"]}
         categories = {str(each["name"]): int(each["id"]) for each in document.get("categories", [])}
+    except OutageError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"--ground-truth {storage.redact(uri)} is not a COCO file that can be read ({error})"

@@ -7,7 +7,7 @@ import io
 from PIL import Image
 
 from fastsam_batch import storage
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.export.images import ExportImage
 
 # Formats that browsers and training code read as they are, by Pillow's name.
@@ -42,6 +42,8 @@ class Folder:
                 sink = io.BytesIO()
                 Image.fromarray(image.photographs.decode(data)).save(sink, "PNG")
                 data, ending = sink.getvalue(), "png"
+        except OutageError as error:
+            raise OutageError(f"the photograph of {image.image_id!r}, {storage.redact(image.uri)}: {error}") from error
         except (OSError, ImageError) as error:
             raise InputError(
                 f"cannot copy the photograph of {image.image_id!r}, {storage.redact(image.uri)} ({error}); "

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from fastsam_batch.errors import InputError
-from fastsam_batch.masks.cells import cell_shares
+from fastsam_batch.masks.coverage import box_coverage
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop
 from fastsam_batch.models.dense import dense_tower
@@ -29,6 +29,7 @@ from fastsam_batch.storage import redact
 
 POOL_SCALE = 3  # the long side of an image that is pooled, over the side of a crop
 POOL_CELLS = 2.0  # a mask of fewer cells' area is embedded by its crops instead
+_TEXTS_AT_ONCE = 256
 _CONFIG = "open_clip_config.json"
 _WEIGHTS = (
     "open_clip_model.safetensors",
@@ -191,7 +192,6 @@ class Embedder:
         self,
         image: NDArray[np.uint8],
         rles: Sequence[Rle],
-        bboxes_xywh: NDArray[np.float32],
         areas: NDArray[np.int64],
         per_mask: int = 1,
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -210,8 +210,8 @@ class Embedder:
         vectors = np.zeros((len(rles), self.dim), np.float32)
         shares = np.zeros((len(rles), rows * columns), np.float32)
         for index in np.flatnonzero(pooled).tolist():
-            shares[index] = cell_shares(rles[index], bboxes_xywh[index], (rows, columns))
-        pooled &= shares.any(1)
+            covered = box_coverage(rles[index], (0, 0, width, height), (rows, columns))
+            shares[index] = (covered / covered.sum()).reshape(-1)
         if int(pooled.sum()) * per_mask * self.image_size**2 <= rows * columns * stride**2:
             return vectors, np.zeros(len(rles), np.bool_)
         size = columns * stride, rows * stride
@@ -241,8 +241,10 @@ class Embedder:
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings float32 [n, dim], unit length, of texts as they are (no templates)."""
+        parts = [list(texts[first : first + _TEXTS_AT_ONCE]) for first in range(0, max(len(texts), 1), _TEXTS_AT_ONCE)]
         with torch.inference_mode():
-            return _unit(self._model.encode_text(self._tokenizer(list(texts)).to(self.device)))
+            tokens = (self._tokenizer(part).to(self.device) for part in parts)
+            return np.concatenate([_unit(self._model.encode_text(of_part)) for of_part in tokens])
 
     def crop_source(self, image: NDArray[np.uint8]) -> CropSource:
         """What `crops_of` crops from, of an image uint8 RGB [height, width, 3]: made where the model is."""

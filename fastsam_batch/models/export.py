@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def export_segmenter(name: str, form: str, output: Path, *, imgsz: int | None = 
         "licence": header.get("licence", UNSTATED_LICENCE),
         "source": {"name": files.name, "sha256": files.sha256()},
     }
-    with tempfile.TemporaryDirectory() as temporary:
+    with _beside(output) as temporary:
         module.pt_path = os.path.join(temporary, "segmenter.pt")  # names the exporter's output
         settings = {"format": form, "imgsz": imgsz or int(own["imgsz"]), "dynamic": True}
         if form != "openvino":
@@ -47,15 +48,30 @@ def export_segmenter(name: str, form: str, output: Path, *, imgsz: int | None = 
             settings = {**settings, "batch": ENGINE_BATCH, "device": "0", "half": half}
         made = Path(_run_exporter(name, module, settings))
         _add_metadata(made, form, own)
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
+        with _writing(output):
             if output.is_dir():
-                shutil.rmtree(output)
-            shutil.move(str(made), output)
-        except OSError as error:
-            raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from error
+                os.rename(output, os.path.join(temporary, "replaced"))
+            os.replace(made, output)
     parts = tuple(sorted(output.iterdir())) if output.is_dir() else (output,)
     return ModelFiles(str(output), output, parts)
+
+
+@contextmanager
+def _beside(output: Path) -> Iterator[str]:
+    """A folder on the same file system, so that what is made in it takes its place whole."""
+    with _writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.")
+    with folder:
+        yield folder.name
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from error
 
 
 def _check_output(form: str, output: Path, half: bool) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.search.pictures import ReadPixels, hit_picture, photograph_picture, read_photograph
 from fastsam_batch.storage import redact
 
@@ -134,7 +134,7 @@ def _masks_of(corpus: Corpus, image: dict[str, Any]) -> list[dict[str, Any]]:
 def _photograph_or_why_not(image: dict[str, Any], read: ReadPixels) -> NDArray[np.uint8] | str:
     try:
         return read_photograph(image, read)
-    except InputError as error:
+    except (InputError, OutageError) as error:
         return f"{str(error)[0].upper()}{str(error)[1:]}."
 
 

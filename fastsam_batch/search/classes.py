@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastsam_batch import storage
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.search.query import alternatives
 
 _FORM = "a list of classes, each a name or {name, texts, not, min_score}, or a mapping with `classes`"
@@ -30,12 +30,16 @@ class ClassQuery:
 
 
 def read_classes(uri: str) -> list[ClassQuery]:
-    """The classes of a YAML file (or JSON). Raises InputError, naming the class, for a file that is none."""
+    """The classes of a YAML file (or JSON). Raises InputError, naming the class, for a file that is none,
+    OutageError where its store fails.
+    """
     import yaml  # type: ignore[import-untyped]
 
     fs, path = storage.filesystem(uri)
     try:
-        return parse_classes(yaml.safe_load(fs.cat_file(path)))
+        return parse_classes(yaml.safe_load(storage.read_whole(fs, path)))
+    except OutageError:
+        raise
     except OSError as error:
         raise InputError(f"cannot read the classes {storage.redact(uri)}: {error.strerror or error}") from error
     except (yaml.YAMLError, InputError) as error:

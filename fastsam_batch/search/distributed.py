@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from fastsam_batch.corpus.read import Corpus, Where
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.ray_cluster import joined_ray
 from fastsam_batch.search.best import Best, Hit, Query
 from fastsam_batch.search.scan import check_queries, scan
@@ -28,7 +28,7 @@ def scan_distributed(
     """As `scan`, with the same result, its units spread over the Ray cluster that RAY_ADDRESS names.
 
     Without one a Ray of its own runs on this machine. Each task returns the best `top_k` of its units, so what
-    crosses the network does not grow with the corpus's masks. Raises InputError as `scan`.
+    crosses the network does not grow with the corpus's masks. Raises as `scan`.
     """
     check_queries(corpus, queries, top_k)
     units = list(corpus.receipts())
@@ -47,7 +47,7 @@ def scan_distributed(
         for batch in found.iter_batches(batch_size=None, batch_format="pyarrow"):
             for answer in batch.to_pylist():
                 if answer["problem"]:
-                    raise InputError(answer["problem"])
+                    raise pickle.loads(answer["problem"])
                 for each, hits in zip(best, pickle.loads(answer["hits"]), strict=True):
                     each.add(hits)
     return [each.result() for each in best]
@@ -56,12 +56,12 @@ def scan_distributed(
 def _scan_part(batch: pa.Table, task: bytes) -> pa.Table:
     """The best hits of each query among some units, as one row, or what is wrong with their files."""
     uri, info, queries, top_k, where = pickle.loads(task)
-    answers: list[tuple[bytes, str | None]] = []
+    answers: list[tuple[bytes, bytes | None]] = []
     for units in batch["units"].to_pylist():
         try:
             part = Corpus(uri, info).only(units)
             answers.append((pickle.dumps(scan(part, queries, top_k, where=where)), None))
-        except InputError as error:  # the user's own error, which Ray would wrap in a traceback
-            answers.append((b"", str(error)))
+        except (InputError, OutageError) as error:  # each is a sentence, which Ray would wrap in a traceback
+            answers.append((b"", pickle.dumps(error)))
     hits, problems = zip(*answers, strict=True)
-    return pa.table({"hits": pa.array(hits, pa.large_binary()), "problem": pa.array(problems, pa.string())})
+    return pa.table({"hits": pa.array(hits, pa.large_binary()), "problem": pa.array(problems, pa.binary())})

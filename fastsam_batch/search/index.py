@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.search.best import Best, Hit, Query, exact_cosines, hits_of
 from fastsam_batch.search.lance import KEYS, TABLE, connect, nearest
 from fastsam_batch.search.scan import check_queries, embedding_matrix
@@ -57,13 +57,17 @@ class IndexInfo:
 
 
 def read_info(corpus: Corpus) -> IndexInfo | None:
-    """The corpus's index, None where there is none or one of another version."""
+    """The corpus's index, None where there is none or one of another version. Raises InputError where it is damaged,
+    OutageError where its store fails.
+    """
     fs, root = storage.filesystem(corpus.uri)
     try:
-        fields: dict[str, Any] = json.loads(fs.cat_file(storage.join(root, layout.INDEX_FILE)))
+        fields: dict[str, Any] = json.loads(storage.read_whole(fs, storage.join(root, layout.INDEX_FILE)))
         return IndexInfo(**fields) if fields["version"] == INDEX_VERSION else None
     except FileNotFoundError:
         return None
+    except OutageError:
+        raise
     except (ValueError, TypeError, KeyError, OSError) as error:
         name = f"{storage.redact(corpus.uri)}/{layout.INDEX_FILE}"
         raise InputError(f"cannot read {name} ({error}); delete the folder index/ and build it again") from error

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.images import ImageError
 from fastsam_batch.masks.draw import RGB, BoxedMask, View, paint_all, spotlight
 from fastsam_batch.masks.labels import write_numbers
@@ -29,13 +29,16 @@ _LEAST_SHARE = 0.22
 def read_photograph(image: dict[str, Any], read: ReadPixels) -> NDArray[np.uint8]:
     """The photograph of an image's row (schemas/images.v1.json), uint8 RGB [H, W, 3], as `read` gives it.
 
-    Raises InputError where it is gone, cannot be read, or is no longer the one that was segmented.
+    Raises InputError where it is gone, cannot be read, or is no longer the one that was segmented, OutageError where
+    its store fails.
     """
     name = f"the photograph of {image['image_id']!r}"
     try:
         pixels = read(image["uri"])
     except FileNotFoundError as error:
         raise InputError(f"{name} is no longer at {redact(image['uri'])}; put it back to see it") from error
+    except OutageError as error:
+        raise OutageError(f"{name} at {redact(image['uri'])} cannot be read: {error}") from error
     except (OSError, InputError, ImageError) as error:
         raise InputError(f"{name} at {redact(image['uri'])} cannot be read: {error}") from error
     height, width = pixels.shape[:2]

@@ -94,8 +94,4 @@ def fetch_images(
     if not refs:
         return ()
     with ThreadPoolExecutor(min(THREADS, len(refs))) as pool:
-        try:
-            return tuple(pool.map(lambda ref: fetch_image(ref, read, record_unreachable), refs))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # what is left of the unit is not wanted any more
-            raise
+        return tuple(pool.map(lambda ref: fetch_image(ref, read, record_unreachable), refs))

@@ -139,7 +139,15 @@ def _find(fs: AbstractFileSystem, folder: str) -> dict[str, dict[str, Any]]:
         raise error
 
     paths = (os.path.join(top, name) for top, _, names in os.walk(folder, onerror=refuse) for name in names)
-    return {path: {"size": os.stat(path).st_size if os.path.exists(path) else None} for path in paths}
+    return {path: {"size": _size_of(path)} for path in paths}
+
+
+def _size_of(path: str) -> int | None:
+    """None for a link to nothing, and for what was removed after it was listed."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
 
 
 def _absolute(uri: str) -> str:

@@ -51,7 +51,8 @@ class BoundedCache(Generic[V]):
         return value
 
     def _drop(self) -> None:
-        for key in [key for key, future in self._values.items() if future.done()]:
-            if self.bytes <= self.max_bytes:
+        while self.bytes > self.max_bytes:
+            oldest = next((key for key, future in self._values.items() if future.done()), None)
+            if oldest is None:  # what is still being made has no size yet
                 return
-            self.bytes -= self._size_of(self._values.pop(key).result())
+            self.bytes -= self._size_of(self._values.pop(oldest).result())

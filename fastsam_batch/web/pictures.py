@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.images import ImageError
 from fastsam_batch.search.pictures import ReadPixels, hit_picture, read_photograph
 from fastsam_batch.web.cache import BoundedCache
@@ -69,14 +69,14 @@ class Pictures:
     def _photograph(self, image: dict[str, Any]) -> NDArray[np.uint8]:
         try:
             return read_photograph(image, self._read)
-        except InputError as error:
+        except (InputError, OutageError) as error:
             raise InputError(_told(image, error)) from error
 
     async def _made(self, key: tuple[Any, ...], draw: Callable[[], Image.Image]) -> bytes:
         return await self.run(lambda: self._jpegs.get(key, lambda: _jpeg(draw())))
 
 
-def _told(image: dict[str, Any], error: InputError) -> str:
+def _told(image: dict[str, Any], error: InputError | OutageError) -> str:
     """What `read_photograph` says, without the folders that the page's users need not see."""
     name, cause = f"the photograph of {image['image_id']!r}", error.__cause__
     if cause is None:  # it is another one, by its size

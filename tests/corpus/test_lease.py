@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from fastsam_batch.corpus import lease as lease_module
 from fastsam_batch.corpus.lease import Lease, hold
 from fastsam_batch.errors import InputError
 from fastsam_batch.storage import create_new, filesystem
@@ -93,3 +94,26 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"file/corpus: cannot be written"):
         Lease(str(tmp_path / "file" / "corpus")).acquire()
+
+
+def test_a_refusal_ends_no_renewing(tmp_path, monkeypatch):
+    """A file system that is read-only for a moment: the lease goes on afterwards, as after an outage."""
+    refused = threading.Event()
+    write = lease_module.write_atomic
+
+    def refuse_once(*arguments):
+        if not refused.is_set():
+            refused.set()
+            raise PermissionError("read-only for a moment")
+        write(*arguments)
+
+    monkeypatch.setattr(lease_module, "write_atomic", refuse_once)
+    lease = Lease(str(tmp_path / "corpus"), beat_s=0.05)
+    lease.acquire()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if json.loads((tmp_path / "corpus" / "lease.json").read_text()).get("beat", 0) > 1:
+            break
+        time.sleep(0.02)
+    assert refused.is_set() and lease._renewing.is_alive() and lease._beats > 1
+    lease.release()

@@ -174,7 +174,7 @@ def test_a_page_that_claims_to_be_of_any_size(tmp_path: Path, size: int, compres
         list(HalfLists(chunk, 4, 8).parts())
 
 
-@pytest.mark.parametrize("chunk", [b"\x00", b"\x15\x04\x15", b"\xff" * 40])
+@pytest.mark.parametrize("chunk", [b"\x00", b"\x15\x04\x15", b"\xff" * 40, b"\x1c" * 5000])
 def test_bytes_that_are_no_pages(chunk: bytes) -> None:
     with pytest.raises(UnknownPages):
         lists_of(chunk, 4, 8, "ZSTD")

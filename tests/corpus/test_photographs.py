@@ -16,7 +16,7 @@ from fastsam_batch import Corpus
 from fastsam_batch.cli import job
 from fastsam_batch.config import SegmentOptions
 from fastsam_batch.corpus.info import describe, read_info, write_info
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.evaluate.speed import speed_figures
 from fastsam_batch.export.budget import Budget
 from fastsam_batch.export.folder import Folder
@@ -26,6 +26,7 @@ from fastsam_batch.reembed import _options
 from fastsam_batch.run import _describe
 from fastsam_batch.search.find import hits_schema
 from fastsam_batch.search.gallery import write_gallery
+from fastsam_batch.search.pictures import read_photograph
 
 NAME = "coffee.png"
 
@@ -115,3 +116,16 @@ def test_the_column_is_kept_without_another_fingerprint(tmp_path: Path) -> None:
     # Another embedding reads the same column, unless it is told another.
     assert _options(info, {"output": "z", "bytes_column": None}).bytes_column == "jpg"
     assert _options(info, {"output": "z", "bytes_column": "png"}).bytes_column == "png"
+
+
+def test_an_outage_of_a_photograph_s_store_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object) -> bytes:
+        raise OutageError("503 SlowDown")
+
+    image = ExportImage("a.png", "s3://photographs/a.png", 8, 8, ())
+    monkeypatch.setattr(ExportImage, "data", silent)
+    with pytest.raises(OutageError, match=r"photograph of 'a.png', s3://photographs/a.png: 503 SlowDown"):
+        Folder(str(tmp_path / "out")).copy_photograph(image, "a")
+    row = {"image_id": "a.png", "uri": "s3://photographs/a.png", "height": 8, "width": 8}
+    with pytest.raises(OutageError, match=r"photograph of 'a.png' at s3://photographs/a.png cannot be read: 503"):
+        read_photograph(row, silent)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, unplanned, write_plan
+from fastsam_batch.corpus.plan import (
+    PendingRow,
+    images_planned,
+    pending,
+    plan_files,
+    planned,
+    read_plans,
+    unplanned,
+    write_plan,
+)
 from fastsam_batch.errors import InputError
 from fastsam_batch.sources.base import ImageRef, PlanRow
+from fastsam_batch.storage import filesystem
 
 FILES = PlanRow(
     "files-000000000",
@@ -129,3 +140,11 @@ def test_a_receipt_that_no_stored_plan_names_is_refused(tmp_path):
         pending(str(tmp_path), [TAR], [FILES])
     with pytest.raises(InputError, match="t-1a2b3c4d-000000004"):
         pending(str(tmp_path), [FILES])
+
+
+def test_the_ten_thousandth_plan_comes_last(tmp_path):
+    (tmp_path / "plan").mkdir()
+    for name in ("10000", "0002", "1001", "9999"):
+        (tmp_path / "plan" / f"{name}.parquet").touch()
+    fs, root = filesystem(tmp_path)
+    assert [Path(path).stem for path in plan_files(fs, root)] == ["0002", "1001", "9999", "10000"]

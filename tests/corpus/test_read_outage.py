@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from pathlib import Path
 
 import fsspec
@@ -14,7 +15,12 @@ from fastsam_batch import Corpus
 from fastsam_batch.corpus.status import corpus_status
 from fastsam_batch.corpus.verify import verify_corpus
 from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.evaluate.coco_files import read_results
+from fastsam_batch.export.coco_results import read_ground_truth
 from fastsam_batch.outage import ATTEMPTS
+from fastsam_batch.search.classes import read_classes
+from fastsam_batch.search.index import read_info
+from fastsam_batch.storage import read_range
 
 URI = "flaky://bucket/corpus"
 SLOW_DOWN = OSError(errno.EBUSY, "SlowDown")
@@ -61,3 +67,35 @@ def test_a_damaged_file_in_a_store_is_no_outage(fails):
     fsspec.filesystem("memory").pipe_file("/bucket/corpus/masks/unit-0001.parquet", b"PAR1 and no more")
     with pytest.raises(InputError, match=r"masks/unit-0001\.parquet.*it is broken"):
         Corpus.open(URI).masks(["area"])
+
+
+def test_a_part_of_a_file_is_tried_again_and_cut_is_an_outage(fails):
+    fs = fsspec.filesystem("flaky")
+    path = "/bucket/corpus/masks/unit-0001.parquet"
+    assert read_range(fs, path, 0, 4) == b"PAR1"
+    fails("masks/unit-0001.parquet", ATTEMPTS - 1)
+    assert read_range(fs, path, 0, 4) == b"PAR1"
+    with pytest.raises(OutageError, match=r"the store sent \d+ of 1000000000 bytes"):
+        read_range(fs, path, 0, 10**9)
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_an_index_in_a_store_that_fails_is_not_broken(fails, times):
+    corpus = Corpus.open(URI)
+    fsspec.filesystem("memory").pipe_file("/bucket/corpus/index/index.json", b'{"version": 0}')
+    fails("index/index.json", times)
+    if times < ATTEMPTS:
+        assert read_info(corpus) is None
+        return
+    with pytest.raises(OutageError, match="SlowDown"):
+        read_info(corpus)
+
+
+@pytest.mark.parametrize(
+    "read", [read_classes, read_results, partial(read_ground_truth, image_ids=[])], ids=["classes", "results", "truth"]
+)
+def test_what_the_user_names_in_a_store_that_fails(fails, read):
+    fsspec.filesystem("memory").pipe_file("/bucket/corpus/named", b"{}")
+    fails("named")
+    with pytest.raises(OutageError, match="SlowDown"):
+        read(f"{URI}/named")

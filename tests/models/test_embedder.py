@@ -174,3 +174,14 @@ def test_refusals_name_the_option(tmp_path, name, make, message):
         Embedder(name)
     assert str(refused.value).startswith("--embedder")
     assert "\n" not in str(refused.value)
+
+
+def test_many_texts_are_encoded_some_at_a_time(embedder, monkeypatch):
+    texts = [f"a photo of {number} cups" for number in range(9)]
+    together, sizes = embedder.encode_texts(texts), []
+    tokenizer = embedder._tokenizer
+    monkeypatch.setattr(embedder, "_tokenizer", lambda part: sizes.append(len(part)) or tokenizer(part))
+    monkeypatch.setattr("fastsam_batch.models.embedder._TEXTS_AT_ONCE", 4)
+    np.testing.assert_allclose(embedder.encode_texts(texts), together, atol=1e-5)
+    assert sizes == [4, 4, 1]
+    assert embedder.encode_texts([]).shape == (0, embedder.dim)

@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 
 from fastsam_batch.cli import main
 from fastsam_batch.errors import InputError
+from fastsam_batch.models.export import export_segmenter
 from fastsam_batch.models.exported import engine_forward
 from fastsam_batch.models.network import load_module, read_header
 from fastsam_batch.models.segmenter import Segmenter
@@ -198,3 +199,21 @@ def test_an_engine_gets_rows_and_its_outputs_are_kept():
     detected = segmenter.detect(images)  # both, before the masks of either
     for one, found in zip(expected, map(segmenter.masks, detected), strict=True):
         same(one, found)
+
+
+def test_an_export_takes_the_old_one_s_place_whole(exports, tmp_path, monkeypatch):
+    output = tmp_path / "network"
+    shutil.copytree(exports["openvino"], output)
+    (output / "of-the-old-one").touch()
+    monkeypatch.setattr("fastsam_batch.models.export._add_metadata", fail_to_write)
+    with pytest.raises(RuntimeError):
+        export_segmenter("builtin", "openvino", output)
+    assert (output / "of-the-old-one").exists()
+    monkeypatch.undo()
+    export_segmenter("builtin", "openvino", output)
+    assert not (output / "of-the-old-one").exists() and (output / "metadata.yaml").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["network"]
+
+
+def fail_to_write(*_):
+    raise RuntimeError("no more room")

@@ -27,7 +27,7 @@ class FlakyFileSystem(MemoryFileSystem):
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
         with self._open(self._strip_protocol(path)) as file:
-            return file.read()
+            return file.read()[start:end]
 
 
 class _Failing:

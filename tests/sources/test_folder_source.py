@@ -18,6 +18,7 @@ from fastsam_batch.outage import ATTEMPTS, explain
 from fastsam_batch.sources import open_source, read_image_bytes
 from fastsam_batch.sources.base import ImageRef
 from fastsam_batch.sources.fetch import fetch_image, fetch_images, stored_uri
+from fastsam_batch.sources.listing import Listing
 
 ODD_NAMES = [
     "with space.png",
@@ -278,3 +279,18 @@ def test_large_images_make_small_units(tmp_path, monkeypatch):
     assert [[ref.image_id[0] for ref in row.members] for row in rows] == [["a", "b"], ["c"], ["d"], ["e", "f", "g"]]
     assert [row.unit_id for row in rows] == [f"files-{start:09d}" for start in (0, 2, 3, 4)]
     assert len(images(open_source(str(tmp_path)), rows)) == len(sizes)
+
+
+def test_a_file_that_goes_while_the_folder_is_listed(tmp_path, monkeypatch):
+    """As a download's temporary file does: what stays is still there."""
+    write_folder(tmp_path, {"a.png": small_image(1), "b.png": small_image(2)})
+    stat = os.stat
+
+    def gone(path, *arguments, **options):
+        if str(path).endswith("b.png"):
+            raise FileNotFoundError(path)
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", gone)
+    entries = Listing(str(tmp_path)).entries()
+    assert [(entry.key, entry.size is None) for entry in entries] == [("a.png", False), ("b.png", True)]

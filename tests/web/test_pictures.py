@@ -67,3 +67,12 @@ def test_a_thousand_thumbnails_do_not_stall_the_page(tmp_path: Path, serve_app, 
     page.wait_for_function(
         "() => { const all = document.querySelectorAll('.photographs img'); return all[all.length - 1].naturalWidth }"
     )
+
+
+def test_what_goes_in_does_not_look_at_all_that_is_there() -> None:
+    cache: BoundedCache[bytes] = BoundedCache(20_000, len)
+    began = time.perf_counter()
+    for number in range(21_000):  # the last thousand push out the first
+        cache.get(number, lambda: b"x")
+    assert len(cache) == cache.bytes == 20_000
+    assert time.perf_counter() - began < 10  # a look at each for each took eighty seconds
