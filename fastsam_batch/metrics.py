@@ -32,7 +32,9 @@ COUNTERS: dict[str, tuple[str, str | None]] = {
 
 
 class JobMetrics:
-    """Counters of one process. Made in a Ray worker; elsewhere it records nothing."""
+    """The job's counters: however often they are made, a process has one of each name. Elsewhere than in a Ray worker
+    they record nothing.
+    """
 
     def __init__(self) -> None:
         self._counters: dict[str, Any] = {}

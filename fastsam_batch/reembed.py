@@ -14,7 +14,7 @@ from fastsam_batch.corpus.plan import PendingRow, pending, read_plans, stream_un
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
-from fastsam_batch.run import Progress, Tally, embedder_arguments, run_units
+from fastsam_batch.run import Progress, Tally, embedder_arguments, embedder_entry, run_units
 from fastsam_batch.sources import open_source
 from fastsam_batch.storage import redact
 
@@ -44,15 +44,7 @@ def embed_corpus(
     if options.embedder == "none":
         raise InputError("--embedder none: there is nothing to embed with; name an embedder")
     embedder = Embedder(options.embedder, mode=options.embedding_mode)
-    models = {
-        "segmenter": there.models["segmenter"],
-        "embedder": {
-            "name": embedder.name,
-            "sha256": embedder.files.sha256(),
-            "licence": embedder.licence,
-            "text_encoder": embedder.name,
-        },
-    }
+    models = {"segmenter": there.models["segmenter"], "embedder": embedder_entry(embedder)}
     info = describe(there.input, _results(there.options, options), models, embedder.dim, options.bytes_column)
     source = open_source(
         there.input,

@@ -88,13 +88,7 @@ def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict
     embedder = None if options.embedder == "none" else Embedder(options.embedder, mode=options.embedding_mode)
     models: dict[str, Any] = {
         "segmenter": {"name": files.name, "sha256": files.sha256(), "licence": licence},
-        "embedder": embedder
-        and {
-            "name": embedder.name,
-            "sha256": embedder.files.sha256(),
-            "licence": embedder.licence,
-            "text_encoder": embedder.name,
-        },
+        "embedder": embedder and embedder_entry(embedder),
     }
     resolved = {
         "imgsz": int(own["imgsz"]),
@@ -115,6 +109,16 @@ def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict
     if options.tile is not None:
         arguments |= tiling
     return info, arguments, embedder_arguments(options) if embedder else None
+
+
+def embedder_entry(embedder: Embedder) -> dict[str, Any]:
+    """What corpus.json says of an embedder (schemas/corpus.v1.json)."""
+    return {
+        "name": embedder.name,
+        "sha256": embedder.files.sha256(),
+        "licence": embedder.licence,
+        "text_encoder": embedder.name,
+    }
 
 
 def embedder_arguments(options: SegmentOptions) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.chunks import Space
-from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.joined import filter_joined, named_columns
 from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_schema
 from fastsam_batch.corpus.units_of import units_of_images
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
     from fastsam_batch.corpus.photographs import Photographs
+    from fastsam_batch.search.image import CorpusImage
 
 # A filter as `parse_where` reads it, a pyarrow expression, or all rows.
 Where: TypeAlias = str | pc.Expression | None
@@ -164,6 +164,9 @@ class Corpus:
 
     def image(self, image_id: str) -> CorpusImage:
         """One image with its masks, ready for points and boxes. Raises NotInCorpusError for an unknown id."""
+        # search is a room below this one, here and in `search`: what it answers from it is a corpus's all the same.
+        from fastsam_batch.search.image import CorpusImage
+
         row = self.image_rows([image_id])[image_id]
         named = pc.field("image_id") == image_id
         masks = self.masks(where=(pc.field("unit_id") == row["unit_id"]) & named)
@@ -193,7 +196,6 @@ class Corpus:
 
     def search(self, text: str | Collection[str], **options: Any) -> pa.Table:
         """The masks that look most like a text: `search.find.find_masks`, whose options these are."""
-        # search is a room below this one; importing it here keeps reading free of models.
         from fastsam_batch.search.find import find_masks
 
         return find_masks(self, [text] if isinstance(text, str) else list(text), **options)

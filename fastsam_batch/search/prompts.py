@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
 from fastsam_batch import storage
-from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of
@@ -20,6 +19,9 @@ from fastsam_batch.ranges import check_range
 from fastsam_batch.search.background import Background
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.query import EncodeTexts
+
+if TYPE_CHECKING:
+    from fastsam_batch.search.image import CorpusImage
 
 
 @dataclass(frozen=True)

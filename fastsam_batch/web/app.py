@@ -14,11 +14,11 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.draw import View, distinct_colours
 from fastsam_batch.search.background import Background
+from fastsam_batch.search.image import CorpusImage
 from fastsam_batch.search.pictures import ReadPixels, boxed_mask
 from fastsam_batch.search.prompts import ImageSelection, Prompts, select_masks
 from fastsam_batch.search.query import EncodeTexts

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastsam_batch.corpus.image import CorpusImage
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import NotInCorpusError
+from fastsam_batch.search.image import CorpusImage
 from fastsam_batch.storage import absolute, redact
 from fastsam_batch.web.cache import BoundedCache
 

@@ -48,25 +48,6 @@ def test_pycocotools_reads_every_mask_to_the_pixel(hard: MadeCorpus, tmp_path: P
     assert summary["loss"] is None if shape == "rle" else summary["loss"]["exact"] == len(hard.masks)
 
 
-def test_fiftyone_reads_every_mask(hard: MadeCorpus, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("FIFTYONE_DO_NOT_TRACK", "true")
-    fiftyone = pytest.importorskip("fiftyone.utils.coco", reason="FiftyOne is the oracle of this test")
-    assert run(hard, tmp_path / "instances.json") == 0
-    _, classes, _, images, annotations = fiftyone.load_coco_detection_annotations(str(tmp_path / "instances.json"))
-    rows = {mask_number(row["image_id"], row["mask_index"]): row for row in hard.masks}
-    assert classes == {1: "object"}
-    assert {found.id for each in annotations.values() for found in each} == rows.keys()
-    for number, each in annotations.items():
-        frame = images[number]["width"], images[number]["height"]
-        for found in each:
-            row = rows[found.id]
-            left, top, width, height = map(round, row["bbox"])
-            detection = found.to_detection(frame, classes_map=classes, load_segmentation=True)
-            expected = coco_mask.decode(row["rle"])[top : top + height, left : left + width]
-            np.testing.assert_array_equal(np.asarray(detection.mask), expected.astype(bool))
-            assert detection.label == "object"
-
-
 def test_supervision_reads_every_mask(hard: MadeCorpus, tmp_path: Path) -> None:
     supervision = pytest.importorskip("supervision", reason="supervision is the oracle of this test")
     assert run(hard, tmp_path / "instances.json") == 0

@@ -13,14 +13,16 @@ import pyarrow.compute as pc
 from fastsam_batch import storage
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.select import ImageMasks
+from fastsam_batch.search.pictures import photograph_picture, read_photograph
+from fastsam_batch.search.prompts import ImageSelection, Prompts, select_masks
+from fastsam_batch.search.query import EncodeTexts
+from fastsam_batch.search.selection import selection_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
     from fastsam_batch.corpus.read import Corpus
-    from fastsam_batch.search.prompts import ImageSelection, Prompts
-    from fastsam_batch.search.query import EncodeTexts
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,18 +79,12 @@ class CorpusImage:
         """Several prompts as one selection: the fields of `search.prompts.Prompts`, such as `foreground`,
         `background` and `boxes`. Raises InputError as `search.prompts.select_masks`.
         """
-        # search is a room below this one, as in Corpus.search.
-        from fastsam_batch.search.prompts import Prompts, select_masks
-
-        asked: Prompts = Prompts(**prompts)
-        return select_masks(self, asked, encode)
+        return select_masks(self, Prompts(**prompts), encode)
 
     def pixels(self) -> NDArray[np.uint8]:
         """The photograph, read anew from its uri, uint8 RGB [H, W, 3]. Raises InputError where it is gone,
         cannot be read, or has changed its size since it was segmented.
         """
-        from fastsam_batch.search.pictures import read_photograph
-
         return read_photograph(self.row, self.corpus.photographs.pixels)
 
     def draw(self, selection: ImageSelection | None = None) -> Image:
@@ -96,9 +92,6 @@ class CorpusImage:
 
         A notebook shows it as it is. Raises InputError as `pixels`.
         """
-        from fastsam_batch.search.pictures import photograph_picture
-        from fastsam_batch.search.selection import selection_picture
-
         if selection is not None:
             return selection_picture(selection, self.corpus.photographs.pixels)
         rows = self.masks.select(["mask_index", "bbox", "area", "rle"]).to_pylist()
