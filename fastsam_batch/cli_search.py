@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from fastsam_batch.corpus.read import Corpus
+
 # As `background.MIN_CALIBRATED`, which --help has no time to import; a test holds them equal.
 MIN_CALIBRATED = 0.5
 _SHOWN = 5
@@ -80,6 +82,8 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     contrasts = list(dict.fromkeys(arguments["contrasts"] or []))
     if not texts and not like:
         raise InputError("there is nothing to search for; name a --text, or a mask by --like")
+    if both := set(texts) & set(map(mask_name, like)):
+        raise InputError(f"--text {both.pop()!r}: names a mask of --like too; search for it in a run of its own")
     if arguments["distributed"] and arguments["engine"] != "auto":
         raise InputError(f"--distributed is a scan on a cluster; leave out --engine {arguments['engine']}")
     min_calibrated = arguments["min_calibrated"]
@@ -110,8 +114,15 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     if arguments["gallery"]:
         least = {"min_score": arguments["min_score"], "min_calibrated": min_calibrated}
         write_gallery(arguments["gallery"], corpus, hits, names, like=examples, **least)
-    hint = _nearest_hint(arguments["min_score"], min_calibrated)
-    queries = [_query(name, hits, hint if name in texts else "") for name in names]
+    if hits.num_rows or _compared(corpus, arguments["where"]):
+        hint = _nearest_hint(arguments["min_score"], min_calibrated)
+        why = {name: f"nothing stands out{hint if name in texts else ''}" for name in names}
+    else:
+        reason = (
+            "no mask with an embedding passes --where" if arguments["where"] else "the corpus has no masks to search"
+        )
+        why = dict.fromkeys(names, reason)
+    queries = [_query(name, hits, why[name]) for name in names]
     seconds = round(time.perf_counter() - began, 3)
     return {"hits": hits.num_rows, "queries": queries, "engine": engine_of(hits), "seconds": seconds}, 0
 
@@ -119,14 +130,21 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
 def _nearest_hint(min_score: float | None, min_calibrated: float | None) -> str:
     """How to see the nearest masks where none reaches the thresholds."""
     options = ["--min-calibrated 0"] if min_calibrated else []
-    options += ["a lower --min-score"] if min_score is not None else []
+    options += ["a lower --min-score"] if min_score is not None and min_score > -1 else []
     return f"; {' and '.join(options)} shows the nearest" if options else ""
 
 
-def _query(name: str, hits: pa.Table, hint: str) -> dict[str, Any]:
+def _compared(corpus: Corpus, where: str | None) -> bool:
+    """Whether there was any mask to compare with."""
+    embedded = "embedding is not null"
+    batches = corpus.mask_batches(["mask_index"], f"({where}) and {embedded}" if where else embedded)
+    return next(batches, None) is not None
+
+
+def _query(name: str, hits: pa.Table, why_none: str) -> dict[str, Any]:
     """What the summary says of one query; prints its best hits, or why there are none."""
     found = [hit for hit in hits.drop_columns(["rle", "bbox"]).to_pylist() if hit["text"] == name]
-    print(f"{name}: {len(found)} masks" if found else f"{name}: nothing stands out{hint}")
+    print(f"{name}: {len(found)} masks" if found else f"{name}: {why_none}")
     for hit in found[:_SHOWN]:
         sure = "" if hit["calibrated"] is None else f"  ({hit['calibrated']:.2f})"
         print(f"  {hit['similarity']:.3f}{sure}  {hit['image_id']}  mask {hit['mask_index']}  {hit['area']:,} px")

@@ -22,7 +22,12 @@ def select_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("prompts (in pixels of the image; any number, together one selection)").add_argument
     several: dict[str, Any] = {"nargs": "+", "action": "extend"}
     add("--point", metavar="X,Y", help="add every mask around this point", **several)
-    add("--background", metavar="X,Y", help="clear every mask around this point", **several)
+    add(
+        "--background",
+        metavar="X,Y",
+        help="clear masks around this point, not smaller selected ones in them",
+        **several,
+    )
     add("--box", metavar="X1,Y1,X2,Y2", help="add the mask that overlaps this box best", **several)
     add("--text", help="add the mask that looks most like this text", **several)
     add("--smallest", action="store_true", help="a point adds the smallest mask around it only")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+import re
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fastsam_batch.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 # Options that change rows: they make the fingerprint, together with the weights.
 RESULT_OPTIONS = ("imgsz", "conf", "iou", "max_masks", "min_area", "crop", "max_pixels")
@@ -45,7 +49,7 @@ class SegmentOptions(BaseModel):
     unit_size: int = Field(128, ge=1, le=10_000)
     batch_size: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    actors: str | None = Field(None, pattern=r"^[1-9]\d*(:[1-9]\d*)?$")
+    actors: str | None = None
     gpus_per_actor: float = Field(1.0, gt=0, le=1)  # an actor runs on one
     limit: int | None = Field(None, ge=1)
     decode_seconds: float = Field(60.0, gt=0, le=86_400)
@@ -63,11 +67,11 @@ class SegmentOptions(BaseModel):
 
     @field_validator("actors")
     @classmethod
-    def _actors_ascend(cls, value: str | None) -> str | None:
-        if value and ":" in value:
-            low, high = (int(part) for part in value.split(":"))
-            if low > high:
-                raise ValueError("MIN:MAX needs MIN <= MAX")
+    def _actors_are_a_range(cls, value: str | None) -> str | None:
+        if value is not None:
+            numbers = re.fullmatch(r"([1-9]\d*)(?::([1-9]\d*))?", value)
+            if not numbers or int(numbers[1]) > int(numbers[2] or numbers[1]):
+                raise ValueError("give a number of 1 or more, or two as MIN:MAX with MIN <= MAX")
         return value
 
     @model_validator(mode="after")
@@ -101,10 +105,11 @@ def segment_options(values: dict[str, Any]) -> SegmentOptions:
     try:
         return SegmentOptions(**values)
     except ValidationError as error:
-        problems = [
-            f"--{'.'.join(str(part) for part in problem['loc']).replace('_', '-')} {problem['input']}: {problem['msg']}"
-            if problem["loc"]
-            else problem["msg"].removeprefix("Value error, ")  # of several options together, which it names
-            for problem in error.errors()
-        ]
+        problems = [f"{_option(problem)}{problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()]
         raise InputError("; ".join(problems)) from error
+
+
+def _option(problem: ErrorDetails) -> str:
+    """The option and what it was given; nothing of several that are wrong together, which the message names."""
+    name = ".".join(map(str, problem["loc"])).replace("_", "-")
+    return f"--{name} {problem['input']}: " if name else ""

@@ -27,6 +27,9 @@ _SUFFIXES = {
 IMAGE_SUFFIXES: frozenset[str] = frozenset(_SUFFIXES & Image.registered_extensions().keys())
 """Lower-case suffixes, with their dot, of the image files that the installed Pillow reads."""
 
+FOREIGN_SUFFIXES: frozenset[str] = frozenset({".heic", ".heif", ".jxl"})
+"""Those of photographs that are not read here: a corpus tells them as `unsupported`."""
+
 _FOREIGN = {
     b"ftypheic": "HEIC",
     b"ftypheix": "HEIC",

@@ -1,8 +1,9 @@
-"""Options that are numbers: what is out of range, or no number at all, is refused in one way."""
+"""Arguments checked in one way: numbers out of range, and one name where several may be."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from fastsam_batch.errors import InputError
 
@@ -14,3 +15,8 @@ def check_range(option: str, value: float | None, low: float, high: float = math
     wanted = f"{low:g} or more" if high == math.inf else f"a number from {low:g} to {high:g}"
     said = f"{value:g}" if isinstance(value, float) else value
     raise InputError(f"{option} {said}: give {wanted}")
+
+
+def several(names: str | Iterable[str]) -> list[str]:
+    """Each of the names once, in order; a name alone is one, not its letters."""
+    return list(dict.fromkeys([names] if isinstance(names, str) else names))

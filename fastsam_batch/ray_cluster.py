@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,18 +15,24 @@ from fastsam_batch.errors import InputError
 
 _REMEDY = "name a cluster as HEAD:6379, send the job to it by `ray job submit`, or unset it to work on this machine"
 _ANSWERS_WITHIN = 10.0  # seconds
+JOINING_S = 300.0
+_LOOK_S = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def joined_ray(verbose: bool) -> Iterator[tuple[dict[str, float], float | None]]:
+def joined_ray(verbose: bool, needed: str | None = None) -> Iterator[tuple[dict[str, float], float | None]]:
     """The Ray that is there, or one of its own until the end: its resources, and the CPUs of its largest node.
 
-    Raises InputError for a RAY_ADDRESS of no cluster.
+    A cluster that has no machine to work on yet, or none with the resource that is `needed` (`GPU`), is waited for, for
+    JOINING_S at most: it is there some minutes before its machines are. Raises InputError for a RAY_ADDRESS of no
+    cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
-    own = not ray.is_initialized()
+    own, address = not ray.is_initialized(), "local"
     if own:
         level = logging.INFO if verbose else logging.ERROR
         if not verbose:
@@ -45,11 +52,28 @@ def joined_ray(verbose: bool) -> Iterator[tuple[dict[str, float], float | None]]
                 raise
             raise InputError(f"RAY_ADDRESS {address}: {_reason(error)}; {_REMEDY}") from error
     try:
+        if address != "local":
+            _await_machines([needed] if needed else ["CPU", "GPU"])
         nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
         yield ray.cluster_resources(), max(nodes, default=None)
     finally:
         if own:
             ray.shutdown()
+
+
+def _await_machines(any_of: list[str]) -> None:
+    import ray
+
+    began = time.monotonic()
+    told = False
+    while not any(ray.cluster_resources().get(resource) for resource in any_of):
+        if time.monotonic() - began > JOINING_S:
+            return
+        if not told:
+            needed = " or ".join(any_of)
+            logger.warning("no machine with a %s has joined the cluster yet: waiting %.0f s at most", needed, JOINING_S)
+            told = True
+        time.sleep(_LOOK_S)
 
 
 def check_answers(address: str) -> None:

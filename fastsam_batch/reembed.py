@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fastsam_batch.config import LATER_OPTIONS, SegmentOptions, segment_options
-from fastsam_batch.corpus.info import CorpusInfo, admit, describe, read_info, write_info
+from fastsam_batch.corpus.info import CorpusInfo, admit, describe, read_info
 from fastsam_batch.corpus.lease import hold
-from fastsam_batch.corpus.plan import PendingRow, pending, read_plans, stream_units, units_by_prefix, write_plan
+from fastsam_batch.corpus.plan import PendingRow, pending, read_plans, stream_units, units_by_prefix
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
-from fastsam_batch.run import Progress, Tally, embedder_arguments, embedder_entry, run_units
+from fastsam_batch.run import Progress, Tally, Work, embedder_arguments, embedder_entry, run_units, store_basis
 from fastsam_batch.sources import open_source
 from fastsam_batch.storage import redact
 
@@ -57,21 +58,13 @@ def embed_corpus(
         made = admit(options.output, info)
         rows, _ = read_plans(corpus_uri)
         planned, files = read_plans(options.output)
-
-        def begin() -> None:
-            if made is None:
-                write_info(options.output, info)
-            if rows[len(planned) :]:
-                write_plan(options.output, files + 1, rows[len(planned) :])
-
+        begin = partial(store_basis, options.output, None if made else info, files + 1, rows[len(planned) :])
         left, skipped = pending(options.output, rows)
         left = _committed(left, set(corpus.receipts()))
         tally = Tally(skipped)
         if left:
-            embedder_of = embedder_arguments(options)
-            run_units(
-                options, made or info, source, None, embedder_of, left, tally, report, lease, begin, stored=corpus_uri
-            )
+            work = Work(options, made or info, source, None, embedder_arguments(options), stored=corpus_uri)
+            run_units(work, left, lease, begin=begin, tally=tally, report=report)
         else:
             begin()
     return tally.summary(time.perf_counter() - began)

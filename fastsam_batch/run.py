@@ -6,6 +6,7 @@ import collections
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.config import LATER_OPTIONS, RESULT_OPTIONS, SegmentOptions
@@ -65,15 +66,10 @@ def segment_corpus(
         new = _new_rows(options, source, rows)
         left, skipped = pending(options.output, rows, new)
         tally = Tally(skipped)
-
-        def begin() -> None:
-            if there is None:
-                write_info(options.output, info)
-            if new:
-                write_plan(options.output, files + 1, new)
-
+        begin = partial(store_basis, options.output, None if there else info, files + 1, new)
         if left:
-            run_units(options, there or info, source, segmenter, embedder, left, tally, report, lease, begin)
+            work = Work(options, there or info, source, segmenter, embedder)
+            run_units(work, left, lease, begin=begin, tally=tally, report=report)
         else:
             begin()
     return tally.summary(time.perf_counter() - began)
@@ -135,30 +131,49 @@ def _new_rows(options: SegmentOptions, source: Source, rows: list[PlanRow]) -> l
     return [] if limit == 0 else list(source.plan(planned(rows), options.unit_size, limit))
 
 
+def store_basis(output: str, info: CorpusInfo | None, number: int, rows: list[PlanRow]) -> None:
+    """Store what a run rests on: corpus.json where there is none yet, and the plan of that number if it has rows."""
+    if info is not None:
+        write_info(output, info)
+    if rows:
+        write_plan(output, number, rows)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the units of a run are made of, and the arguments that make its models.
+
+    Without a segmenter the masks are those of the corpus that `stored` names.
+    """
+
+    options: SegmentOptions
+    info: CorpusInfo
+    source: Source
+    segmenter: dict[str, Any] | None
+    embedder: dict[str, Any] | None
+    stored: str | None = None
+
+
 def run_units(
-    options: SegmentOptions,
-    info: CorpusInfo,
-    source: Source,
-    segmenter: dict[str, Any] | None,
-    embedder: dict[str, Any] | None,
+    work: Work,
     left: list[PendingRow],
+    lease: Lease,
+    *,
+    begin: Callable[[], None],
     tally: Tally,
     report: Callable[[Progress], None],
-    lease: Lease,
-    begin: Callable[[], None],
-    stored: str | None = None,
 ) -> None:
     """Process the rows that are left, on the cluster or a Ray of its own, and count what comes of them.
 
-    `begin` stores what the run rests on, once there are machines that can do it: a corpus is not made by a run that
-    is refused. `stored` names the corpus whose masks are embedded anew where there is no segmenter.
+    `begin` is called once there are machines that can do it: a corpus is not made by a run that is refused.
     """
     from fastsam_batch import pipeline
     from fastsam_batch.resources import divide
 
+    options, source, segmenter, embedder = work.options, work.source, work.segmenter, work.embedder
     rows = source.renewed([row.row for row in left])
     left = [replace(row, row=renewed) for row, renewed in zip(left, rows, strict=True)]
-    with joined_ray(options.verbose) as (total, node_cpus):
+    with joined_ray(options.verbose, "GPU" if options.device == "cuda" else None) as (total, node_cpus):
         resources = divide(options, total, node_cpus)
         if segmenter is not None:
             check_device(find_segmenter(segmenter["path"]).main, resources.device)
@@ -166,7 +181,7 @@ def run_units(
         job = pipeline.Job(
             corpus_uri=absolute(options.output),
             run=lease.run,
-            info=info,
+            info=work.info,
             source=source,
             segmenter=segmenter and {**segmenter, "batch_size": resources.batch_size},
             embedder=embedder and {**embedder, "batch_size": resources.crops},
@@ -177,7 +192,7 @@ def run_units(
                 max_pixels=options.max_pixels,
                 decode_seconds=options.decode_seconds,
             ),
-            stored=stored and absolute(stored),
+            stored=work.stored and absolute(work.stored),
         )
         for outcome in pipeline.run(job, left, resources):
             lease.check()

@@ -182,9 +182,17 @@ def many(photos, folder, copies):
     return folder
 
 
+def one_row_group(photos, folder, copies):
+    files = sorted(path for path in many(photos, folder, copies).rglob("*") if path.is_file())
+    table = pa.table({"image_id": [file.name for file in files], "bytes": [file.read_bytes() for file in files]})
+    pq.write_table(table, folder / "images.parquet")
+    return folder / "images.parquet"
+
+
 @pytest.mark.timeout(1200)
-def test_killing_the_driver_loses_and_doubles_nothing(local_ray, photos, tmp_path):
-    folder = many(photos, tmp_path / "photos", 6)
+@pytest.mark.parametrize("make", [many, one_row_group])
+def test_killing_the_driver_loses_and_doubles_nothing(local_ray, photos, tmp_path, make):
+    folder = make(photos, tmp_path / "photos", 6)
     cheap = {"imgsz": 160, "embedder": "none"}  # small networks, so that what takes time is what is tested
     whole = run(folder, tmp_path / "whole", unit_size=1, **cheap)
     corpus = tmp_path / "corpus"
@@ -254,7 +262,9 @@ def test_killing_an_actor_loses_and_doubles_nothing(local_ray, photos, tmp_path)
     [
         (["--conf", "0.9"], "--conf was 0.1, is 0.9"),
         (["--conf", "7"], "--conf 7.0: Input should be less than 1"),
-        (["--actors", "4:2"], "MIN:MAX needs MIN <= MAX"),
+        (["--actors", "4:2"], "--actors 4:2: give a number of 1 or more, or two as MIN:MAX with MIN <= MAX"),
+        (["--actors", "0"], "--actors 0: give a number of 1 or more"),
+        (["--actors", "2:"], "--actors 2:: give a number of 1 or more"),
         (["--segmenter", "none.pt"], "none.pt: no such file"),
         (["--embedder", "nothing"], "--embedder nothing"),
         (["--device", "cuda"], "no GPU"),

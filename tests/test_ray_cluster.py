@@ -41,3 +41,37 @@ def test_an_address_of_no_cluster_is_refused():
 @pytest.mark.parametrize("address", ["auto", "local", "http://127.0.0.1:1"])
 def test_what_names_no_port_of_ray_s_is_left_to_ray(address):
     check_answers(address)
+
+
+JOIN_LATER = """
+import logging, os, subprocess, sys, threading
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from fastsam_batch import ray_cluster
+
+logging.basicConfig(format="%(message)s")
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+os.environ["RAY_ADDRESS"] = cluster.address
+ray = str(Path(sys.executable).parent / "ray")
+begin = [ray, "start", "--block", "--address", cluster.address, "--num-cpus=1", "--num-gpus=0"]
+nodes = []
+join = lambda: nodes.append(subprocess.Popen(begin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+threading.Timer(2, join).start()
+with ray_cluster.joined_ray(verbose=False) as (total, node_cpus):
+    print(total["CPU"], node_cpus)
+ray_cluster.JOINING_S = 2
+with ray_cluster.joined_ray(verbose=False, needed="GPU") as (total, node_cpus):
+    print(total.get("GPU"), node_cpus)
+nodes[0].terminate()
+nodes[0].wait()
+cluster.shutdown()
+"""
+
+
+def test_a_job_waits_for_a_cluster_s_first_machine(tmp_path):
+    """As right after `ray up`: the head is there, and works on nothing."""
+    command = [sys.executable, "-c", JOIN_LATER]
+    done = subprocess.run(command, check=True, timeout=200, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-2:] == ["1.0 1.0", "None 1.0"]
+    assert "no machine with a CPU or GPU has joined the cluster yet: waiting 300 s at most" in done.stderr
+    assert "no machine with a GPU has joined the cluster yet: waiting 2 s at most" in done.stderr

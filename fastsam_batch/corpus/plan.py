@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from fastsam_batch.storage import create_new, filesystem, join, list_files, list
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+_ROWS_TOGETHER = 2048  # of a plan: their members' URIs are far from 2 GiB
 PLAN_SCHEMA = pa.schema(
     [
         pa.field("unit_id", pa.string(), nullable=False),
@@ -60,7 +61,8 @@ def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
     for path in paths:
         data = read_whole(fs, path)
         try:
-            rows.extend(_rows(pq.read_table(pa.BufferReader(data))))
+            for batch in plan_batches(data):
+                rows.extend(_rows(batch))
         except (pa.ArrowException, OSError, TypeError, KeyError) as error:
             name, reason = path.rpartition("/")[2], str(error).partition("\n")[0][:200]
             raise InputError(
@@ -76,12 +78,10 @@ def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
     Raises InputError where another job has stored that plan meanwhile.
     """
     fs, root = filesystem(corpus_uri)
-    columns = {name: [getattr(row, name) for row in rows] for name in PLAN_SCHEMA.names if name != "members"}
-    columns["members"] = [
-        [{"image_id": member.image_id, "uri": unsigned(member.uri)} for member in row.members] or None for row in rows
-    ]
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=PLAN_SCHEMA), buffer, compression="zstd")
+    with pq.ParquetWriter(buffer, PLAN_SCHEMA, compression="zstd") as writer:
+        for first in range(0, len(rows), _ROWS_TOGETHER):
+            writer.write_table(_table(rows[first : first + _ROWS_TOGETHER]))
     if not create_new(fs, join(root, plan_file(number)), buffer.getvalue()):
         raise InputError(
             f"{redact(corpus_uri)}: another job has just added {plan_file(number)}; run the same command again"
@@ -180,7 +180,20 @@ def _start(unit_id: str) -> int:
     return int(unit_id.rpartition("-")[2])
 
 
-def _rows(table: pa.Table) -> Iterable[PlanRow]:
-    for row in table.to_pylist():
+def plan_batches(data: bytes, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of a plan's bytes, some at a time: Arrow reads no more than 2 GiB of nested texts at once."""
+    yield from pq.ParquetFile(pa.BufferReader(data)).iter_batches(_ROWS_TOGETHER, columns=columns)
+
+
+def _table(rows: Sequence[PlanRow]) -> pa.Table:
+    columns = {name: [getattr(row, name) for row in rows] for name in PLAN_SCHEMA.names if name != "members"}
+    columns["members"] = [
+        [{"image_id": member.image_id, "uri": unsigned(member.uri)} for member in row.members] or None for row in rows
+    ]
+    return pa.table(columns, schema=PLAN_SCHEMA)
+
+
+def _rows(batch: pa.RecordBatch) -> Iterable[PlanRow]:
+    for row in batch.to_pylist():
         members = tuple(ImageRef(**member) for member in row.pop("members") or ())
         yield PlanRow(**row, members=members)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +28,7 @@ from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
 from fastsam_batch.errors import InputError, NotInCorpusError, OutageError
 from fastsam_batch.outage import explain, is_outage
+from fastsam_batch.ranges import check_range, several
 from fastsam_batch.read_each import read_each
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from fastsam_batch.corpus.photographs import Photographs
     from fastsam_batch.search.image import CorpusImage
+    from fastsam_batch.search.query import TextEncoder
 
 # A filter as `parse_where` reads it, a pyarrow expression, or all rows.
 Where: TypeAlias = str | pc.Expression | None
@@ -55,6 +58,15 @@ class Corpus:
         self.info = info
         self._fs, self._root = storage.filesystem(uri)
         self._only: list[str] | None = None
+        self._encoder: TextEncoder | None = None
+        self._loading = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_encoder", "_loading")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._encoder, self._loading = None, threading.Lock()
 
     @property
     def photographs(self) -> Photographs:
@@ -66,7 +78,7 @@ class Corpus:
     def only(self, units: Collection[str]) -> Corpus:
         """The same corpus of which these committed units alone are seen; no other receipt is read."""
         part = Corpus(self.uri, self.info)
-        part._only = sorted(units)
+        part._only = sorted(several(units))
         return part
 
     @classmethod
@@ -178,11 +190,12 @@ class Corpus:
         Opens the images files of the units that receipts and plan name for them, and all of them only where
         those do not hold them.
         """
+        image_ids = several(image_ids)
         rows: dict[str, dict[str, Any]] = {}
         units = units_of_images(self._fs, self._root, self._receipts, image_ids)
         likely = pc.field("unit_id").isin(pa.array(units, pa.string()))
         for part in (likely, pc.scalar(True)):
-            missing = [image_id for image_id in dict.fromkeys(image_ids) if image_id not in rows]
+            missing = [image_id for image_id in image_ids if image_id not in rows]
             if missing:
                 named = pc.field("image_id").isin(pa.array(missing, pa.string()))
                 found = self.images(where=part & named).to_pylist()
@@ -194,11 +207,20 @@ class Corpus:
                 )
         return rows
 
+    def text_encoder(self) -> TextEncoder:
+        """The text encoder of its embeddings, loaded once, whoever asks. Raises InputError as `corpus_encoder`."""
+        from fastsam_batch.search.find import corpus_encoder
+
+        with self._loading:
+            if self._encoder is None:
+                self._encoder = corpus_encoder(self)
+        return self._encoder
+
     def search(self, text: str | Collection[str], **options: Any) -> pa.Table:
         """The masks that look most like a text: `search.find.find_masks`, whose options these are."""
         from fastsam_batch.search.find import find_masks
 
-        return find_masks(self, [text] if isinstance(text, str) else list(text), **options)
+        return find_masks(self, several(text), **options)
 
     @cached_property
     def _receipts(self) -> dict[str, dict[str, Any]]:
@@ -223,7 +245,8 @@ class Corpus:
     ) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
         stored = images_schema() if kind == "images" else masks_schema(self.embedding_dim)
         schema = stored if "unit_id" in stored.names else stored.append(pa.field("unit_id", pa.string()))
-        names = list(stored.names if columns is None else columns)
+        check_range("batch_rows", batch_rows, 1)
+        names = list(stored.names) if columns is None else several(columns)
         for name in names:
             if name not in schema.names:
                 raise InputError(f"{kind} have no column {name}; the columns are {', '.join(schema.names)}")
@@ -262,13 +285,18 @@ class Corpus:
     def _batches(
         self, dataset: ds.Dataset, names: list[str], where: pc.Expression | None, batch_rows: int
     ) -> Iterator[pa.RecordBatch]:
-        scanner = dataset.scanner(
-            columns=names,
-            filter=where,
-            batch_size=batch_rows,
-            batch_readahead=_BATCHES_AHEAD,
-            fragment_readahead=_FILES_AHEAD,
-        )
+        try:
+            scanner = dataset.scanner(
+                columns=names,
+                filter=where,
+                batch_size=batch_rows,
+                batch_readahead=_BATCHES_AHEAD,
+                fragment_readahead=_FILES_AHEAD,
+            )
+        except pa.ArrowInvalid as error:  # an expression of the caller's
+            raise InputError(
+                f"the filter {where} does not fit ({_line(error)}); the columns are {', '.join(dataset.schema.names)}"
+            ) from error
         try:
             for batch in scanner.to_batches():
                 if len(batch):

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from fastsam_batch.corpus.plan import plan_files
+from fastsam_batch.corpus.plan import plan_batches, plan_files
 from fastsam_batch.storage import read_whole
 
 if TYPE_CHECKING:
@@ -43,16 +42,15 @@ def _planned_units(fs: AbstractFileSystem, root: str, image_ids: Sequence[str]) 
         return units
     wanted = pa.array(image_ids, pa.string())
     for path in plan_files(fs, root):
-        data = pa.BufferReader(read_whole(fs, path))
         try:
-            plan = pq.read_table(data, columns=["unit_id", "members"])
+            for plan in plan_batches(read_whole(fs, path), ["unit_id", "members"]):
+                members = plan["members"]
+                ids = pc.struct_field(members.flatten(), "image_id")
+                found = pc.is_in(ids, wanted)
+                units.update(plan["unit_id"].take(pc.list_parent_indices(members).filter(found)).to_pylist())
+                wanted = wanted.filter(pc.invert(pc.is_in(wanted, ids)))
+                if not len(wanted):
+                    return units
         except pa.ArrowException:  # a broken plan stops jobs, not readers: the images files tell as well
             continue
-        members = plan["members"].combine_chunks()
-        ids = pc.struct_field(members.flatten(), "image_id")
-        found = pc.is_in(ids, wanted)
-        units.update(plan["unit_id"].take(pc.list_parent_indices(members).filter(found)).to_pylist())
-        wanted = wanted.filter(pc.invert(pc.is_in(wanted, ids)))
-        if not len(wanted):
-            break
     return units

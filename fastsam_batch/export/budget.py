@@ -41,7 +41,14 @@ class Budget:
 
 def within(budget: Budget, masks: Sequence[ExportMask]) -> tuple[list[ExportMask], dict[str, int]]:
     """The masks of one image that the budget keeps, by mask_index, and how many each rule left out."""
-    left_out: dict[str, int] = {}
+    rules = {
+        "min_score": budget.min_score,
+        "min_area": budget.min_area,
+        "duplicates": budget.duplicate_iou,
+        "nested": budget.nested_share,
+        "top_n": budget.top_n,
+    }
+    left_out = {rule: 0 for rule, threshold in rules.items() if threshold is not None}
     ranked = sorted(masks, key=lambda mask: (-mask.worth(budget.rank_by), mask.mask_index))
 
     def keep(rule: str, kept: list[ExportMask]) -> list[ExportMask]:

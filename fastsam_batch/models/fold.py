@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import nn
 from torch.fx.proxy import TraceError
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _UNTRACEABLE = (TraceError, TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError)
+_one_trace = threading.Lock()  # while it traces, torch.fx patches modules of the whole process
 
 
 def fold_batch_norms(network: nn.Module) -> int:
@@ -20,7 +23,8 @@ def fold_batch_norms(network: nn.Module) -> int:
     if not any(type(module) is nn.BatchNorm2d for module in network.modules()):
         return 0
     try:
-        graph = torch.fx.symbolic_trace(network).graph
+        with _one_trace:
+            graph = torch.fx.symbolic_trace(network).graph
     except _UNTRACEABLE:
         return 0
     calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]

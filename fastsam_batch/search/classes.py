@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from fastsam_batch import storage
@@ -37,7 +38,7 @@ def read_classes(uri: str) -> list[ClassQuery]:
 
     fs, path = storage.filesystem(uri)
     try:
-        return parse_classes(yaml.safe_load(storage.read_whole(fs, path)))
+        return parse_classes(yaml.load(storage.read_whole(fs, path), _loader()))
     except OutageError:
         raise
     except OSError as error:
@@ -45,6 +46,22 @@ def read_classes(uri: str) -> list[ClassQuery]:
     except (yaml.YAMLError, InputError) as error:
         said = " ".join(str(error).split())
         raise InputError(f"{storage.redact(uri)}: {said}; it should hold {_FORM}") from error
+
+
+@cache
+def _loader() -> Any:
+    """PyYAML's safe loader, which refuses what its own takes in silence: a key that comes twice, the first one lost."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value]
+            twice = next((key for key in keys if keys.count(key) > 1), None)
+            if twice is not None:
+                raise yaml.MarkedYAMLError(problem=f"the key {twice!r} comes twice", problem_mark=node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def parse_classes(document: Any) -> list[ClassQuery]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.corpus.schema import masks_schema
 from fastsam_batch.errors import InputError
-from fastsam_batch.ranges import check_range
+from fastsam_batch.ranges import check_range, several
 from fastsam_batch.search.background import Background, background_of, cached_background
 from fastsam_batch.search.best import Hit, MaskKey, Query
 from fastsam_batch.search.engine import Engine
@@ -26,13 +26,13 @@ ENGINE_KEY = b"fastsam_batch.engine"
 
 def find_masks(
     corpus: Corpus,
-    texts: Sequence[str] = (),
+    texts: str | Sequence[str] = (),
     *,
     like: Sequence[MaskKey] = (),
     top_k: int = 10,
     min_score: float | None = None,
     min_calibrated: float | None = None,
-    contrasts: Sequence[str] = (),
+    contrasts: str | Sequence[str] = (),
     per_image: int | None = None,
     distinct: float | None = None,
     where: Where = None,
@@ -59,11 +59,11 @@ def find_masks(
     what the scan does, with the same cosines.
     `encode` gives unit vectors float32 [n, D] of n sentences; a `TextEncoder` says the model's temperature too,
     any other is taken for one of 100. Without it the text encoder that corpus.json names is loaded, where there is
-    a text. `background` is as `background_of` gives it, made where `min_calibrated` needs it; the column
-    `calibrated` is null without.
+    a text, and kept by `corpus`. `background` is as `background_of` gives it, made where `min_calibrated` needs it;
+    the column `calibrated` is null without.
     Raises InputError for a corpus without embeddings, a wrong filter or option, an empty text, an unknown mask.
     """
-    texts, like, contrasts = list(dict.fromkeys(texts)), list(dict.fromkeys(like)), list(dict.fromkeys(contrasts))
+    texts, like, contrasts = several(texts), list(dict.fromkeys(like)), several(contrasts)
     if not like and not texts:
         raise InputError("there is nothing to search for; name at least one text or mask")
     check_range("--min-score", min_score, -1, 1)
@@ -72,7 +72,7 @@ def find_masks(
     common: dict[str, Any] = {"min_score": min_score, "contrasts": contrasts, "templates": templates}
     queries: list[Query] = []
     if encode is None and (texts or contrasts):
-        encode = corpus_encoder(corpus)
+        encode = corpus.text_encoder()
         if min_calibrated is not None and background is None and texts:
             background = cached_background(encode, corpus.info["models"]["embedder"]["sha256"])
     if texts and encode is not None:

@@ -15,7 +15,7 @@ from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of
 from fastsam_batch.masks.select import Box, Point, select
 from fastsam_batch.masks.smooth import smooth
-from fastsam_batch.ranges import check_range
+from fastsam_batch.ranges import check_range, several
 from fastsam_batch.search.background import Background
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.query import EncodeTexts
@@ -35,11 +35,22 @@ class Prompts:
     foreground: Sequence[Point] = ()
     background: Sequence[Point] = ()
     boxes: Sequence[Box] = ()
-    texts: Sequence[str] = ()
+    texts: str | Sequence[str] = ()
     smallest: bool = False
     top_k: int = 1
     min_score: float | None = None
     smooth_radius: int = 0
+
+    def __post_init__(self) -> None:
+        """NumPy's arrays and numbers become Python's, as a selection's JSON needs them; a text alone is one text."""
+        for name in ("foreground", "background", "boxes"):
+            plain = tuple(tuple(map(_plain, numbers)) for numbers in getattr(self, name))
+            object.__setattr__(self, name, plain)
+        object.__setattr__(self, "texts", several(self.texts))
+
+
+def _plain(number: Any) -> Any:
+    return number.item() if hasattr(number, "item") else number
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from fastsam_batch.images import IMAGE_SUFFIXES
+from fastsam_batch.images import FOREIGN_SUFFIXES, IMAGE_SUFFIXES
 from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
 from fastsam_batch.sources.listing import Listing
 from fastsam_batch.sources.members import MembersSource, plan_members, with_uris
@@ -13,8 +13,8 @@ from fastsam_batch.sources.names import storable, suffix
 
 
 def is_image(key: str) -> bool:
-    """True for a file name that an image would have."""
-    return suffix(key) in IMAGE_SUFFIXES
+    """True for a file name that an image would have, of a kind that is read here or not."""
+    return suffix(key) in IMAGE_SUFFIXES | FOREIGN_SUFFIXES
 
 
 class FolderSource(MembersSource):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _CORPUS_FILE, _FIRST_PLAN = "corpus.json", "plan/0001.parquet"  # what tells a corpus: corpus/layout.py
+_FOLDERS, _KINDS = ("plan/", "masks/", "images/", "receipts/"), (".parquet", ".json")  # its files, as far as formats go
 
 
 class Entry(NamedTuple):
@@ -112,13 +113,20 @@ class Listing:
         entries = (Entry(name[len(base) :], info.get("size")) for name, info in found.items() if name.startswith(base))
         seen = [entry for entry in entries if entry.key.strip("/") and not is_hidden(entry.key)]
         corpora = _corpora(fs, base, (entry.key for entry in seen))
-        return [entry for entry in seen if not entry.key.startswith(corpora)]
+        return [entry for entry in seen if not any(_is_of(corpus, entry.key) for corpus in corpora)]
 
 
 def _corpora(fs: AbstractFileSystem, base: str, keys: Iterable[str]) -> tuple[str, ...]:
     """Keys of the folders that hold a corpus, such as the output of the job itself: its files are no input."""
-    folders = (key.removesuffix(_FIRST_PLAN) for key in keys if key.endswith(f"/{_FIRST_PLAN}"))
+    folders = (key.removesuffix(_FIRST_PLAN) for key in keys if f"/{key}".endswith(f"/{_FIRST_PLAN}"))
     return tuple(folder for folder in folders if _is_there(fs, base + folder + _CORPUS_FILE))
+
+
+def _is_of(corpus: str, key: str) -> bool:
+    """Whether a file is of the corpus in a folder. Beside one in the input's own there may be images."""
+    if corpus:
+        return key.startswith(corpus)
+    return key == _CORPUS_FILE or (key.startswith(_FOLDERS) and key.endswith(_KINDS))
 
 
 def _is_there(fs: AbstractFileSystem, path: str) -> bool:

@@ -61,8 +61,10 @@ class ManifestSource(MembersSource):
                         f"{seen[ref.image_id]}): give each row an {self._id_column} of its own"
                     )
                 seen[ref.image_id] = stored_uri(uri)
-                # Ids of corpora made by versions before this one are URIs with their secrets.
-                if ref.image_id not in planned.members and ref.uri not in planned.members:
+                names = {ref.image_id}
+                if ref.image_id == stored_uri(ref.uri):  # ids that versions before this one made hold their secrets
+                    names.add(ref.uri)
+                if planned.members.isdisjoint(names):
                     refs.append(ref)
             new.append((storable(key), refs))
         if not seen:

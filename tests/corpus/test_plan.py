@@ -148,3 +148,17 @@ def test_the_ten_thousandth_plan_comes_last(tmp_path):
         (tmp_path / "plan" / f"{name}.parquet").touch()
     fs, root = filesystem(tmp_path)
     assert [Path(path).stem for path in plan_files(fs, root)] == ["0002", "1001", "9999", "10000"]
+
+
+def test_a_plan_of_many_units_is_stored_and_read_some_at_a_time(tmp_path):
+    """Arrow writes more than 2 GiB of members' URIs in one row group, and reads no such group again."""
+    rows = [
+        PlanRow(f"unit-{number:06d}", "", "members", 0, 1, 1, members=(ImageRef(f"{number}.jpg", f"/x/{number}.jpg"),))
+        for number in range(5000)
+    ]
+    write_plan(str(tmp_path), 1, rows)
+    assert pq.ParquetFile(tmp_path / "plan" / "0001.parquet").num_row_groups == 3
+    assert read_plans(str(tmp_path)) == (rows, 1)
+    as_before = pq.read_table(tmp_path / "plan" / "0001.parquet")
+    pq.write_table(as_before, tmp_path / "plan" / "0001.parquet", row_group_size=len(rows))
+    assert read_plans(str(tmp_path)) == (rows, 1)

@@ -216,3 +216,11 @@ def test_wrong_questions(made: MadeCorpus, arguments: dict, message: str) -> Non
 def test_a_callers_wrong_expression_is_not_blamed_on_a_file(made: MadeCorpus) -> None:
     with pytest.raises(pa.ArrowException):
         Corpus.open(made.uri).masks(where=pc.field("rle") > 3)
+
+
+def test_filters_and_sizes_that_do_not_fit(made_once: MadeCorpus) -> None:
+    corpus = Corpus.open(made_once.uri)
+    with pytest.raises(InputError, match=r"the filter \(width > 5\) does not fit .*; the columns are image_id, "):
+        corpus.masks(["area"], where=pc.field("width") > 5)
+    with pytest.raises(InputError, match=r"batch_rows 0: give 1 or more"):
+        corpus.mask_batches(batch_rows=0)

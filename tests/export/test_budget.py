@@ -107,3 +107,9 @@ def test_what_ranks_masks(rank_by, kept) -> None:
 
 def test_the_product_ranks_unless_told() -> None:
     assert Budget().rank_by == "product"
+
+
+def test_every_rule_in_force_is_counted_in_its_order() -> None:
+    budget = Budget(min_score=0.9, duplicate_iou=0.8, nested_share=0.9, top_n=2)
+    masks = [export_mask(0, rectangle(0, 0, 5, 5), 0.5, 0)]
+    assert list(within(budget, masks)[1].items()) == [("min_score", 1), ("duplicates", 0), ("nested", 0), ("top_n", 0)]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from corpus.builtin_corpus import as_if_builtin
 from corpus.made_corpus import DIM, MadeCorpus, write_unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference.search import answers, cosine
 
 from fastsam_batch import Corpus, cli_search
+from fastsam_batch.cli import main
 from fastsam_batch.errors import InputError
 from fastsam_batch.search import thin
 from fastsam_batch.search.background import Background, background_texts
@@ -230,12 +233,47 @@ def test_the_name_of_a_mask() -> None:
         (0.3, None, "a spoon: nothing stands out; a lower --min-score shows the nearest\n"),
         (0.3, 0.5, "a spoon: nothing stands out; --min-calibrated 0 and a lower --min-score shows the nearest\n"),
         (None, 0.0, "a spoon: nothing stands out\n"),
+        (-1.0, None, "a spoon: nothing stands out\n"),
     ],
 )
 def test_the_command_says_how_to_see_the_nearest(
     capsys: pytest.CaptureFixture[str], min_score: float | None, min_calibrated: float | None, said: str
 ) -> None:
     hits = hits_schema().empty_table()
-    found = cli_search._query("a spoon", hits, cli_search._nearest_hint(min_score, min_calibrated))
+    why = f"nothing stands out{cli_search._nearest_hint(min_score, min_calibrated)}"
+    found = cli_search._query("a spoon", hits, why)
     assert found == {"text": "a spoon", "hits": 0, "best": None}
     assert capsys.readouterr().out == said
+
+
+def test_a_text_alone_is_a_text_and_not_its_letters(made_once: MadeCorpus) -> None:
+    corpus = Corpus.open(made_once.uri)
+    asked = {"encode": encode, "top_k": 200}
+    assert find_masks(corpus, "a cup", **asked) == find_masks(corpus, ["a cup"], **asked)
+    with_contrast = find_masks(corpus, ["a cup"], contrasts=["dog"], **asked)
+    assert find_masks(corpus, ["a cup"], contrasts="dog", **asked) == with_contrast
+    assert 0 < with_contrast.num_rows < find_masks(corpus, ["a cup"], **asked).num_rows
+    image = corpus.image("astronaut.png")
+    assert image.select(encode=encode, texts="cup").mask_indices == image.text("cup", encode=encode).mask_indices
+    assert corpus.masks("area").column_names == ["area"]
+    assert list(corpus.image_rows("astronaut.png")) == ["astronaut.png"]
+
+
+def test_a_text_that_names_an_example_is_refused(made_once: MadeCorpus, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--corpus", made_once.uri, "--like", "astronaut.png#0", "--text", "astronaut.png#0"]
+    assert main(["search", *arguments]) == 2
+    assert "--text 'astronaut.png#0': names a mask of --like too" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("area < 0", "a cup: no mask with an embedding passes --where\n"),
+        ("embedding is null", "a cup: no mask with an embedding passes --where\n"),
+        ("area > 0", "a cup: nothing stands out; a lower --min-score shows the nearest\n"),
+    ],
+)
+def test_nothing_found_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str, told: str) -> None:
+    made = as_if_builtin(str(tmp_path / "corpus"), tmp_path)
+    assert main(["search", "--corpus", made.uri, "--text", "a cup", "--min-score", "0.999", "--where", where]) == 0
+    assert capsys.readouterr().out.startswith(told)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from corpus.builtin_corpus import as_if_builtin
 from corpus.made_corpus import MadeCorpus
 from PIL import Image
 from pycocotools import mask as coco
@@ -52,3 +56,23 @@ def test_a_failed_image_and_a_photograph_that_is_gone(made: MadeCorpus, tmp_path
     image.row["uri"] = f"{tmp_path}/gone.png"
     with pytest.raises(InputError, match=r"'astronaut\.png' is no longer at .*gone\.png"):
         image.draw()
+
+
+def test_prompts_of_numpy(made_once: MadeCorpus) -> None:
+    """A detector's boxes are arrays; what is written of them is JSON all the same."""
+    image = Corpus.open(made_once.uri).image(IMAGE)
+    boxes = np.array([[40, 50, 200, 210], [1, 1, 60, 70]], np.float32)
+    found = image.select(boxes=boxes, foreground=np.array([[100, 120]]), background=np.array([[5.5, 6]]))
+    plain = image.select(boxes=boxes.tolist(), foreground=[(100, 120)], background=[(5.5, 6)])
+    assert json.dumps(found.to_json()) == json.dumps(plain.to_json())
+    assert json.dumps(image.box(*boxes[0]).to_json()) == json.dumps(image.box(40.0, 50.0, 200.0, 210.0).to_json())
+
+
+def test_searches_from_many_threads_load_one_encoder(tmp_path: Path) -> None:
+    corpus = Corpus.open(as_if_builtin(str(tmp_path / "corpus"), tmp_path).uri)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: corpus.search("a cup", top_k=3), range(8)))
+    assert all(hits == found[0] for hits in found)
+    assert corpus.text_encoder() is corpus.text_encoder()
+    again = pickle.loads(pickle.dumps(corpus))
+    assert again.search("a cup", top_k=3) == found[0]

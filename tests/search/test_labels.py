@@ -189,3 +189,10 @@ def test_wrong_arguments(made: MadeCorpus, tmp_path: Path, capsys) -> None:
     bare = make_corpus(str(tmp_path / "bare"), tmp_path, dim=None)
     assert run(bare, tmp_path) == 2
     assert "has no embeddings" in capsys.readouterr().err
+
+
+def test_a_key_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text("- name: cup\n  texts: [a cup]\n  texts: [a mug]\n")
+    with pytest.raises(InputError, match=r"classes\.yaml: the key 'texts' comes twice .*line 1"):
+        read_classes(str(path))

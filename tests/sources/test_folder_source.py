@@ -294,3 +294,19 @@ def test_a_file_that_goes_while_the_folder_is_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "stat", gone)
     entries = Listing(str(tmp_path)).entries()
     assert [(entry.key, entry.size is None) for entry in entries] == [("a.png", False), ("b.png", True)]
+
+
+def test_photographs_of_a_kind_that_is_not_read_are_told(tmp_path):
+    heic = b"\x00\x00\x00\x18ftypheic" + bytes(16)
+    write_folder(tmp_path, {"a.png": small_image(1), "phone.HEIC": heic, "notes.txt": b""})
+    first, second = images(open_source(str(tmp_path)))
+    assert (first.image_id, second.image_id, second.data) == ("a.png", "phone.HEIC", heic)
+
+
+@pytest.mark.parametrize("inside", ["", "corpus/"])
+def test_the_files_of_a_corpus_are_no_input(tmp_path, inside):
+    """Of one that lies in the input, or is where the input is."""
+    corpus = {f"{inside}{name}": b"{}" for name in ("corpus.json", "plan/0001.parquet", "masks/unit.parquet")}
+    write_folder(tmp_path, {"a.png": small_image(1), **corpus})
+    keys = [entry.key for entry in Listing(str(tmp_path)).entries()]
+    assert keys == ["a.png"]

@@ -197,3 +197,12 @@ def test_manifests_that_cannot_be_used_name_file_and_line(tmp_path, name, data, 
     with pytest.raises(InputError, match=message) as caught:
         plan(open_source(str(tmp_path / name)))
     assert "\n" not in str(caught.value)
+
+
+def test_a_second_image_of_a_uri_that_names_the_first(tmp_path):
+    """Only an image without an id of its own is known by its URI."""
+    (tmp_path / "m.csv").write_text("uri,image_id\n/x/0.jpg,\n")
+    before = plan(open_source(str(tmp_path / "m.csv")))
+    (tmp_path / "m.csv").write_text("uri,image_id\n/x/0.jpg,\n/x/0.jpg,copy\n")
+    new = plan(open_source(str(tmp_path / "m.csv")), before)
+    assert [[member.image_id for member in row.members] for row in new] == [["copy"]]
