@@ -13,7 +13,7 @@ from fastsam_batch.corpus.layout import CORPUS_FILE
 from fastsam_batch.corpus.schema import SCHEMA_VERSION
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import explain, is_refusal
-from fastsam_batch.storage import absolute, filesystem, join, read_whole, redact, write_atomic
+from fastsam_batch.storage import Uri, absolute, filesystem, join, read_whole, redact, write_atomic
 
 BYTES_COLUMN = "bytes"  # where nothing else is said
 
@@ -91,6 +91,36 @@ def write_info(corpus_uri: str, info: CorpusInfo) -> None:
         write_atomic(fs, join(root, CORPUS_FILE), json.dumps(content, indent=1).encode())
     except OSError as error:
         raise unwritable(corpus_uri, error) from error
+
+
+def read_document(corpus_uri: Uri) -> dict[str, Any]:
+    """The content of corpus.json (schemas/corpus.v1.json), of which its readers need not know every field.
+
+    Raises InputError where there is none, or one of a newer version, OutageError where its store fails.
+    """
+    fs, root = filesystem(corpus_uri)
+    name = redact(corpus_uri)
+    try:
+        document = json.loads(read_whole(fs, join(root, CORPUS_FILE)))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(
+            f"{name} is not a corpus: it holds no {CORPUS_FILE}; name the output of a segment job"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{name}/{CORPUS_FILE} is not JSON; restore it or segment anew") from error
+    except OutageError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot read {name}/{CORPUS_FILE}: {error}") from error
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if not isinstance(version, int):
+        raise InputError(f"{name}/{CORPUS_FILE} names no schema_version: it is no corpus of ours")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{name} has schema version {version} and this fastsam-batch reads up to {SCHEMA_VERSION}: "
+            "update fastsam-batch"
+        )
+    return dict(document)
 
 
 def unwritable(corpus_uri: str, error: Exception) -> InputError | OutageError:

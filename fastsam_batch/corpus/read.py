@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.chunks import Space
+from fastsam_batch.corpus.info import read_document
 from fastsam_batch.corpus.joined import filter_joined, named_columns
-from fastsam_batch.corpus.schema import SCHEMA_VERSION, images_schema, masks_schema
+from fastsam_batch.corpus.schema import images_schema, masks_schema
 from fastsam_batch.corpus.units_of import units_of_images
 from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
@@ -86,29 +87,7 @@ class Corpus:
         """The corpus at a URI or a path. Raises InputError where there is none, or one of a newer version, OutageError
         where its store fails.
         """
-        fs, root = storage.filesystem(uri)
-        name = storage.redact(uri)
-        try:
-            info = json.loads(storage.read_whole(fs, storage.join(root, layout.CORPUS_FILE)))
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise InputError(
-                f"{name} is not a corpus: it holds no {layout.CORPUS_FILE}; name the output of a segment job"
-            ) from error
-        except ValueError as error:
-            raise InputError(f"{name}/{layout.CORPUS_FILE} is not JSON; restore it or segment anew") from error
-        except OutageError:
-            raise
-        except OSError as error:
-            raise InputError(f"cannot read {name}/{layout.CORPUS_FILE}: {error}") from error
-        version = info.get("schema_version") if isinstance(info, dict) else None
-        if not isinstance(version, int):
-            raise InputError(f"{name}/{layout.CORPUS_FILE} names no schema_version: it is no corpus of ours")
-        if version > SCHEMA_VERSION:
-            raise InputError(
-                f"{name} has schema version {version} and this fastsam-batch reads up to {SCHEMA_VERSION}: "
-                "update fastsam-batch"
-            )
-        return cls(uri, info)
+        return cls(uri, read_document(uri))
 
     def __repr__(self) -> str:
         return f"Corpus({storage.redact(self.uri)!r})"
