@@ -4,7 +4,8 @@ Images have `--image-hw` pixels and `--per-image` masks: wobbly blobs whose radi
 pixels to a third of the image's short side, one in five with a hole, one in ten in two parts. They are taken from
 a pool of `--pool` different ones. Each format runs in a process of its own, start-up included, class-agnostic and
 without photographs, as a user's command would. With `--corpus` the corpus is made once and kept, so that formats can
-be measured one at a time, and `--output` adds them to what a file holds already:
+be measured one at a time, and `--output` adds them to what a file holds already; a corpus or a file of other numbers
+is refused:
 
     python benchmarks/export_rate.py --corpus /tmp/corpus --formats yolo --output benchmarks/results
 """
@@ -14,14 +15,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from machine import short_name
 
 from fastsam_batch.corpus.info import describe, write_info
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns, UnitResult, images_table, masks_table
@@ -66,10 +69,11 @@ def blob(rng: np.random.Generator, image_hw: tuple[int, int]) -> tuple[Rle, int,
     return rle_of(runs, image_hw), runs.area, tight_box(runs.starts, runs.ends, height)
 
 
-def make_corpus(uri: str, masks: int, per_image: int, image_hw: tuple[int, int], pool_size: int, seed: int) -> int:
+def make_corpus(uri: str, masks: int, per_image: int, image_hw: Sequence[int], pool: int, seed: int) -> int:
     """Commit the corpus; how many characters of RLE it holds."""
     rng = np.random.default_rng(seed)
-    pool = [blob(rng, image_hw) for _ in range(pool_size)]
+    height, width = image_hw
+    blobs = [blob(rng, (height, width)) for _ in range(pool)]
     embedder = {"name": "builtin", "sha256": {"made": "0" * 64}, "licence": "none"}
     info = describe("synthetic", {}, {"segmenter": embedder, "embedder": embedder}, DIM)
     write_info(uri, info)
@@ -77,7 +81,7 @@ def make_corpus(uri: str, masks: int, per_image: int, image_hw: tuple[int, int],
     for first in range(0, masks // per_image, UNIT_IMAGES):
         unit_id, results = f"unit-{first:08d}", []
         for number in range(first, min(first + UNIT_IMAGES, masks // per_image)):
-            chosen = [pool[index] for index in rng.integers(0, pool_size, per_image)]
+            chosen = [blobs[index] for index in rng.integers(0, pool, per_image)]
             characters += sum(len(rle.counts) for rle, _, _ in chosen)
             columns = MaskColumns(
                 scores=np.sort(rng.random(per_image).astype(np.float32))[::-1],
@@ -89,10 +93,35 @@ def make_corpus(uri: str, masks: int, per_image: int, image_hw: tuple[int, int],
                 embedded=np.ones(per_image, bool),
             )
             name = f"shard.tar/{number:08d}.jpg"
-            results.append(ImageResult(name, f"/nowhere/{name}", "0" * 64, image_hw, columns))
+            results.append(ImageResult(name, f"/nowhere/{name}", "0" * 64, (height, width), columns))
         tables = images_table(results, unit_id), masks_table(results, DIM)
         commit_unit(uri, info, UnitResult(unit_id, "shard.tar", False, *tables))
     return characters
+
+
+def kept_corpus(corpus: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the corpus in a folder, which is made where there is none; they lie beside it.
+
+    Exits with a sentence where another corpus is there, or one that is not whole.
+    """
+    about = corpus.with_suffix(".json")
+    if about.exists():
+        return read_made(about, asked, "--corpus")
+    if corpus.exists():
+        raise SystemExit(f"--corpus {corpus}: holds no whole corpus of this script, {about} is missing; remove it")
+    characters = make_corpus(str(corpus), **asked)
+    made = {**asked, "rle_characters_a_mask": round(characters / asked["masks"])}
+    about.write_text(json.dumps(made))
+    return made
+
+
+def read_made(path: Path, asked: dict[str, Any], option: str) -> dict[str, Any]:
+    """What a file says of a corpus. Exits with a sentence where that was not made as is asked for now."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in asked.items():
+        if found.get(name) != value:
+            raise SystemExit(f"{option}: {path} is of {name} {found.get(name)}, not {value}; name another folder")
+    return found
 
 
 def export(corpus: str, name: str, folder: str) -> dict[str, float]:
@@ -131,28 +160,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--masks", type=int, default=100_000)
     parser.add_argument("--per-image", type=int, default=100)
-    parser.add_argument("--image-hw", type=int, nargs=2, default=(1500, 2250))
+    parser.add_argument("--image-hw", type=int, nargs=2, default=[1500, 2250])
     parser.add_argument("--pool", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--formats", nargs="*", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--corpus", type=Path, help="folder that holds the corpus, made where there is none")
     parser.add_argument("--output", type=Path, help="folder for export_rate-MACHINE.json")
     options = parser.parse_args()
-    machine = f"{platform.machine()}-{os.cpu_count()}cpu"
-    image_hw = tuple(options.image_hw)
+    asked = {name: getattr(options, name) for name in ("masks", "per_image", "image_hw", "pool", "seed")}
+    path = options.output and options.output / f"export_rate-{short_name()}.json"
+    formats = read_made(path, asked, "--output")["formats"] if path and path.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         corpus = options.corpus or Path(folder) / "corpus"
-        about = corpus.with_suffix(".json")
-        if not about.exists():
-            characters = make_corpus(
-                str(corpus), options.masks, options.per_image, image_hw, options.pool, options.seed
-            )
-            made = {"masks": options.masks, "per_image": options.per_image, "image_hw": image_hw}
-            about.write_text(json.dumps({**made, "rle_characters_a_mask": round(characters / options.masks)}))
-        result = {**json.loads(about.read_text()), "machine": machine, "formats": {}}
-        path = options.output and options.output / f"export_rate-{machine}.json"
-        if path and path.exists():
-            result["formats"] = json.loads(path.read_text())["formats"]
+        result = {**kept_corpus(corpus, asked), "machine": short_name(), "formats": formats}
         for name in options.formats:
             result["formats"][name] = export(str(corpus), name, folder)
             if path:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-FLOAT, HALF = 4, 2
+FLOAT = 4
 JPEG_OPERATIONS = 25  # a pixel: inverse transforms of 1.5 planes in 8 x 8 blocks, chroma upsampled, colours converted
 
 

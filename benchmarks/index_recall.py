@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from made_vectors import unit, write_corpus
+from made_vectors import TRUTH_FOLDER, unit, write_corpus
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.write import ROW_GROUP_ROWS
@@ -29,6 +29,7 @@ from fastsam_batch.search.best import Hit, query_of
 from fastsam_batch.search.build import RECALL_AT, build_index
 from fastsam_batch.search.index import Index
 from fastsam_batch.search.scan import scan
+from fastsam_batch.storage import write_result
 
 KEPT = {"all": None, "10 %": "score < 0.1", "1 %": "score < 0.01", "0.1 %": "score < 0.001"}
 _UNTIMED = 5
@@ -83,7 +84,7 @@ def main() -> None:
     if index is None:
         raise SystemExit("the index that was just built is not fresh")
     queries = make_queries(options.queries, 0)
-    truth = exact(corpus, queries, folder / f"truth-{options.queries}.json")
+    truth = exact(corpus, queries, folder / TRUTH_FOLDER / f"{options.queries}.json")
     print(json.dumps({"built": built}), flush=True)
     for probes in options.probes or [index.info.probes]:
         index.info = replace(index.info, probes=probes, refine=options.refine or index.info.refine)
@@ -100,10 +101,11 @@ def main() -> None:
 
 
 def exact(corpus: Corpus, queries: np.ndarray, kept_in: Path) -> dict[str, list[list[str]]]:
-    """Names of the best of each query under each filter, by the scan; kept in a file."""
+    """Names of the best of each query under each filter, by the scan; kept in a file that goes with the corpus."""
     if not kept_in.is_file():
         found = {name: scan(corpus, queries, RECALL_AT, where=where) for name, where in KEPT.items()}
-        kept_in.write_text(json.dumps({name: [list(map(mask, hits)) for hits in each] for name, each in found.items()}))
+        names = {name: [list(map(mask, hits)) for hits in each] for name, each in found.items()}
+        write_result(kept_in, json.dumps(names).encode())
     truth: dict[str, list[list[str]]] = json.loads(kept_in.read_text())
     return truth
 

@@ -1,4 +1,8 @@
-"""What a benchmark ran on, and how fast that is: the machine's name, matrix rate and memory bandwidth."""
+"""What a benchmark ran on, and how fast that is: the machine's name, matrix rate and memory bandwidth.
+
+torch is imported where it is used: a child's peak memory is never below that of the process which started it, and a
+benchmark that measures its children's may want no more than the name.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
 
 def name() -> str:
     """The processor with its cores, and the GPU where there is one."""
+    import torch
+
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -29,6 +34,8 @@ def short_name() -> str:
 
 def matrix_rate(side: int = 1024, tries: int = 8) -> float:
     """Operations a second of one thread in a float32 matrix product, a multiplication and an addition being two."""
+    import torch
+
     a, b, out = (torch.rand(side, side) for _ in range(3))
     return 2 * side**3 / min(_seconds(lambda: torch.mm(a, b, out=out)) for _ in range(tries))
 
@@ -41,6 +48,8 @@ def memory_bandwidth(mebibytes: int = 256, tries: int = 5) -> float:
 
 
 def _seconds(work) -> float:
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from fastsam_batch.corpus.layout import CORPUS_FILE, IMAGES_FOLDER, INDEX_FOLDER, MASKS_FOLDER, RECEIPTS_FOLDER
 from fastsam_batch.corpus.schema import images_schema, masks_schema
 from fastsam_batch.corpus.write import parquet_bytes
 
 MASKS_AN_IMAGE = 60
+TRUTH_FOLDER = "truth"  # what a benchmark found out about the corpus and keeps beside it
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -39,14 +42,23 @@ def write_corpus(
 ) -> None:
     """Units of `unit_rows` masks with the embeddings `vectors(rows, unit)`, and scores drawn from 0 to 1.
 
-    A corpus that is there is kept where `kind` and the numbers are its own.
+    A corpus that is there is kept where `kind` and the numbers are its own; another one made here is removed with
+    its index and truth. Exits with a sentence where the folder holds what was not made here.
     """
-    mark = {"rows": rows, "dim": dim, "unit_rows": unit_rows, "kind": kind}
-    if (folder / "mark.json").is_file() and json.loads((folder / "mark.json").read_text()) == mark:
+    mark = json.dumps({"rows": rows, "dim": dim, "unit_rows": unit_rows, "kind": kind})
+    mark_file = folder / "mark.json"
+    if mark_file.is_file() and mark_file.read_text() == mark:
         return
-    for name in ("masks", "images", "receipts"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "corpus.json").write_text(
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()) and not mark_file.is_file():
+        raise SystemExit(f"--corpus {folder}: holds what no benchmark made; name another folder")
+    mark_file.write_text("")  # from here on no longer the old corpus and not yet the new one, but made here
+    for name in (MASKS_FOLDER, IMAGES_FOLDER, RECEIPTS_FOLDER, INDEX_FOLDER, TRUTH_FOLDER):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+    for name in (MASKS_FOLDER, IMAGES_FOLDER, RECEIPTS_FOLDER):
+        (folder / name).mkdir()
+    (folder / CORPUS_FILE).write_text(
         json.dumps({"schema_version": 1, "embedding_dim": dim, "models": {"embedder": {}}})
     )
     for number, start in enumerate(range(0, rows, unit_rows)):
@@ -63,7 +75,7 @@ def write_corpus(
             files[name] = {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         receipt = {"unit_id": named, "images": tables["images"].num_rows, "masks": count, "files": files}
         (folder / "receipts" / f"{named}.json").write_text(json.dumps(receipt))
-    (folder / "mark.json").write_text(json.dumps(mark))
+    mark_file.write_text(mark)
 
 
 def image_ids(start: int, count: int) -> list[str]:

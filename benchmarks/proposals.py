@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import short_name
 from fastsam_batch.evaluate.coco_files import TruthImage, read_truth_images
 from fastsam_batch.evaluate.proposals import pair_corpus, proposal_figures
 from fastsam_batch.export.images import RANKS, ExportImage, ExportMask
 from fastsam_batch.images import decode_image
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.models.segmenter import Segmenter
-from training.photographs import read_data
-from training.segmenter.__main__ import split
+from training.photographs import read_data, split
 
 COLUMNS = ("AR@10", "AR@100", "AR@1000", "AR@100_small", "AR@100_medium", "AR@100_large")
 HEADS = ("input", "confidence", "tiles", "masks an image", *COLUMNS[:4], "medium", "large", "CPU s an image")
@@ -107,7 +105,7 @@ def main() -> None:
     names = {photograph.path.name for photograph in apart}
     truths = read_truth_images(str(options.data / "coco-masks-more" / "instances.json"))
     truths = [truth for truth in truths if truth.file_name in names]
-    machine = f"{platform.machine()}-{os.cpu_count()}cpu"
+    machine = short_name()
     settings: list[dict[str, Any]] = [{}]
     settings += [{"imgsz": imgsz} for imgsz in options.imgsz]
     settings += [{"tile": tile, "overlap": tile // 4} for tile in options.tiles]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fastsam_batch.corpus.read import Corpus
+
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -87,6 +89,94 @@ def test_a_made_corpus_can_be_searched(name: str, monkeypatch, capsys, tmp_path)
     importlib.import_module(name).main()
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     if name == "scan_rate":
-        assert all(seconds > 0 for seconds in summary["seconds"].values())
+        assert set(summary["seconds"]) == {"1", "9"} and all(seconds > 0 for seconds in summary["seconds"].values())
+        assert Corpus.open(tmp_path / "made").masks(["mask_index"]).num_rows == 20000
     else:
         assert all(found["recall"] > 0.9 and found["short"] == 0 for found in summary["results"].values())
+
+
+def test_a_made_corpus_of_another_size_takes_the_place_of_the_old(tmp_path):
+    from made_vectors import uniform, write_corpus
+
+    def rows_of(rows: int, unit_rows: int) -> int:
+        write_corpus(tmp_path, rows, 8, unit_rows, lambda count, number: uniform(count, 8, number), "uniform")
+        corpus = Corpus.open(tmp_path)
+        masks = corpus.masks(["mask_index"]).num_rows
+        assert sum(receipt["masks"] for receipt in corpus.receipts().values()) == masks
+        return masks
+
+    assert rows_of(4000, 1000) == 4000
+    derived = [tmp_path / "index" / "index.json", tmp_path / "truth" / "6.json"]
+    for path in derived:
+        path.parent.mkdir()
+        path.write_text("{}")
+    assert rows_of(4000, 1000) == 4000 and all(path.is_file() for path in derived)
+    assert rows_of(2000, 1000) == 2000 and not any(path.exists() for path in derived)
+    assert rows_of(2000, 2000) == 2000
+
+
+def test_a_made_corpus_counts_when_it_is_whole(tmp_path):
+    """Interrupted on the way to another size, it is not taken for the one that was there before."""
+    from made_vectors import uniform, write_corpus
+
+    def vectors(count: int, number: int):
+        if number == 1 and interrupted:
+            raise KeyboardInterrupt
+        return uniform(count, 8, number)
+
+    interrupted = False
+    write_corpus(tmp_path, 300, 8, 100, vectors, "uniform")
+    interrupted = True
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(tmp_path, 400, 8, 200, vectors, "uniform")
+    interrupted = False
+    write_corpus(tmp_path, 300, 8, 100, vectors, "uniform")
+    assert Corpus.open(tmp_path).masks(["mask_index"]).num_rows == 300
+
+
+def test_no_corpus_is_made_over_what_no_benchmark_made(tmp_path):
+    from made_vectors import uniform, write_corpus
+
+    (tmp_path / "images").mkdir()
+    with pytest.raises(SystemExit, match="name another folder"):
+        write_corpus(tmp_path, 10, 8, 10, lambda count, number: uniform(count, 8, number), "uniform")
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_recall_is_measured_against_the_corpus_that_is_there(monkeypatch, capsys, tmp_path):
+    import index_recall
+
+    for seed in ("0", "1"):
+        options = ["--corpus", str(tmp_path / "made"), "--rows", "8000", "--dim", "16", "--clusters", "5"]
+        monkeypatch.setattr("sys.argv", ["index_recall.py", *options, "--queries", "6", "--seed", seed])
+        index_recall.main()
+        summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert summary["results"]["all"]["recall"] > 0.9
+
+
+def test_exports_are_measured_on_the_corpus_that_was_asked_for(monkeypatch, capsys, tmp_path):
+    import export_rate
+    from machine import short_name
+
+    def run(*more: str) -> dict:
+        small = ["--masks", "40", "--per-image", "10", "--image-hw", "90", "120", "--pool", "3"]
+        monkeypatch.setattr("sys.argv", ["export_rate.py", *small, *more])
+        export_rate.main()
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    corpus, output = ["--corpus", str(tmp_path / "made")], ["--output", str(tmp_path)]
+    found = run(*corpus, *output, "--formats", "coco rle")
+    assert found["formats"]["coco rle"]["masks"] == found["masks"] == 40
+    assert Corpus.open(tmp_path / "made").masks(["mask_index"]).num_rows == 40
+    kept = tmp_path / f"export_rate-{short_name()}.json"
+    assert json.loads(kept.read_text()) == found
+
+    assert run(*corpus, *output, "--formats") == found
+    for another in (["--masks", "20"], ["--per-image", "20"], ["--image-hw", "90", "121"], ["--seed", "1"]):
+        for place in (corpus, output):
+            with pytest.raises(SystemExit, match=f"{another[0][2:].replace('-', '_')}.*name another"):
+                run(*place, *another, "--formats")
+    assert json.loads(kept.read_text()) == found
+    (tmp_path / "made.json").unlink()
+    with pytest.raises(SystemExit, match="remove it"):
+        run(*corpus, "--formats")

@@ -1,4 +1,4 @@
-"""What every training loop needs: an average of the weights, and a checkpoint that a kill cannot spoil."""
+"""What every training loop needs: an average of the weights, and files that a kill cannot spoil."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 
 from fastsam_batch.models.precision import computes_in_bfloat16
+from fastsam_batch.storage import write_result
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
@@ -30,6 +32,18 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     partial.rename(path)
+
+
+def save_published(model: torch.nn.Module, path: Path, header: dict[str, str]) -> None:
+    """A model's weights as safetensors, those that are fractions in fp16, with `header` and the format in its own.
+
+    What is at `path` is always whole. Raises InputError where it cannot be written.
+    """
+    weights = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().cpu()
+        for name, tensor in model.state_dict().items()
+    }
+    write_result(path, save(weights, header | {"format": "pt"}))
 
 
 def set_rate(steppers: list[torch.optim.Optimizer], rate: float) -> None:

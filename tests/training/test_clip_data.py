@@ -12,9 +12,9 @@ from made_data import COLOURS
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
 from training.clip.augment import augmented
-from training.clip.crops import all_crops, crops_of, read_crops, write_crops
+from training.clip.crops import Row, all_crops, crops_of, read_crops, write_crops
 from training.clip.model import FILL_RGB
-from training.clip.nouns import nouns_of
+from training.clip.nouns import nouns_of, surface_forms
 from training.clip.sprites import SCENES_A_SPRITE, sprite_crops, sprite_name
 from training.photographs import read_data, read_image
 
@@ -45,6 +45,24 @@ def test_a_folder_without_masks_is_refused(tmp_path):
 )
 def test_nouns_of_a_caption(caption, nouns):
     assert nouns_of(caption) == nouns
+
+
+def test_a_noun_is_its_own_even_where_it_is_another_ones_word():
+    forms = surface_forms()
+    assert forms["tv"] == "tv" and forms["tvs"] == forms["televisions"] == "television"
+    assert all(forms[noun] == noun for noun in forms.values())
+
+
+def test_crops_that_are_there_are_whole(tmp_path):
+    """Rows are put beside those that are there, never over them: what a kill leaves is the old or the new."""
+    crops = [(Row("whole", "made", "context", name="cat"), np.zeros((4, 4, 3), np.uint8))]
+    write_crops(crops, tmp_path, 4)
+    before = (tmp_path / "rows.json").read_text()
+    with (tmp_path / "rows.json").open() as old:
+        write_crops(crops * 2, tmp_path, 4)
+        assert old.read() == before
+    assert len(read_crops(tmp_path).rows) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"crops.bin", "rows.json"}
 
 
 def test_labels_match_pixels_and_crops_are_the_embedders(data_folder, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
 from training.clip.__main__ import main
 from training.clip.evaluate import figures
@@ -15,6 +16,7 @@ from training.clip.export import export
 from training.clip.model import FILL_RGB, as_input, build, configuration, encode_texts
 from training.clip.model import published as published_model
 from training.clip.train import mean_vectors, unit_vectors
+from training.loop import save_published
 from training.optimiser import orthogonalised
 
 SMALL = ["--size", "48", "--segmenter", "none"]
@@ -71,6 +73,29 @@ def test_the_export_loads_with_the_same_outputs(tmp_path):
     np.testing.assert_allclose(embedder.encode_texts(texts), encode_texts(model, texts).numpy(), atol=3e-3)
     assert embedder.licence == "AGPL-3.0" and embedder.image_size == 64
     np.testing.assert_array_equal(embedder.fill_rgb, FILL_RGB)
+
+
+def test_a_published_folder_is_whole_while_it_is_written_again(tmp_path):
+    """Who reads the files of one average while the next is published reads the old ones to their ends."""
+    config = configuration(64)
+    model = build(config, None)
+    export(model, config, tmp_path)
+    names = {"open_clip_config.json", "open_clip_model.safetensors"}
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    files = {name: (tmp_path / name).open("rb") for name in names}
+    with torch.no_grad():
+        model.visual.trunk.conv1[0].weight.zero_()
+    export(model, config | {"licence": "none"}, tmp_path)
+    for name, file in files.items():
+        with file:
+            assert file.read() == before[name] != (tmp_path / name).read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_weights_that_cannot_be_written_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot write .*file/clip\.safetensors"):
+        save_published(torch.nn.Linear(2, 2), tmp_path / "file" / "clip.safetensors", {})
 
 
 @pytest.mark.parametrize("half", [False, True])

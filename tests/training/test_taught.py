@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from pycocotools import mask as coco_mask
-from ultralytics.nn.tasks import SegmentationModel
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
@@ -28,19 +26,6 @@ def square(left: int, top: int, side: int, hw: tuple[int, int] = (96, 96)) -> Rl
 
 def captioned(data_folder: Path):
     return [photograph for photograph in read_data(data_folder).train if photograph.captions]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of three classes, as the made data has, with no training but a pull to its second."""
-    torch.manual_seed(0)
-    model = SegmentationModel("yolov8n-seg.yaml", nc=3, verbose=False)
-    for branch in model.model[-1].cv3:
-        torch.nn.init.zeros_(branch[-1].weight)
-        branch[-1].bias.data = torch.tensor([-6.0, 0.2, -6.0])  # scores of .55
-    path = tmp_path_factory.mktemp("weights") / "three.pt"
-    torch.save({"model": model}, path)
-    return path
 
 
 def test_things_have_names_and_scores(weights: Path, data_folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from training.clip.augment import augmented
 from training.clip.crops import Crops, Row
 from training.clip.text import TextBank
+from training.clip.views import Views
 
 SHARES = {
     "coco": 0.42,
@@ -22,13 +23,13 @@ SHARES = {
     "sprite": 0.06,
 }
 ELSEWHERE = 0.2  # of crops without their background: how many are laid over another crop
-CAPTIONS_A_PHOTOGRAPH = 5
 
 
 @dataclass(frozen=True)
 class Batch:
     """Crops uint8 [n, size, size, 3] with, for each, its name's place in the bank (-1 without one),
-    whether it is a labelled COCO thing, background or a found mask, its nouns' places, its captions' places.
+    whether it is a labelled COCO thing, background or a found mask, its nouns' places, its captions' places, and
+    how another network sees it.
     """
 
     crops: NDArray[np.uint8]
@@ -38,15 +39,22 @@ class Batch:
     found: NDArray[np.bool_]
     nouns: list[NDArray[np.int64]]
     captions: list[NDArray[np.int64]]
+    views: Views | None = None
 
 
 class Sampler:
     """Draws batches; names come up by the inverse square root of how many crops they have."""
 
     def __init__(
-        self, crops: Crops, bank: TextBank, fill_rgb: NDArray[np.uint8], seed: int, taught: float = SHARES["taught"]
+        self,
+        crops: Crops,
+        bank: TextBank,
+        fill_rgb: NDArray[np.uint8],
+        seed: int,
+        taught: float = SHARES["taught"],
+        views: Views | None = None,
     ) -> None:
-        self.crops, self.fill_rgb = crops, fill_rgb
+        self.crops, self.fill_rgb, self.views = crops, fill_rgb, views
         self.rng = np.random.default_rng(seed)
         place = {name: index for index, name in enumerate(bank.names)}
         self.names = np.array([place[row.name] if row.name else -1 for row in crops.rows], np.int64)
@@ -85,6 +93,7 @@ class Sampler:
             found=np.array([row.group == "found" for row in rows]),
             nouns=[self.nouns[index] for index in chosen],
             captions=[self.first_caption[i] + np.arange(self.captions[i]) for i in chosen],
+            views=self.views and self.views.of(chosen),
         )
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """Crops to train on, made once, exactly as the embedder makes them, and kept as bytes on disk.
 
-A crop is a row of `crops.npy`, uint8 RGB [n, size, size, 3]; `rows.json` says of each where it comes from.
+`crops.bin` holds their bytes, uint8 RGB [n, size, size, 3]; `rows.json` says of each where it comes from.
 Regions are the labelled masks, whole photographs, and the built-in segmenter's masks: on labelled
 photographs those that agree with a label take it, those that touch none are background; on captioned ones
 the captions' nouns are their labels, to be dealt out by the model as it learns. Sprites are laid over captioned
@@ -21,6 +21,7 @@ from pycocotools import mask as coco_mask
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import image_pyramid, mask_crop
 from fastsam_batch.models.segmenter import Segmentation, Segmenter
+from fastsam_batch.storage import write_result
 from training.clip.nouns import nouns_of
 from training.photographs import Photograph, read_image
 
@@ -56,7 +57,7 @@ class Crops:
 
 
 def write_crops(crops: Iterable[tuple[Row, NDArray[np.uint8]]], folder: Path, size: int) -> None:
-    """Keep crops of `size` pixels in `folder`."""
+    """Keep crops of `size` pixels in `folder`. Raises InputError where the rows cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     partial = folder / "crops.partial"
@@ -66,7 +67,8 @@ def write_crops(crops: Iterable[tuple[Row, NDArray[np.uint8]]], folder: Path, si
             file.write(pixels.tobytes())
     partial.rename(folder / "crops.bin")
     document = {"size": size, "rows": [asdict(row) for row in rows]}
-    (folder / "rows.json").write_text(json.dumps(document), encoding="utf-8")
+    # Last, and whole or not at all: where it is, the crops are not made again.
+    write_result(folder / "rows.json", json.dumps(document).encode())
 
 
 def read_crops(folder: Path) -> Crops:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import cosine_similarity, cross_entropy, log_softmax
 
 from training.clip.batches import Batch
 from training.clip.text import TextBank
@@ -18,6 +18,8 @@ WEIGHTS = {
     "found": 0.5,
     "cosine": 0.3,
     "teachers": 3.0,
+    "features": 2.0,
+    "scores": 1.0,
 }
 OTHER_CAPTIONS = 512
 UNNAMED = 0.05  # how likely a found mask is none of its captions' nouns, at least
@@ -30,6 +32,7 @@ def losses(
     bank: TextBank,
     generator: torch.Generator,
     taught: torch.Tensor | None = None,
+    foretold: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Each loss of unit vectors [n, dim], a scalar; only those whose crops the batch has.
 
@@ -37,7 +40,8 @@ def losses(
     like all of them equally little. images: from each name of the batch to its crops. captions: to a
     photograph's own captions among others. nouns: over all names, the captions' shared alike. found: to any of
     the captions' nouns. cosine: to the name's own vector. teachers: to `taught`, unit vectors [n, dim] that other
-    models give the same crops.
+    models give the same crops. features: one less the cosine of `foretold` [n, d] with those that another network sees.
+    scores: over the 80 COCO names, its scores as targets, and each crop weighing as much as it is sure.
     """
     device = vectors.device
     names = torch.from_numpy(batch.names).to(device)
@@ -76,6 +80,13 @@ def losses(
         out["captions"] = _to_captions(vectors, scale, captioned, batch, bank, generator)
     if taught is not None:
         out["teachers"] = (1 - (vectors * taught).sum(1)).mean()
+    if foretold is not None and batch.views is not None:
+        features = torch.from_numpy(batch.views.features).to(device).float()
+        out["features"] = (1 - cosine_similarity(foretold, features)).mean()
+        scores = torch.from_numpy(batch.views.scores).to(device).float()
+        sure = scores.amax(1)
+        targets = scores / scores.sum(1, keepdim=True).clamp(min=1e-6)
+        out["scores"] = -(sure * (targets * log_softmax(logits[:, bank.coco], 1)).sum(1)).sum() / sure.sum()
     return out
 
 

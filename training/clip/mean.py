@@ -8,15 +8,15 @@ Method: "Model soups", Wortsman et al. 2022, the uniform one.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.storage import write_result
 
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 
@@ -35,8 +35,9 @@ def mean_of(folders: list[Path], output: Path) -> None:
         header = file.metadata()
     mean = {name: _mean([weights[name] for weights in every]) for name in every[0]}
     output.mkdir(parents=True, exist_ok=True)
-    save_file(mean, output / WEIGHTS, metadata=header)
-    shutil.copyfile(folders[0] / CONFIG, output / CONFIG)
+    # Each whole, and after all is read: the output may be one of the folders.
+    write_result(output / WEIGHTS, save(mean, header))
+    write_result(output / CONFIG, (folders[0] / CONFIG).read_bytes())
 
 
 def _mean(tensors: list[torch.Tensor]) -> torch.Tensor:

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
+from fastsam_batch.storage import write_result
+
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 FILL_RGB: NDArray[np.uint8] = np.round(np.array(MEAN) * 255).astype(np.uint8)
@@ -90,5 +92,5 @@ def as_input(crops: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
 
 
 def write_config(config: dict[str, Any], folder: Path) -> None:
-    """open_clip_config.json into `folder`."""
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    """open_clip_config.json into `folder`, whole. Raises InputError where it cannot be written."""
+    write_result(folder / "open_clip_config.json", json.dumps(config, indent=1).encode())

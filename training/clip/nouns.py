@@ -11,19 +11,19 @@ _LONGEST = 3  # words in a noun
 
 @cache
 def surface_forms() -> dict[str, str]:
-    """Every word or phrase of nouns.txt, plurals included, to its noun."""
-    forms: dict[str, str] = {}
-    for line in (Path(__file__).parent / "nouns.txt").read_text(encoding="utf-8").splitlines():
-        if not line or line.startswith("#"):
-            continue
-        noun, _, others = line.partition(":")
-        for form in (noun, *others.split()):
+    """Every word or phrase of nouns.txt, plurals included, to its noun.
+
+    A noun is its own, be it another one's word or plural too; what else two nouns share is the first one's.
+    """
+    lines = (Path(__file__).parent / "nouns.txt").read_text(encoding="utf-8").splitlines()
+    split = [line.partition(":") for line in lines if line and not line.startswith("#")]
+    forms_of = [(noun, (noun, *others.split())) for noun, _, others in split]
+    nouns = {noun: noun for noun, _ in forms_of}
+    for noun, forms in forms_of:
+        for form in forms:
             for spelled in (form, form + "s", form + "es"):
-                forms.setdefault(spelled, noun)
-    for line in (Path(__file__).parent / "nouns.txt").read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            forms[line.partition(":")[0]] = line.partition(":")[0]
-    return forms
+                nouns.setdefault(spelled, noun)
+    return nouns
 
 
 def nouns_of(caption: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +67,17 @@ def train(
     average = deepcopy(model).eval()
     scale = torch.nn.Parameter(torch.tensor(2.7, device=device))
     steppers = [*optimisers(model, plan.lr), torch.optim.Adam([scale], lr=plan.lr)]
+    modules = {"model": model, "average": average}
+    if sampler.views is not None:
+        foretell = torch.nn.Linear(model.visual.trunk.num_features, sampler.views.features.shape[1]).to(device)
+        steppers.append(torch.optim.Adam(foretell.parameters(), lr=plan.lr))
+        modules["foretell"] = foretell
     generator = torch.Generator().manual_seed(seed)
     checkpoint, history, step, elapsed = folder / "checkpoint.pt", [], 0, 0.0
     if resume and checkpoint.is_file():
         state = torch.load(checkpoint, map_location="cpu", weights_only=False)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
+        for name, module in modules.items():
+            module.load_state_dict(state[name])
         for stepper, saved in zip(steppers, state["optimisers"], strict=True):
             stepper.load_state_dict(saved)
         scale.data.copy_(state["scale"])
@@ -92,9 +97,10 @@ def train(
         set_rate(steppers, plan.lr * _rate(progress))
         batch = sampler.draw(batch_size(plan, size), size)
         crops = as_input(batch.crops, device).contiguous(memory_format=torch.channels_last)
-        vectors = unit_vectors(model, crops)
+        vectors, seen = unit_vectors_and_features(model, crops)
         taught = mean_vectors(teachers, crops) if teachers else None
-        parts = losses(vectors, scale.exp().clamp(max=MAX_SCALE), batch, bank, generator, taught)
+        foretold = foretell(seen) if sampler.views is not None else None
+        parts = losses(vectors, scale.exp().clamp(max=MAX_SCALE), batch, bank, generator, taught, foretold)
         loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
         for stepper in steppers:
             stepper.zero_grad(set_to_none=True)
@@ -116,21 +122,25 @@ def train(
                 shown,
             )
         if time.monotonic() - saved_at > plan.save_every:
-            save_checkpoint(
-                checkpoint, _state(model, average, steppers, scale, sampler, generator, history, step, elapsed)
-            )
+            save_checkpoint(checkpoint, _state(modules, steppers, scale, sampler, generator, history, step, elapsed))
             if on_save is not None:
                 on_save(average, progress)
             saved_at = began_at = time.monotonic()
-    save_checkpoint(checkpoint, _state(model, average, steppers, scale, sampler, generator, history, step, elapsed))
+    save_checkpoint(checkpoint, _state(modules, steppers, scale, sampler, generator, history, step, elapsed))
     return average, history
+
+
+def unit_vectors_and_features(model: torch.nn.Module, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit vectors float32 [n, dim] of crops as the image tower takes them, and the features they are made of."""
+    with mixed_precision(crops.device):
+        features = model.visual.trunk(crops)
+        vectors = model.visual.head(features)
+    return torch.nn.functional.normalize(vectors.float(), dim=-1), features.float()
 
 
 def unit_vectors(model: torch.nn.Module, crops: torch.Tensor) -> torch.Tensor:
     """Unit vectors float32 [n, dim] of crops as the image tower takes them."""
-    with mixed_precision(crops.device):
-        vectors = model.encode_image(crops)
-    return torch.nn.functional.normalize(vectors.float(), dim=-1)
+    return unit_vectors_and_features(model, crops)[0]
 
 
 @torch.no_grad()
@@ -157,8 +167,7 @@ def _rate(progress: float) -> float:
 
 
 def _state(
-    model: torch.nn.Module,
-    average: torch.nn.Module,
+    modules: Mapping[str, torch.nn.Module],
     steppers: list[torch.optim.Optimizer],
     scale: torch.Tensor,
     sampler: Sampler,
@@ -168,8 +177,7 @@ def _state(
     elapsed: float,
 ) -> dict[str, Any]:
     return {
-        "model": model.state_dict(),
-        "average": average.state_dict(),
+        **{name: module.state_dict() for name, module in modules.items()},
         "optimisers": [stepper.state_dict() for stepper in steppers],
         "scale": scale.detach(),
         "rng": sampler.rng.bit_generator.state,

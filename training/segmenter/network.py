@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from fastsam_batch.models.weights import find_segmenter
+from training.loop import save_published
 
 LICENCE = "AGPL-3.0"
 
@@ -44,13 +45,9 @@ def blended(model: torch.nn.Module, start: dict[str, torch.Tensor], share: float
 
 
 def export(model: torch.nn.Module, path: Path, form: str, defaults: dict[str, float]) -> None:
-    """Write fp16 safetensors that the segmenter loads; `defaults` has imgsz, conf and iou."""
-    header = {"architecture": f"yolov8{form}-seg.yaml", "classes": "1", "licence": LICENCE, "format": "pt"}
-    header |= {name: f"{value:g}" for name, value in defaults.items()}
-    weights = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().cpu()
-        for name, tensor in model.state_dict().items()
-    }
-    partial = path.with_suffix(".partial")
-    save_file(weights, partial, header)
-    partial.rename(path)
+    """Write fp16 safetensors that the segmenter loads; `defaults` has imgsz, conf and iou.
+
+    Raises InputError where they cannot be written.
+    """
+    header = {"architecture": f"yolov8{form}-seg.yaml", "classes": "1", "licence": LICENCE}
+    save_published(model, path, header | {name: f"{value:g}" for name, value in defaults.items()})
