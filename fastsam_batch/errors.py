@@ -13,3 +13,8 @@ class NotInCorpusError(InputError):
 
 class OutageError(OSError):
     """A store does not answer, or not with what it holds: nothing is known of the bytes, another attempt may help."""
+
+
+def first_line(error: object, most: int | None = 200) -> str:
+    """What an error says in its first line, at most so many characters; its class where it says nothing."""
+    return str(error).strip().partition("\n")[0][:most] or type(error).__name__

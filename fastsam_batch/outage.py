@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.errors import InputError, OutageError, first_line
 
 ATTEMPTS = 4
 PAUSE_S = 0.5
@@ -111,7 +111,7 @@ def retry(call: Callable[[], T]) -> T:
 
 def explain(error: BaseException) -> str:
     """The error in a line, without credentials and without the signatures of web addresses."""
-    text = str(error).strip().partition("\n")[0] or type(error).__name__
+    text = first_line(error, most=None)  # cut off, a password would not be known for one
     text = re.sub(r"(\w+://)[^/\s@'\"]*@", r"\1", text)
     return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1", text, flags=re.IGNORECASE)
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from fastsam_batch.corpus.layout import PLAN_FOLDER, RECEIPTS_FOLDER, plan_file, receipt_file
 from fastsam_batch.corpus.receipts import read_receipt
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.read_each import read_each
 from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
 from fastsam_batch.storage import create_new, filesystem, join, list_files, list_names, read_whole, redact, unsigned
@@ -64,10 +64,9 @@ def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
             for batch in plan_batches(data):
                 rows.extend(_rows(batch))
         except (pa.ArrowException, OSError, TypeError, KeyError) as error:
-            name, reason = path.rpartition("/")[2], str(error).partition("\n")[0][:200]
             raise InputError(
-                f"{redact(corpus_uri)}/{PLAN_FOLDER}/{name}: damaged ({reason}); put it back from a copy, or use "
-                "another --output"
+                f"{redact(corpus_uri)}/{PLAN_FOLDER}/{path.rpartition('/')[2]}: damaged ({first_line(error)}); "
+                "put it back from a copy, or use another --output"
             ) from error
     return rows, len(paths)
 

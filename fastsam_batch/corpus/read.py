@@ -27,7 +27,7 @@ from fastsam_batch.corpus.schema import images_schema, masks_schema
 from fastsam_batch.corpus.units_of import units_of_images
 from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
-from fastsam_batch.errors import InputError, NotInCorpusError, OutageError
+from fastsam_batch.errors import InputError, NotInCorpusError, OutageError, first_line
 from fastsam_batch.outage import explain, is_outage
 from fastsam_batch.ranges import check_range, several
 from fastsam_batch.read_each import read_each
@@ -273,8 +273,9 @@ class Corpus:
                 fragment_readahead=_FILES_AHEAD,
             )
         except pa.ArrowInvalid as error:  # an expression of the caller's
+            columns = ", ".join(dataset.schema.names)
             raise InputError(
-                f"the filter {where} does not fit ({_line(error)}); the columns are {', '.join(dataset.schema.names)}"
+                f"the filter {where} does not fit ({first_line(error)}); the columns are {columns}"
             ) from error
         try:
             for batch in scanner.to_batches():
@@ -297,7 +298,7 @@ class Corpus:
         what = f"cannot read {file} of the corpus {storage.redact(self.uri)}"
         if not storage.is_local(self._fs) and is_outage(problem):
             return OutageError(f"{what}: {explain(problem)}")
-        reason = "it is missing" if isinstance(problem, FileNotFoundError) else f"it is broken ({_line(problem)})"
+        reason = "it is missing" if isinstance(problem, FileNotFoundError) else f"it is broken ({first_line(problem)})"
         return InputError(
             f"{what}: {reason}; "
             "verify_corpus lists every such file, and segmenting again after deleting its receipt restores it"
@@ -313,7 +314,3 @@ def arrow_filesystem(fs: AbstractFileSystem) -> pafs.FileSystem:
     if storage.is_local(fs):
         return pafs.LocalFileSystem()
     return pafs.PyFileSystem(pafs.FSSpecHandler(fs))
-
-
-def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -21,7 +21,7 @@ from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.rows import FOOTER_KEY
 from fastsam_batch.corpus.schema import contract, images_schema, masks_schema
 from fastsam_batch.corpus.verify_rows import image_problems, mask_problems
-from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.errors import InputError, OutageError, first_line
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -101,7 +101,7 @@ def _check_unit(fs: AbstractFileSystem, root: str, info: dict[str, Any], unit_id
     except OutageError:
         raise
     except (OSError, ValueError) as error:
-        unit.add(name, f"cannot be read as JSON ({_line(error)})")
+        unit.add(name, f"cannot be read as JSON ({first_line(error)})")
         return unit
     if faults := _violations("receipt", receipt):
         unit.problems += [Problem(name, fault) for fault in faults]
@@ -150,7 +150,7 @@ def _read_table(
     except OutageError:
         raise
     except OSError as error:
-        unit.add(file, f"cannot be read ({_line(error)})")
+        unit.add(file, f"cannot be read ({first_line(error)})")
         return None
     if len(data) != entry["bytes"]:
         unit.add(file, f"has {len(data)} bytes, its receipt says {entry['bytes']}")
@@ -160,7 +160,7 @@ def _read_table(
         table = pq.read_table(pa.BufferReader(data))
         table.validate(full=True)
     except (OSError, pa.ArrowException) as error:
-        unit.add(file, f"is no readable Parquet file ({_line(error)})")
+        unit.add(file, f"is no readable Parquet file ({first_line(error)})")
         return None
     if FOOTER_KEY not in (table.schema.metadata or {}):
         unit.add(file, f"has no {FOOTER_KEY.decode()} entry in its footer")
@@ -187,7 +187,7 @@ def _violations(name: str, content: Any) -> list[str]:
     """Where a JSON document breaks its contract, in words."""
     validator = jsonschema.Draft202012Validator(contract(name))
     errors = sorted(validator.iter_errors(content), key=lambda error: error.json_path)
-    return [f"{error.json_path}: {_line(error.message)}" for error in errors]
+    return [f"{error.json_path}: {first_line(error.message)}" for error in errors]
 
 
 def _repeated_images(units: list[_Unit]) -> list[Problem]:
@@ -233,7 +233,3 @@ def _orphans(fs: AbstractFileSystem, root: str, unit_ids: set[str]) -> list[Prob
 
 def _stem(path: str) -> str:
     return path.rpartition("/")[2].rpartition(".")[0]
-
-
-def _line(error: object) -> str:
-    return str(error).partition("\n")[0][:200]

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.masks.coverage import box_coverage
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop
@@ -106,10 +106,9 @@ def _download_hub(name: str) -> Path:
 
 
 def _no_download(name: str, error: Exception) -> InputError:
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
     return InputError(
-        f"--embedder {name}: its weights could not be downloaded ({reason}); download them on a machine with a "
-        "network and pass a folder with them, or use --embedder builtin"
+        f"--embedder {name}: its weights could not be downloaded ({first_line(error)}); download them on a machine "
+        "with a network and pass a folder with them, or use --embedder builtin"
     )
 
 
@@ -140,7 +139,7 @@ class Embedder:
                 )
             self._tokenizer = open_clip.get_tokenizer(model_name)
         except (RuntimeError, ValueError, OSError, KeyError, TypeError, SafetensorError) as error:
-            raise InputError(f"--embedder {self.name}: cannot be loaded ({str(error).splitlines()[0]})") from error
+            raise InputError(f"--embedder {self.name}: cannot be loaded ({first_line(error)})") from error
         self._model = model.to(self.device).eval().requires_grad_(False)
         fold_batch_norms(self._model.visual)
         self._dtype = embedder_format(precision, self.device)

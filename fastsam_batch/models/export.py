@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.models.exported import OWN_KEY, engine_metadata
 from fastsam_batch.models.network import FASTSAM_DEFAULTS, UNSTATED_LICENCE, load_module
 from fastsam_batch.models.weights import ModelFiles, find_segmenter
@@ -105,7 +105,7 @@ def _run_exporter(name: str, module: Any, settings: dict[str, Any]) -> str:
     try:
         return str(Exporter(overrides=settings)(model=module))
     except Exception as error:  # the exporters raise what their libraries raise
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise InputError(f"--segmenter {name}: cannot be exported to {settings['format']} ({reason})") from error
 
 

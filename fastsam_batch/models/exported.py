@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.models.weights import openvino_files
 
 # float [b, 3, h, w] to predictions [b, 4 + classes + 32, anchors] and prototypes [b, 32, h / 4, w / 4].
@@ -63,7 +63,7 @@ def load_onnx(path: Path, device: torch.device) -> ExportedNetwork:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # its exceptions share no base but this
-        raise InputError(f"{path}: not a readable ONNX network ({_first_line(error)})") from error
+        raise InputError(f"{path}: not a readable ONNX network ({first_line(error)})") from error
     if provider not in session.get_providers():  # it goes on on the CPU where CUDA does not start
         raise InputError(f"{path}: ONNX Runtime could not start CUDA, as it says above; mend that or use --device cpu")
     inputs, outputs = session.get_inputs(), session.get_outputs()
@@ -93,7 +93,7 @@ def load_openvino(folder: Path, device: torch.device) -> ExportedNetwork:
         # Float32 as torch computes, also where the processor has something shorter.
         compiled = openvino.Core().compile_model(str(network), "CPU", {**threads, "INFERENCE_PRECISION_HINT": "f32"})
     except RuntimeError as error:
-        raise InputError(f"{network}: not a readable OpenVINO network ({_first_line(error)})") from error
+        raise InputError(f"{network}: not a readable OpenVINO network ({first_line(error)})") from error
     _check_form(folder, len(compiled.inputs), len(compiled.outputs))
 
     def forward(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,7 +115,7 @@ def load_engine(path: Path, device: torch.device) -> ExportedNetwork:
     try:
         backend = AutoBackend(str(path), device=device)
     except Exception as error:  # TensorRT's exceptions share no base but this
-        raise InputError(f"{path}: not an engine for this GPU and TensorRT ({_first_line(error)})") from error
+        raise InputError(f"{path}: not an engine for this GPU and TensorRT ({first_line(error)})") from error
 
     metadata = engine_metadata(path)
     dynamic = bool(getattr(backend, "dynamic", False))
@@ -207,8 +207,3 @@ def _check_form(path: Path, inputs: int, outputs: int) -> None:
 
 def _missing(path: Path, extra: str) -> InputError:
     return InputError(f"{path}: needs the extra {extra}: pip install 'fastsam-batch[{extra}]'")
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.models.checkpoint import read_checkpoint
 from fastsam_batch.models.exported import (
     ExportedNetwork,
@@ -205,5 +205,5 @@ def _build(path: Path, architecture: dict[str, Any], state: dict[str, torch.Tens
     try:
         module.load_state_dict(state)  # copies, so float16 tensors arrive in float32
     except RuntimeError as error:
-        raise InputError(f"{path}: its weights do not fit its architecture ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: its weights do not fit its architecture ({first_line(error)})") from error
     return module.fuse(verbose=False).eval().requires_grad_(False)
