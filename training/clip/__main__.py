@@ -24,11 +24,11 @@ from training.clip.batches import SHARES, Sampler
 from training.clip.crops import all_crops, read_crops, write_crops
 from training.clip.evaluate import evaluate
 from training.clip.export import export
+from training.clip.features import kept_features
 from training.clip.model import FILL_RGB, build, configuration, published, take_image_tower
 from training.clip.sprites import sprite_crops
 from training.clip.text import text_bank
 from training.clip.train import Plan, train
-from training.clip.views import crop_views, read_views, write_views
 from training.photographs import Data, read_data
 from training.segmenter.pictures import pictures_in
 from training.taught import read_taught
@@ -83,13 +83,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     model.to(device)
     teachers = [published(folder).to(device, memory_format=torch.channels_last) for folder in options.teachers]
     bank = text_bank(model, crops.rows, data.coco_names)
-    views = None
-    if options.viewer:
-        kept = cache / "views.npz"
-        if not kept.is_file():
-            write_views(crop_views(crops, options.viewer, len(data.coco_names), device), kept)
-        views = read_views(kept)
-    sampler = Sampler(crops, bank, FILL_RGB, options.seed, options.taught_share, views)
+    features = None
+    if options.features:
+        features = kept_features(cache / "features.npy", crops, options.features, device)
+    sampler = Sampler(crops, bank, FILL_RGB, options.seed, options.taught_share, features)
     log.info("%d crops, %d names, %d captions", len(crops.rows), len(bank.names), len(bank.captions))
     plan = Plan(
         seconds=options.seconds,
@@ -172,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         help="masks with names for captioned photographs (training.things)",
     )
     parser.add_argument("--taught-share", type=float, default=SHARES["taught"], help="of a batch, beside .42 of labels")
-    parser.add_argument("--viewer", type=Path, help="YOLO weights of the COCO names: their view of crops is learnt too")
+    parser.add_argument("--features", type=Path, help="YOLO weights whose features of each crop are to be foretold too")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from training.clip.augment import augmented
 from training.clip.crops import Crops, Row
 from training.clip.text import TextBank
-from training.clip.views import Views
 
 SHARES = {
     "coco": 0.42,
@@ -29,7 +28,7 @@ ELSEWHERE = 0.2  # of crops without their background: how many are laid over ano
 class Batch:
     """Crops uint8 [n, size, size, 3] with, for each, its name's place in the bank (-1 without one),
     whether it is a labelled COCO thing, background or a found mask, its nouns' places, its captions' places, and
-    how another network sees it.
+    what another network sees in it, float16 [n, d].
     """
 
     crops: NDArray[np.uint8]
@@ -39,7 +38,7 @@ class Batch:
     found: NDArray[np.bool_]
     nouns: list[NDArray[np.int64]]
     captions: list[NDArray[np.int64]]
-    views: Views | None = None
+    features: NDArray[np.float16] | None = None
 
 
 class Sampler:
@@ -52,9 +51,9 @@ class Sampler:
         fill_rgb: NDArray[np.uint8],
         seed: int,
         taught: float = SHARES["taught"],
-        views: Views | None = None,
+        features: NDArray[np.float16] | None = None,
     ) -> None:
-        self.crops, self.fill_rgb, self.views = crops, fill_rgb, views
+        self.crops, self.fill_rgb, self.features = crops, fill_rgb, features
         self.rng = np.random.default_rng(seed)
         place = {name: index for index, name in enumerate(bank.names)}
         self.names = np.array([place[row.name] if row.name else -1 for row in crops.rows], np.int64)
@@ -93,7 +92,7 @@ class Sampler:
             found=np.array([row.group == "found" for row in rows]),
             nouns=[self.nouns[index] for index in chosen],
             captions=[self.first_caption[i] + np.arange(self.captions[i]) for i in chosen],
-            views=self.views and self.views.of(chosen),
+            features=None if self.features is None else self.features[chosen],
         )
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:

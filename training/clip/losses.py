@@ -19,7 +19,6 @@ WEIGHTS = {
     "cosine": 0.3,
     "teachers": 3.0,
     "features": 2.0,
-    "scores": 1.0,
 }
 OTHER_CAPTIONS = 512
 UNNAMED = 0.05  # how likely a found mask is none of its captions' nouns, at least
@@ -40,8 +39,7 @@ def losses(
     like all of them equally little. images: from each name of the batch to its crops. captions: to a
     photograph's own captions among others. nouns: over all names, the captions' shared alike. found: to any of
     the captions' nouns. cosine: to the name's own vector. teachers: to `taught`, unit vectors [n, dim] that other
-    models give the same crops. features: one less the cosine of `foretold` [n, d] with those that another network sees.
-    scores: over the 80 COCO names, its scores as targets, and each crop weighing as much as it is sure.
+    models give the same crops. features: one less the cosine of `foretold` [n, d] with the batch's.
     """
     device = vectors.device
     names = torch.from_numpy(batch.names).to(device)
@@ -80,13 +78,9 @@ def losses(
         out["captions"] = _to_captions(vectors, scale, captioned, batch, bank, generator)
     if taught is not None:
         out["teachers"] = (1 - (vectors * taught).sum(1)).mean()
-    if foretold is not None and batch.views is not None:
-        features = torch.from_numpy(batch.views.features).to(device).float()
+    if foretold is not None and batch.features is not None:
+        features = torch.from_numpy(batch.features).to(device).float()
         out["features"] = (1 - cosine_similarity(foretold, features)).mean()
-        scores = torch.from_numpy(batch.views.scores).to(device).float()
-        sure = scores.amax(1)
-        targets = scores / scores.sum(1, keepdim=True).clamp(min=1e-6)
-        out["scores"] = -(sure * (targets * log_softmax(logits[:, bank.coco], 1)).sum(1)).sum() / sure.sum()
     return out
 
 

@@ -68,8 +68,8 @@ def train(
     scale = torch.nn.Parameter(torch.tensor(2.7, device=device))
     steppers = [*optimisers(model, plan.lr), torch.optim.Adam([scale], lr=plan.lr)]
     modules = {"model": model, "average": average}
-    if sampler.views is not None:
-        foretell = torch.nn.Linear(model.visual.trunk.num_features, sampler.views.features.shape[1]).to(device)
+    if sampler.features is not None:
+        foretell = torch.nn.Linear(model.visual.trunk.num_features, sampler.features.shape[1]).to(device)
         steppers.append(torch.optim.Adam(foretell.parameters(), lr=plan.lr))
         modules["foretell"] = foretell
     generator = torch.Generator().manual_seed(seed)
@@ -99,7 +99,7 @@ def train(
         crops = as_input(batch.crops, device).contiguous(memory_format=torch.channels_last)
         vectors, seen = unit_vectors_and_features(model, crops)
         taught = mean_vectors(teachers, crops) if teachers else None
-        foretold = foretell(seen) if sampler.views is not None else None
+        foretold = foretell(seen) if sampler.features is not None else None
         parts = losses(vectors, scale.exp().clamp(max=MAX_SCALE), batch, bank, generator, taught, foretold)
         loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
         for stepper in steppers:
