@@ -1,4 +1,4 @@
-"""The Ray Data graph: plan rows -> fetch -> segment and embed -> commit -> receipts. A unit is one row.
+"""The Ray Data graph: runs of plan rows -> fetch -> segment and embed -> commit -> receipts. A unit is one row.
 
 What a stage cannot do to a unit goes on as an Unfinished in its place, so that it stops no other.
 """
@@ -32,6 +32,7 @@ from fastsam_batch.metrics import JobMetrics
 from fastsam_batch.outage import explain
 from fastsam_batch.resources import Resources
 from fastsam_batch.sources.base import PlanRow, Source, UnitBytes
+from fastsam_batch.sources.runs import runs
 from fastsam_batch.storage import filesystem, join
 from fastsam_batch.unit import UnitOptions
 
@@ -77,7 +78,8 @@ def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[
 
     Raises InputError or OutageError where an actor cannot have its models.
     """
-    items = [{"value": pickle.dumps(row)} for row in rows]
+    parts = runs([row.row for row in rows], readers=resources.actors[1])
+    items = [{"value": pickle.dumps(rows[part])} for part in parts]
     units = ray.data.from_items(items, override_num_blocks=min(len(items), resources.max_blocks))
     units.context.enable_progress_bars = False
     units.context.print_on_execution_start = False
@@ -119,14 +121,16 @@ def _told_by(error: ActorDiedError) -> Exception:
 
 
 def fetch(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
-    """Units of a plan row that have no receipt, their images' bytes read."""
+    """Units of a run of plan rows that have no receipt, their images' bytes read."""
     for value in batch["value"]:
-        row: PendingRow = pickle.loads(value.as_py())
-        try:
-            for unit in _wanted(row, job.source.read(row.row, row.done)):
-                yield _row(unit)
-        except Exception as error:  # noqa: BLE001 - whatever one shard's store raises must not end the others
-            yield _row(_unfinished(row.row, "fetch", error))
+        rows: Sequence[PendingRow] = pickle.loads(value.as_py())
+        with job.source.reader() as read:
+            for row in rows:
+                try:
+                    for unit in _wanted(row, read(row.row, row.done)):
+                        yield _row(unit)
+                except Exception as error:  # noqa: BLE001 - whatever one row's store raises must not end the others
+                    yield _row(_unfinished(row.row, "fetch", error))
 
 
 def _wanted(row: PendingRow, units: Iterator[UnitBytes]) -> Iterator[UnitBytes]:

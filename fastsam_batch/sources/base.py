@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 # Encoded bytes that a unit holds at most where sizes are known when it is planned, but never fewer than one image.
 UNIT_BYTES = 256 * 1024**2
@@ -75,6 +76,9 @@ class UnitBytes:
     images: tuple[EncodedImage, ...]
 
 
+Read: TypeAlias = Callable[[PlanRow, Collection[str]], Iterator[UnitBytes]]
+
+
 class Source(ABC):
     """An input. Instances travel to Ray tasks, so they hold plain values only."""
 
@@ -99,3 +103,8 @@ class Source(ABC):
 
         Raises OutageError where a store fails: the units before it have been given, the rest stays undone.
         """
+
+    @contextmanager
+    def reader(self) -> Iterator[Read]:
+        """A `read` for several rows: rows of one file, given in order, may be read as one stream."""
+        yield self.read

@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import explain, retry
-from fastsam_batch.sources.base import UNIT_BYTES, EncodedImage, ImageRef, Planned, PlanRow, Source, UnitBytes
+from fastsam_batch.sources.base import UNIT_BYTES, EncodedImage, ImageRef, Planned, PlanRow, Read, Source, UnitBytes
 from fastsam_batch.sources.fetch import THREADS, fetch_images, stored_uri
 from fastsam_batch.sources.listing import Entry, Listing
 from fastsam_batch.sources.named import UnknownSchemeError, resolve
 from fastsam_batch.sources.names import storable, suffix, unit_name, unit_prefix
 from fastsam_batch.sources.parquetids import refuse_repeated
-from fastsam_batch.sources.parquetrows import ColumnNames, Footer, ParquetRow, read_footer, read_rows
+from fastsam_batch.sources.parquetrows import ColumnNames, Footer, ParquetRow, RowReader, read_footer
 from fastsam_batch.sources.tar import refuse_changed
 
 
@@ -72,15 +73,24 @@ class ParquetSource(Source):
 
     def read(self, row: PlanRow, done: Collection[str]) -> Iterator[UnitBytes]:
         """The row's one unit, unless it is done."""
+        with self.reader() as read:
+            yield from read(row, done)
+
+    @contextmanager
+    def reader(self) -> Iterator[Read]:
+        """As `Source.reader`: each part of a file is read once, where `read` costs all of the row group before it."""
+        with RowReader(self._columns) as rows:
+            yield functools.partial(self._read, rows)
+
+    def _read(self, reader: RowReader, row: PlanRow, done: Collection[str]) -> Iterator[UnitBytes]:
         if row.unit_id in done:
             return
         uri = self._listing.uri_of(row.shard)
         stop = row.start if row.stop is None else row.stop
         import pyarrow as pa
 
-        read = functools.partial(read_rows, uri, row.start, stop, self._columns)
         try:
-            rows = retry(read)
+            rows = retry(functools.partial(reader.read, uri, row.start, stop))
         except OutageError as error:
             raise OutageError(f"{stored_uri(uri)}: {explain(error)}") from error
         except (OSError, ValueError, pa.ArrowException) as error:  # the file's own fault: it fails its own images

@@ -206,3 +206,25 @@ def test_large_images_make_small_units(tmp_path, monkeypatch, column):
     rows = plan(source, unit_size=128)
     assert [(row.start, row.stop) for row in rows] == [(0, 3), (3, 6), (6, 9), (9, 10)]
     assert [image.data for image in images(source, rows)] == held
+
+
+@pytest.mark.parametrize("name", ["bytes", "image_id"])
+def test_two_columns_of_one_name_are_refused(tmp_path, name):
+    columns = {"bytes": pa.array([small_image(1)]), "image_id": pa.array(["a"])}
+    table = pa.table([*columns.values(), columns[name]], names=[*columns, name])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=rf"a\.parquet has 2 columns '{name}': leave one of them"):
+        plan(open_source(str(tmp_path / "a.parquet")))
+
+
+def test_a_column_of_nulls_is_no_column_and_a_dictionary_of_bytes_is_one(tmp_path):
+    """As pandas writes a column in which nothing is, and a categorical one."""
+    (tmp_path / "x.png").write_bytes(small_image(1))
+    located = pa.table({"bytes": pa.nulls(1), "uri": [str(tmp_path / "x.png")]})
+    pq.write_table(located, tmp_path / "located.parquet")
+    (image,) = images(open_source(str(tmp_path / "located.parquet")))
+    assert image.data == small_image(1)
+    held = pa.table({"bytes": pa.array([small_image(1), small_image(2), small_image(1)]).dictionary_encode()})
+    pq.write_table(held, tmp_path / "held.parquet")
+    found = images(open_source(str(tmp_path / "held.parquet")))
+    assert [image.data for image in found] == [small_image(1), small_image(2), small_image(1)]
