@@ -2,73 +2,25 @@
 
 from __future__ import annotations
 
-import collections
-import contextlib
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
-from fastsam_batch.isolate import SECONDS_AN_IMAGE
 from fastsam_batch.models.crops import CROP_KINDS, merge_crops
+from fastsam_batch.stages import Stages
 from fastsam_batch.threads import Threads, in_order
 
 if TYPE_CHECKING:
     from fastsam_batch.models.embedder import Crop, Embedder
 
-T = TypeVar("T")
-
 # Crops are made faster than they are embedded: so many batches wait, which is enough to keep all workers busy.
 WAITING_BATCHES = 8
 MASKS_TOGETHER, MASKS_TOGETHER_ON_GPU = 16, 64  # whose crops one task makes
-
-
-@dataclass(frozen=True)
-class UnitOptions:
-    """How a unit is processed. `min_area` in pixels: smaller masks get no embedding.
-
-    `embedding_mode` is `crop` or `pool`; a pooled unit's small masks are cropped as `crop` says.
-    `decode_seconds`: an image that takes longer to decode is given up, where that can be told.
-    """
-
-    crop: str = "both"
-    embedding_mode: str = "crop"
-    min_area: int = 100
-    max_pixels: int = 100_000_000
-    decode_seconds: float = SECONDS_AN_IMAGE
-
-
-class Stages:
-    """Seconds by stage, summed over threads."""
-
-    def __init__(self) -> None:
-        self.seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            seconds = time.perf_counter() - began
-            with self._lock:
-                self.seconds[name] += seconds
-
-    def each(self, name: str, items: Iterator[T]) -> Iterator[T]:
-        """The items of an iterator, the time each one took counted under `name`."""
-        while True:
-            with self(name):
-                item = next(items, None)
-            if item is None:
-                return
-            yield item
 
 
 class EmbedQueue:
@@ -76,40 +28,48 @@ class EmbedQueue:
     device's threads while the caller goes on.
     """
 
-    def __init__(self, embedder: Embedder | None, stages: Stages, threads: Threads) -> None:
+    def __init__(
+        self,
+        embedder: Embedder | None,
+        stages: Stages,
+        threads: Threads,
+        *,
+        crop: str = "both",
+        mode: str = "crop",
+        min_area: int = 0,
+    ) -> None:
+        """`crop`, `mode` and `min_area` as a unit's options say them (`unit.UnitOptions`)."""
         self._embedder = embedder
+        self._crop, self._mode, self._min_area = crop, mode, min_area
         self._stages = stages
         self._threads = threads
         self._waiting: list[Crop] = []
         self._batches: list[Future[NDArray[np.float32]]] = []
         self._cropped: list[NDArray[np.bool_]] = []
-        self._per_mask = 1
+        self._per_mask = len(CROP_KINDS[crop])
 
-    def add(self, pixels: NDArray[np.uint8], found: MaskColumns, options: UnitOptions) -> MaskColumns:
+    def add(self, pixels: NDArray[np.uint8], found: MaskColumns) -> MaskColumns:
         """An image's masks with room for their embeddings; those of masks that are cropped follow in `finish`."""
         embedder = self._embedder
         if embedder is None:
             return found
-        self._per_mask = len(CROP_KINDS[options.crop])
-        chosen = found.areas >= options.min_area
+        chosen = found.areas >= self._min_area
         vectors = np.zeros((len(chosen), embedder.dim), np.float32)
         cropped = chosen.copy()
-        if options.embedding_mode == "pool":
+        if self._mode == "pool":
             with self._stages("embed"):
-                pooled, done = embedder.pool_masks(
-                    pixels, found.rles, found.bboxes_xywh, np.where(chosen, found.areas, 0), self._per_mask
-                )
+                pooled, done = embedder.pool_masks(pixels, found.rles, np.where(chosen, found.areas, 0), self._per_mask)
             vectors[done] = pooled[done]
             cropped &= ~done
         self._cropped.append(cropped)
-        for crops in self._crops(embedder, pixels, found, np.flatnonzero(cropped), options.crop):
+        for crops in self._crops(embedder, pixels, found, np.flatnonzero(cropped)):
             self._waiting.extend(crops)
             while len(self._waiting) >= embedder.batch_size:
                 self._embed(embedder.batch_size)
         return replace(found, embedded=chosen, embeddings=vectors)
 
     def _crops(
-        self, embedder: Embedder, pixels: NDArray[np.uint8], found: MaskColumns, chosen: NDArray[np.int64], mode: str
+        self, embedder: Embedder, pixels: NDArray[np.uint8], found: MaskColumns, chosen: NDArray[np.int64]
     ) -> Iterator[list[Crop]]:
         """Crops of the chosen masks of an image, those of some masks at a time."""
         if not len(chosen):
@@ -120,7 +80,7 @@ class EmbedQueue:
         def of_some(masks: NDArray[np.int64]) -> list[Crop]:
             with self._stages("crops"):
                 rles = [found.rles[mask] for mask in masks.tolist()]
-                of_each = embedder.crops_of(source, rles, found.bboxes_xywh[masks], mode)
+                of_each = embedder.crops_of(source, rles, found.bboxes_xywh[masks], self._crop)
                 return [crop for crops in of_each for crop in crops]
 
         together = MASKS_TOGETHER if embedder.device.type == "cpu" else MASKS_TOGETHER_ON_GPU

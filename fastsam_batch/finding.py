@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.embedding import Stages
+from fastsam_batch.stages import Stages
 from fastsam_batch.threads import InThisThread, Threads
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns, UnitResult, images_table, masks_table
 from fastsam_batch.decoder import Decoder, decoder
-from fastsam_batch.embedding import EmbedQueue, Stages
-from fastsam_batch.embedding import UnitOptions as UnitOptions
+from fastsam_batch.embedding import EmbedQueue
 from fastsam_batch.finding import MaskQueue
 from fastsam_batch.images import ImageError
-from fastsam_batch.isolate import IsolatedDecoder
+from fastsam_batch.isolate import SECONDS_AN_IMAGE, IsolatedDecoder
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
+from fastsam_batch.stages import Stages
 from fastsam_batch.stored import StoredUnit
 from fastsam_batch.threads import Threads, threads_for
 
@@ -34,6 +34,21 @@ WINDOW_PIXELS = 32_000_000  # decoded pixels held at once, about 100 MB, but nev
 WINDOW_PIXELS_ON_GPU = 128_000_000  # full batches of large images take more
 WINDOW_BATCHES = 2  # images held at once, in times of those that are segmented together or side by side
 DECODE_THREADS = 4  # on a GPU as many as workers, where that is more
+
+
+@dataclass(frozen=True)
+class UnitOptions:
+    """How a unit is processed. `min_area` in pixels: smaller masks get no embedding.
+
+    `embedding_mode` is `crop` or `pool`; a pooled unit's small masks are cropped as `crop` says.
+    `decode_seconds`: an image that takes longer to decode is given up, where that can be told.
+    """
+
+    crop: str = "both"
+    embedding_mode: str = "crop"
+    min_area: int = 100
+    max_pixels: int = 100_000_000
+    decode_seconds: float = SECONDS_AN_IMAGE
 
 
 @dataclass
@@ -88,7 +103,9 @@ def _process(
     started_at = time.time()
     stages = Stages()
     results: list[ImageResult] = []
-    embeddings = EmbedQueue(embedder, stages, threads)
+    embeddings = EmbedQueue(
+        embedder, stages, threads, crop=options.crop, mode=options.embedding_mode, min_area=options.min_area
+    )
     masks_of = segmenter if isinstance(segmenter, StoredUnit) else MaskQueue(segmenter, stages, threads)
     window: collections.deque[_Decoded] = collections.deque()
     window_images = WINDOW_BATCHES * max(threads.workers, masks_of.together)
@@ -98,7 +115,7 @@ def _process(
         result = item.result
         if item.pixels is not None:
             masks = _next_masks(masks_of, item)
-            result = replace(result, masks=embeddings.add(item.pixels, masks, options))
+            result = replace(result, masks=embeddings.add(item.pixels, masks))
         results.append(result)
 
     for item in stages.each("decode", decoded):

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
-from fastsam_batch.embedding import MASKS_TOGETHER, WAITING_BATCHES, EmbedQueue, Stages, UnitOptions
+from fastsam_batch.embedding import MASKS_TOGETHER, WAITING_BATCHES, EmbedQueue
 from fastsam_batch.masks.rle import Rle
+from fastsam_batch.stages import Stages
 from fastsam_batch.threads import threads_for
 
 
@@ -56,8 +57,8 @@ def test_crops_do_not_pile_up_and_none_is_lost_or_moved(device, workers):
     )
     embedder = Slow()
     with threads_for(device, workers) as threads:
-        queue = EmbedQueue(embedder, Stages(), threads)
-        found = queue.add(np.zeros((2, 2, 3), np.uint8), columns, UnitOptions(crop="masked"))
+        queue = EmbedQueue(embedder, Stages(), threads, crop="masked", min_area=100)
+        found = queue.add(np.zeros((2, 2, 3), np.uint8), columns)
         (result,) = queue.finish([ImageResult("a", "a", masks=found)])
     angles = np.arctan2(result.masks.embeddings[:, 1], result.masks.embeddings[:, 0])
     assert np.abs(angles - np.arange(count) / 255).max() < 1e-5

@@ -13,11 +13,11 @@ from photographs import photographs
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from fastsam_batch.embedding import Stages
 from fastsam_batch.finding import MaskQueue
 from fastsam_batch.isolate import IsolatedDecoder
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
+from fastsam_batch.stages import Stages
 from fastsam_batch.threads import threads_for
 from fastsam_batch.unit import UnitOptions, process_unit
 
