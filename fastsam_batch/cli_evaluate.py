@@ -21,9 +21,11 @@ from fastsam_batch.ranges import check_range
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from fastsam_batch.evaluate.regions import PromptKind
     from fastsam_batch.export.images import ExportImage
 
 Summary = dict[str, Any]
+_PROMPTS: tuple[PromptKind, ...] = ("everything", "point", "box")  # written out: the experiment loads when it runs
 
 
 def evaluate_options(parser: argparse.ArgumentParser) -> None:
@@ -137,8 +139,8 @@ def _regions_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--prompt",
         nargs="+",
-        choices=("everything", "point", "box"),
-        default=["everything", "point", "box"],
+        choices=_PROMPTS,
+        default=list(_PROMPTS),
         help="what chooses the masks, taken from each drawn region",
     )
     add("--smallest", action="store_true", help="a point selects the smallest mask around it only")

@@ -33,7 +33,6 @@ from fastsam_batch.masks.runs import rle_of, runs_of_pixels
 from fastsam_batch.masks.select import ImageMasks, select
 
 PromptKind = Literal["everything", "point", "box"]
-PROMPTS: tuple[PromptKind, ...] = ("everything", "point", "box")
 _NORMAL = "good"  # MVTec's folder of photographs without a defect
 Pair = tuple[ExportImage, Path | None]
 

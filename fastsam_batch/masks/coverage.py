@@ -1,22 +1,26 @@
-"""How much of each cell of a grid over a box a mask covers, exactly, from its runs."""
+"""How much of each cell of a grid a mask covers, exactly, from its runs."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.masks.rle import Rle, foreground_runs
+from fastsam_batch.masks.rle import Rle
+from fastsam_batch.masks.runs import by_column, runs_of
 
 
 def box_coverage(rle: Rle, box_xywh: tuple[int, int, int, int], grid_hw: tuple[int, int]) -> NDArray[np.float32]:
     """Covered shares in [0, 1], float32 `grid_hw`, of the cells that divide a box evenly.
 
-    The box is the mask's tight box in whole pixels, and the grid has no more cells a side than the box has pixels.
-    Takes time with the runs and the cells, not with the pixels. Raises ValueError as `foreground_runs`.
+    The box (x, y, width, height) in whole pixels of the image holds all of the mask: its tight box, or the image.
+    `grid_hw` is (rows, columns); cells may be smaller than pixels. Takes time with the runs and the cells, not with the
+    pixels. Raises ValueError as `foreground_runs`.
     """
     x, y, width, height = box_xywh
     rows, columns = grid_hw
-    column, top, bottom = _within_columns(*foreground_runs(rle), rle.size[0])
+    if columns > width:
+        return _divided(box_coverage(rle, box_xywh, (rows, width)), columns)
+    column, top, bottom = by_column(runs_of(rle), rle.size[0])
     # A column of pixels lies in one column of cells, or in two: the share of its width in the first of them.
     at = (column - x) * (columns / width)
     first = np.minimum(at.astype(np.int64), columns - 1)
@@ -28,9 +32,9 @@ def box_coverage(rle: Rle, box_xywh: tuple[int, int, int, int], grid_hw: tuple[i
     cell = ends.astype(np.int64)
     rest = ends - cell
     sign = np.repeat([columns / width, -columns / width], len(column))
-    line = np.tile(first, 2) * (rows + 2) + cell
+    line = np.concatenate([first, first]) * (rows + 2) + cell
     step, later = sign * (1 - rest), sign * rest
-    here = np.tile(in_first, 2)
+    here = np.concatenate([in_first, in_first])
     places = np.concatenate([line, line + 1, line + rows + 2, line + rows + 3])
     steps = np.concatenate([step * here, later * here, step * (1 - here), later * (1 - here)])
     changes = np.bincount(places, steps, minlength=(columns + 1) * (rows + 2))
@@ -38,16 +42,10 @@ def box_coverage(rle: Rle, box_xywh: tuple[int, int, int, int], grid_hw: tuple[i
     return np.clip(shares, 0, 1, out=shares)
 
 
-def _within_columns(
-    starts: NDArray[np.int64], ends: NDArray[np.int64], height: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Runs cut at the ends of image columns: column, first row and end row (exclusive) of each piece."""
-    column, last = starts // height, (ends - 1) // height
-    top, bottom = starts - column * height, ends - last * height
-    pieces = last - column + 1
-    if (pieces == 1).all():
-        return column, top, bottom
-    begin = np.cumsum(pieces) - pieces
-    cut_top, cut_bottom = np.zeros(pieces.sum(), np.int64), np.full(pieces.sum(), height, np.int64)
-    cut_top[begin], cut_bottom[begin + pieces - 1] = top, bottom
-    return np.repeat(column - begin, pieces) + np.arange(len(cut_top)), cut_top, cut_bottom
+def _divided(shares: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
+    """Covered shares float32 [rows, columns] of those of columns of pixels [rows, width], fewer than `columns`."""
+    width = shares.shape[1]
+    borders, pixels = np.arange(columns + 1) * (width / columns), np.arange(width)[:, None]
+    overlap = np.minimum(borders[1:], pixels + 1) - np.maximum(borders[:-1], pixels)
+    mean = shares @ (np.maximum(overlap, 0) * (columns / width))
+    return np.asarray(np.clip(mean, 0, 1), np.float32)

@@ -144,25 +144,35 @@ def paint_all(
 
 
 def distinct_colours(image: NDArray[np.uint8], masks: Sequence[BoxedMask], view: View) -> list[RGB]:
-    """A colour for each mask, as unlike as the palette allows to those of the masks that touch or overlap it,
-    and to what the mask covers in the image.
+    """A colour for each mask, as unlike as the palette allows to those of the masks before it that touch or overlap it,
+    and to what the mask covers in the image uint8 RGB [H, W, 3].
+
+    Masks touch where they lie within a few shown pixels of each other. Holds one mask at a time. Raises ValueError for
+    a broken RLE.
     """
     if not masks:
         return []
-    coarse, covered = _coarse(masks, view)
-    pixels = _lab(show(image, coarse)).reshape(-1, 3)
+    coarse = _coarse(view)
+    pixels = _lab(show(image, coarse))
     palette = _lab(np.asarray([PALETTE], np.uint8))[0]
-    touching = _touching(covered)
+    unlike = [np.linalg.norm(palette - colour, axis=1) for colour in palette]
+    # A bit for each colour that lies on a cell or beside it: all that later masks ask about earlier ones.
+    near = np.zeros(pixels.shape[:2], np.uint16)
+    usage = np.zeros(len(PALETTE), np.int64)
     chosen: list[int] = []
-    for index, cells in enumerate(covered.reshape(len(masks), -1)):
-        neighbours = [palette[chosen[other]] for other in np.flatnonzero(touching[index, :index])]
-        distances = [np.linalg.norm(palette - colour, axis=1) for colour in neighbours]
+    for mask in masks:
+        cells = _cells(mask, coarse)
+        reach = cv2.dilate(cells.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
+        beside = int(np.bitwise_or.reduce(near[reach], initial=0))
+        distances = [unlike[colour] for colour in range(len(PALETTE)) if beside >> colour & 1]
         if cells.any():
             distances.append(_clarity(palette, pixels[cells].mean(axis=0)))
         # A mask smaller than a cell may have neither neighbours nor anything below it.
         contrast = np.min([np.full(len(palette), _CLEAR_DIFFERENCE), *distances], axis=0)
-        usage = np.bincount(np.asarray(chosen, np.int64), minlength=len(PALETTE))
-        chosen.append(int(np.lexsort((usage, -contrast))[0]))  # the less used of equally clear ones
+        choice = int(np.lexsort((usage, -contrast))[0])  # the less used of equally clear ones
+        near[reach] |= np.uint16(1 << choice)
+        usage[choice] += 1
+        chosen.append(choice)
     return [PALETTE[index] for index in chosen]
 
 
@@ -234,24 +244,20 @@ def _averaged(flags: NDArray[np.bool_], size_wh: tuple[int, int]) -> NDArray[np.
     return np.asarray(cv2.resize(values, size_wh, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _coarse(masks: Sequence[BoxedMask], view: View) -> tuple[View, NDArray[np.bool_]]:
-    """The view on a coarse grid of cells, and the cells that each mask covers, bool [n, h, w]."""
+def _coarse(view: View) -> View:
+    """The view on a coarse grid of cells."""
     width, height = (max(side // _CELL, 1) for side in view.size_wh)
-    coarse = View(view.window_xywh, (width, height))
-    covered = np.zeros((len(masks), height, width), np.bool_)
-    for cells, mask in zip(covered, masks, strict=True):
-        region = _region(mask, coarse, margin=1)
-        if region is not None:
-            left, top, right, bottom = region
-            cells[top:bottom, left:right] = _resampled(mask, coarse, region, 1)
-    return coarse, covered
+    return View(view.window_xywh, (width, height))
 
 
-def _touching(covered: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """bool [n, n]: which masks overlap or lie within a few shown pixels of each other."""
-    reach = np.ones((3, 3), np.uint8)
-    grown = np.stack([cv2.dilate(cells.view(np.uint8), reach).reshape(-1) for cells in covered])
-    return np.asarray(grown.astype(np.float32) @ grown.T.astype(np.float32) > 0)
+def _cells(mask: BoxedMask, coarse: View) -> NDArray[np.bool_]:
+    """The cells of a coarse view that a mask covers, bool [h, w]."""
+    cells = np.zeros(coarse.size_wh[::-1], np.bool_)
+    region = _region(mask, coarse, margin=1)
+    if region is not None:
+        left, top, right, bottom = region
+        cells[top:bottom, left:right] = _resampled(mask, coarse, region, 1)
+    return cells
 
 
 def _lab(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.masks.runs import Runs
+from fastsam_batch.masks.runs import Runs, by_column
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def outline(mask: Runs, height: int) -> list[Part]:
     """
     if not len(mask):
         return []
-    column, top, bottom = _by_column(mask, height)
+    column, top, bottom = by_column(mask, height)
     follower = _followers(column, top, bottom, height)
     order, bounds = _cycles(follower)
     loop_of_edge = np.empty(len(order), np.int64)
@@ -57,17 +57,6 @@ def area_of(loop: NDArray[np.int64] | NDArray[np.float64]) -> float:
     """Signed area of a closed path [k, 2] of (x, y), y down: positive where it runs clockwise on a screen."""
     x, y = loop[:, 0], loop[:, 1]
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2
-
-
-def _by_column(mask: Runs, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Runs cut at the columns' ends: column, first row, end row, int64 [n] each, in order."""
-    first, last = mask.starts // height, (mask.ends - 1) // height
-    columns = last - first + 1
-    run = np.repeat(np.arange(len(mask)), columns)
-    column = first[run] + np.arange(len(run)) - np.repeat(np.cumsum(columns) - columns, columns)
-    top = np.maximum(mask.starts[run] - column * height, 0)
-    bottom = np.minimum(mask.ends[run] - column * height, height)
-    return column, top, bottom
 
 
 def _followers(

@@ -60,14 +60,6 @@ def pack_counts(counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[s
     return [packed[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
 
 
-def unpack_counts(text: str) -> NDArray[np.int64]:
-    """Run lengths int64 [k] of a COCO string. Raises ValueError for a string that is not one."""
-    (counts,) = _stored_counts([text])
-    background, foreground = _run_lengths(counts)
-    counts[0::2], counts[1::2] = background, foreground
-    return counts
-
-
 def foreground_runs(rle: Rle) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Starts and ends (exclusive) of the foreground runs, int64 [r] each, as column-major pixel indices.
 

@@ -107,6 +107,21 @@ def iou(mask: Runs, other: Runs) -> float:
     return (mask.area + other.area - both) / both if both else 0.0
 
 
+def by_column(mask: Runs, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """A mask's runs cut where columns end, in an image so high: column, first row and end row (exclusive) of each
+    piece, int64 [pieces] each, down the columns from the left. Pieces of one run touch the borders they were cut at.
+    """
+    column, last = mask.starts // height, (mask.ends - 1) // height
+    top, bottom = mask.starts - column * height, mask.ends - last * height
+    pieces = last - column + 1
+    if (pieces == 1).all():
+        return column, top, bottom
+    begin = np.cumsum(pieces) - pieces
+    cut_top, cut_bottom = np.zeros(pieces.sum(), np.int64), np.full(pieces.sum(), height, np.int64)
+    cut_top[begin], cut_bottom[begin + pieces - 1] = top, bottom
+    return np.repeat(column - begin, pieces) + np.arange(len(cut_top)), cut_top, cut_bottom
+
+
 def area_in_box(mask: Runs, box_xyxy: tuple[int, int, int, int], height: int) -> int:
     """Pixels of the mask inside a box of whole pixels (x1, y1, x2, y2; ends exclusive) of an image so high."""
     left, top, right, bottom = box_xyxy

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from fastsam_batch.masks.overlap import best_apart, intersection
 from fastsam_batch.masks.rle import tight_box
-from fastsam_batch.masks.runs import Runs, area_in_box, union
+from fastsam_batch.masks.runs import Runs, area_in_box, by_column, union
 
 JOIN_IOU = 0.6
 NMS_IOU = 0.7  # as segment-anything's crop_nms_thresh
@@ -104,14 +104,10 @@ def moved(runs: Runs, box: Box, height: int) -> Runs:
     tile_h = bottom - top
     if tile_h == height:
         return Runs(runs.starts + left * height, runs.ends + left * height)
-    first, last = runs.starts // tile_h, (runs.ends - 1) // tile_h
-    columns = last - first + 1
-    run = np.repeat(np.arange(len(runs)), columns)
-    column = first[run] + np.arange(len(run)) - np.repeat(np.cumsum(columns) - columns, columns)
     # The image is higher than the tile, so that runs end with their columns.
+    column, first, end = by_column(runs, tile_h)
     shift = (left + column) * height + top
-    starts = np.maximum(runs.starts[run] - column * tile_h, 0) + shift
-    return Runs(starts, np.minimum(runs.ends[run] - column * tile_h, tile_h) + shift)
+    return Runs(first + shift, end + shift)
 
 
 @dataclass(frozen=True)

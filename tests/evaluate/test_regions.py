@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -19,7 +21,18 @@ from reference.select import select_box, select_points
 from sklearn.metrics import fbeta_score, jaccard_score, roc_auc_score
 
 from fastsam_batch.cli import job
+from fastsam_batch.cli_evaluate import evaluate_options
 from fastsam_batch.evaluate.region_scores import aupro, auroc, overlap_scores, pixel_scores, regions_of
+from fastsam_batch.evaluate.regions import PromptKind
+
+
+def test_the_command_takes_every_kind_of_prompt() -> None:
+    parser = argparse.ArgumentParser()
+    evaluate_options(parser)
+    needed = ["regions", "--corpus", "corpus", "--ground-truth", "drawn"]
+    kinds = list(get_args(PromptKind))
+    assert parser.parse_args(needed).prompt == kinds
+    assert parser.parse_args([*needed, "--prompt", *kinds]).prompt == kinds
 
 
 def blobs(seed: int, shape: tuple[int, int] = (40, 60), quantile: float = 0.8) -> np.ndarray:

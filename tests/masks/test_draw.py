@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import skimage.data
 from pycocotools import mask as coco
+from reference.colours import distinct_colours as colours_the_slow_way
 
 from fastsam_batch.masks.draw import (
     PALETTE,
@@ -142,6 +143,17 @@ def test_neighbours_have_other_colours() -> None:
                 assert colours[row, column] != colours[neighbour]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_colours_are_those_of_comparing_every_pair(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    many = [disc(*rng.uniform(0, (HEIGHT, WIDTH)), rng.gamma(1, 25)) for _ in range(120)]
+    for index in range(0, len(many), 5):
+        many[index] &= rng.random((HEIGHT, WIDTH)) < 0.7
+    masks = [boxed(mask) for mask in many if mask.any()]
+    for view in (WHOLE, View((30, 20, 300.5, 200), (900, 600)), View(WHOLE.window_xywh, (90, 60))):
+        assert distinct_colours(PHOTOGRAPH, masks, view) == colours_the_slow_way(PHOTOGRAPH, masks, view)
+
+
 def test_a_mask_smaller_than_a_cell_has_a_colour() -> None:
     assert len(distinct_colours(PHOTOGRAPH, [boxed(disc(100, 100, 1.5))], View(WHOLE.window_xywh, (100, 75)))) == 1
 
@@ -163,3 +175,15 @@ def test_memory_does_not_grow_with_the_masks() -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 4_000_000  # 28 masks of 6 megapixels more
+
+
+def test_memory_of_colours_does_not_grow_with_the_masks() -> None:
+    mask = boxed(disc(150, 225, 40))
+    view = View(WHOLE.window_xywh, (1200, 800))
+    peaks = []
+    for count in (2, 400):
+        tracemalloc.start()
+        distinct_colours(PHOTOGRAPH, [mask] * count, view)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 200_000  # a bit a cell of each mask is 1.3 MB

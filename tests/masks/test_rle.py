@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
+from reference.rle import unpack_counts
 
-from fastsam_batch.masks.rle import Rle, decode_in_box, foreground_runs, pack_counts, tight_box, unpack_counts
+from fastsam_batch.masks.rle import Rle, decode_in_box, foreground_runs, pack_counts, tight_box
 
 
 @st.composite
@@ -36,6 +37,32 @@ def test_pack_and_unpack_are_inverse(counts):
     array = np.array(counts, np.int64)
     (packed,) = pack_counts(array, np.array([len(counts)]))
     assert unpack_counts(packed).tolist() == counts
+    assert runs_of_counts(packed, counts) == runs_by_hand(counts)
+
+
+def runs_of_counts(text, counts):
+    starts, ends = foreground_runs(Rle((sum(counts), 1), text))
+    return starts.tolist(), ends.tolist()
+
+
+def runs_by_hand(counts):
+    ends = np.cumsum(counts)
+    return (ends[1::2] - counts[1::2]).tolist(), ends[1::2].tolist()
+
+
+# Characters of one group, of groups that others follow, and some that no count has.
+@given(st.text(st.one_of(st.characters(min_codepoint=48, max_codepoint=111), st.sampled_from("012opno/p\x00é"))))
+@example("o" * 6 + "0")
+@example("o" * 7 + "0")
+@example("1o")
+def test_strings_are_read_as_one_character_at_a_time(text):
+    try:
+        counts = unpack_counts(text).tolist()
+    except ValueError:
+        with pytest.raises(ValueError, match="not a COCO run-length string"):
+            foreground_runs(Rle((1, 1), text))
+    else:
+        assert runs_of_counts(text, counts) == runs_by_hand(counts)
 
 
 @given(masks())
@@ -69,8 +96,8 @@ def test_decode_in_box_samples_every_step(mask, step, data):
 
 @pytest.mark.parametrize("text", ["", "P", "zzz", "\x00", "é", "o" * 9 + "0", "\n"])
 def test_strings_that_are_not_counts_are_refused(text):
-    with pytest.raises(ValueError, match="run-length"):
-        unpack_counts(text)
+    with pytest.raises(ValueError, match="not a COCO run-length string"):
+        foreground_runs(Rle((1, 1), text))
 
 
 def test_counts_that_do_not_fill_the_image_are_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,21 +108,49 @@ def masks_of(hw, boxes):
         mask[y : y + height, x : x + width] = 1
         rle = coco_mask.encode(mask)
         rles.append(Rle(hw, rle["counts"].decode()))
-    return rles, np.array(boxes, np.float32), np.array([box[2] * box[3] for box in boxes])
+    return rles, np.array([box[2] * box[3] for box in boxes])
 
 
 def test_masks_are_pooled_from_what_they_cover():
     embedder = Embedder("builtin", mode="pool")
     image = np.concatenate([photographs()["astronaut"][:400, :400], photographs()["coffee"][:400, :400]], axis=1)
     boxes = [(400 * side + 20 * i, 10 * i, 240, 240) for side in (0, 1) for i in range(6)] + [(5, 5, 9, 9)]
-    rles, bboxes, areas = masks_of(image.shape[:2], boxes)
-    vectors, pooled = embedder.pool_masks(image, rles, bboxes, areas, per_mask=2)
+    rles, areas = masks_of(image.shape[:2], boxes)
+    vectors, pooled = embedder.pool_masks(image, rles, areas, per_mask=2)
     assert pooled.tolist() == [True] * 12 + [False]
     np.testing.assert_allclose(np.linalg.norm(vectors[:12], axis=1), 1, atol=1e-5)
     assert not vectors[12].any()
     alike = vectors[:12] @ vectors[:12].T
     assert alike[:6, :6].mean() > alike[:6, 6:].mean() + 0.1
-    fewer, none = embedder.pool_masks(image, rles[:2], bboxes[:2], areas[:2])
+    fewer, none = embedder.pool_masks(image, rles[:2], areas[:2])
     assert not none.any() and not fewer.any()  # two crops cost less than the image
     with pytest.raises(ValueError, match="cannot pool"):
-        Embedder("builtin").pool_masks(image, rles, bboxes, areas)
+        Embedder("builtin").pool_masks(image, rles, areas)
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (3, 5), (500, 700)])
+def test_a_vector_is_the_mean_over_what_the_mask_covers(hw):
+    """In images of fewer pixels than places too, and for masks that cover a fraction of each place."""
+    embedder = Embedder("builtin", mode="pool")
+    image = np.random.default_rng(0).integers(0, 255, (*hw, 3), np.uint8)
+    height, width = hw
+    rows, columns = max(height // 100, 1), max(width // 100, 1)
+    boxes = [(0, 0, width, height), (0, height // 2, width, rows), (width // 2, 0, columns, height)]
+    rles, areas = masks_of(hw, boxes)
+    given = {}
+    dense = embedder._dense
+
+    def noted(pixels):
+        given["hw"] = tuple(side // dense.stride for side in pixels.shape[2:])
+        given["places"] = dense.places(pixels)
+        return given["places"]
+
+    embedder._dense = replace(dense, places=noted)
+    vectors, pooled = embedder.pool_masks(image, rles, areas, per_mask=1000)
+    assert pooled.all()
+    rows, columns = given["hw"]
+    for rle, vector in zip(rles, vectors, strict=True):
+        fine = coco_mask.decode(rle.to_coco()).repeat(rows, 0).repeat(columns, 1)
+        shares = fine.reshape(rows, height, columns, width).mean((1, 3)).reshape(-1)
+        expected = shares @ given["places"].float().numpy()
+        np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-5)

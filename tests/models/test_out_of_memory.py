@@ -91,8 +91,7 @@ def test_pooling_is_tried_once_more(fails):
     image = skimage.data.coffee()
     whole = coco_mask.encode(np.ones(image.shape[:2], np.uint8, order="F"))
     rles = [Rle(image.shape[:2], whole["counts"].decode("ascii"))] * 60
-    boxes = np.tile(np.float32([0, 0, image.shape[1], image.shape[0]]), (60, 1))
-    given = image, rles, boxes, np.full(60, image.size // 3)
+    given = image, rles, np.full(60, image.size // 3)
     embedder = Embedder("builtin", mode="pool")
     expected, pooled = embedder.pool_masks(*given)
     assert pooled.all()
