@@ -15,7 +15,7 @@ from fastsam_batch.errors import InputError
 
 _REMEDY = "name a cluster as HEAD:6379, send the job to it by `ray job submit`, or unset it to work on this machine"
 _ANSWERS_WITHIN = 10.0  # seconds
-JOINING_S = 300.0
+JOINING_S = 900.0
 _LOOK_S = 1.0
 
 logger = logging.getLogger(__name__)

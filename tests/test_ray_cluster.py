@@ -73,5 +73,5 @@ def test_a_job_waits_for_a_cluster_s_first_machine(tmp_path):
     command = [sys.executable, "-c", JOIN_LATER]
     done = subprocess.run(command, check=True, timeout=200, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.splitlines()[-2:] == ["1.0 1.0", "None 1.0"]
-    assert "no machine with a CPU or GPU has joined the cluster yet: waiting 300 s at most" in done.stderr
+    assert "no machine with a CPU or GPU has joined the cluster yet: waiting 900 s at most" in done.stderr
     assert "no machine with a GPU has joined the cluster yet: waiting 2 s at most" in done.stderr

@@ -207,20 +207,19 @@ class Embedder:
         rows, columns = (max(round(side * scale / stride), 1) for side in (height, width))
         pooled = areas * (rows * columns / (height * width)) >= POOL_CELLS
         vectors = np.zeros((len(rles), self.dim), np.float32)
-        shares = np.zeros((len(rles), rows * columns), np.float32)
-        for index in np.flatnonzero(pooled).tolist():
-            covered = box_coverage(rles[index], (0, 0, width, height), (rows, columns))
-            shares[index] = (covered / covered.sum()).reshape(-1)
         if int(pooled.sum()) * per_mask * self.image_size**2 <= rows * columns * stride**2:
             return vectors, np.zeros(len(rles), np.bool_)
+        chosen = (rles[index] for index in np.flatnonzero(pooled).tolist())
+        covered = np.stack([box_coverage(rle, (0, 0, width, height), (rows, columns)).reshape(-1) for rle in chosen])
+        shares = covered / covered.sum(1, keepdims=True)
         size = columns * stride, rows * stride
         method = cv2.INTER_AREA if size[0] < width else cv2.INTER_CUBIC
         pixels = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
-        found = self._pooled(pixels, shares[pooled], last_try=False)
+        found = self._pooled(pixels, shares, last_try=False)
         if found is None:
             self.oom_retries += 1
             torch.cuda.empty_cache()
-            found = self._pooled(pixels, shares[pooled], last_try=True)
+            found = self._pooled(pixels, shares, last_try=True)
         vectors[pooled] = found
         return vectors, pooled
 

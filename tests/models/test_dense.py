@@ -134,7 +134,7 @@ def test_a_vector_is_the_mean_over_what_the_mask_covers(hw):
     embedder = Embedder("builtin", mode="pool")
     image = np.random.default_rng(0).integers(0, 255, (*hw, 3), np.uint8)
     height, width = hw
-    rows, columns = max(height // 100, 1), max(width // 100, 1)
+    rows, columns = max(height // 20, 1), max(width // 20, 1)
     boxes = [(0, 0, width, height), (0, height // 2, width, rows), (width // 2, 0, columns, height)]
     rles, areas = masks_of(hw, boxes)
     given = {}
