@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from fastsam_batch import storage
@@ -38,7 +37,7 @@ def read_classes(uri: str) -> list[ClassQuery]:
 
     fs, path = storage.filesystem(uri)
     try:
-        return parse_classes(yaml.load(storage.read_whole(fs, path), _loader()))
+        return parse_classes(_of_yaml(storage.read_whole(fs, path)))
     except OutageError:
         raise
     except OSError as error:
@@ -48,9 +47,8 @@ def read_classes(uri: str) -> list[ClassQuery]:
         raise InputError(f"{storage.redact(uri)}: {said}; it should hold {_FORM}") from error
 
 
-@cache
-def _loader() -> Any:
-    """PyYAML's safe loader, which refuses what its own takes in silence: a key that comes twice, the first one lost."""
+def _of_yaml(content: bytes) -> Any:
+    """As PyYAML's safe_load, but a key that comes twice, whose first value that loses in silence, is refused."""
     import yaml
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -61,7 +59,11 @@ def _loader() -> Any:
                 raise yaml.MarkedYAMLError(problem=f"the key {twice!r} comes twice", problem_mark=node.start_mark)
             return super().construct_mapping(node, deep)
 
-    return Loader
+    loader = Loader(content)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def parse_classes(document: Any) -> list[ClassQuery]:

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 
 from fastsam_batch import pipeline, run
 from fastsam_batch.cli import main
+from fastsam_batch.sources.runs import runs
 
 
 @contextlib.contextmanager
-def no_ray(verbose: bool) -> Iterator[tuple[dict[str, float], float]]:
+def no_ray(verbose: bool, needed: str | None = None) -> Iterator[tuple[dict[str, float], float]]:
     """One CPU and nothing else."""
     yield {"CPU": 1.0}, 1.0
 
@@ -25,8 +26,8 @@ def run_here(job, rows: Sequence, resources) -> Iterator:  # type: ignore[no-unt
     import pyarrow as pa
 
     segment = pipeline.SegmentUnits(job, resources.device, 1)
-    for row in rows:
-        for fetched in pipeline.fetch(pa.table({"value": [pickle.dumps(row)]}), job):
+    for part in runs([row.row for row in rows], readers=1):
+        for fetched in pipeline.fetch(pa.table({"value": [pickle.dumps(rows[part])]}), job):
             for segmented in segment(fetched):
                 for value in pipeline.commit(segmented, job)["value"].to_pylist():
                     outcome = json.loads(value)

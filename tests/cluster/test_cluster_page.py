@@ -36,12 +36,10 @@ def test_costs(row):
 
 def test_requests():
     units = math.ceil(MILLION / 128)
-    puts, gets, same_gets = re.search(
-        r"are ([\d,]+) PUTs and ([\d,]+) GETs; .* the same PUTs and ([\d,]+) GETs", PAGE
-    ).groups()
-    assert int(puts.replace(",", "")) == 5 * units
-    assert int(gets.replace(",", "")) == MILLION
-    assert int(same_gets.replace(",", "")) == MILLION // 1000
+    told = r"are ([\d,]+) PUTs, ([\d,]+) HEADs and as many GETs; .* the same PUTs, ([\d,]+) HEADs and ([\d,]+) GETs"
+    puts, *reads = (int(number.replace(",", "")) for number in re.search(told, PAGE).groups())
+    assert puts == 5 * units
+    assert reads == [MILLION, MILLION // 1000, MILLION // 1000]
 
 
 def test_metrics_are_those_of_the_job():
