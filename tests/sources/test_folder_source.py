@@ -11,7 +11,7 @@ from dataclasses import replace
 import fsspec
 import pytest
 from sources.flaky import FlakyFileSystem
-from sources.made_inputs import images, plan, small_image, small_images, units, write_folder
+from sources.made_inputs import images, plan, small_image, small_images, units, write_folder, write_tar
 
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import ATTEMPTS, explain
@@ -301,6 +301,8 @@ def test_photographs_of_a_kind_that_is_not_read_are_told(tmp_path):
     write_folder(tmp_path, {"a.png": small_image(1), "phone.HEIC": heic, "notes.txt": b""})
     first, second = images(open_source(str(tmp_path)))
     assert (first.image_id, second.image_id, second.data) == ("a.png", "phone.HEIC", heic)
+    shard = write_tar(tmp_path / "s.tar", [("a.png", small_image(1)), ("notes.txt", b""), ("phone.HEIC", heic)])
+    assert [image.image_id for image in images(open_source(str(shard)))] == ["s.tar/a.png", "s.tar/phone.HEIC"]
 
 
 @pytest.mark.parametrize("inside", ["", "corpus/"])
