@@ -114,14 +114,11 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     if arguments["gallery"]:
         least = {"min_score": arguments["min_score"], "min_calibrated": min_calibrated}
         write_gallery(arguments["gallery"], corpus, hits, names, like=examples, **least)
-    if hits.num_rows or _compared(corpus, arguments["where"]):
+    if hits.num_rows or _any_mask(corpus, arguments["where"]):
         hint = _nearest_hint(arguments["min_score"], min_calibrated)
         why = {name: f"nothing stands out{hint if name in texts else ''}" for name in names}
     else:
-        reason = (
-            "no mask with an embedding passes --where" if arguments["where"] else "the corpus has no masks to search"
-        )
-        why = dict.fromkeys(names, reason)
+        why = dict.fromkeys(names, "no mask passes --where" if arguments["where"] else "the corpus has no masks")
     queries = [_query(name, hits, why[name]) for name in names]
     seconds = round(time.perf_counter() - began, 3)
     return {"hits": hits.num_rows, "queries": queries, "engine": engine_of(hits), "seconds": seconds}, 0
@@ -134,11 +131,11 @@ def _nearest_hint(min_score: float | None, min_calibrated: float | None) -> str:
     return f"; {' and '.join(options)} shows the nearest" if options else ""
 
 
-def _compared(corpus: Corpus, where: str | None) -> bool:
-    """Whether there was any mask to compare with."""
-    embedded = "embedding is not null"
-    batches = corpus.mask_batches(["mask_index"], f"({where}) and {embedded}" if where else embedded)
-    return next(batches, None) is not None
+def _any_mask(corpus: Corpus, where: str | None) -> bool:
+    """Whether the corpus has masks, or any that pass a filter; embeddings are not read for it."""
+    if where:
+        return next(corpus.mask_batches(["mask_index"], where), None) is not None
+    return any(receipt["masks"] for receipt in corpus.receipts().values())
 
 
 def _query(name: str, hits: pa.Table, why_none: str) -> dict[str, Any]:

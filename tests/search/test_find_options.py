@@ -268,8 +268,7 @@ def test_a_text_that_names_an_example_is_refused(made_once: MadeCorpus, capsys: 
 @pytest.mark.parametrize(
     ("where", "told"),
     [
-        ("area < 0", "a cup: no mask with an embedding passes --where\n"),
-        ("embedding is null", "a cup: no mask with an embedding passes --where\n"),
+        ("area < 0", "a cup: no mask passes --where\n"),
         ("area > 0", "a cup: nothing stands out; a lower --min-score shows the nearest\n"),
     ],
 )
@@ -277,3 +276,11 @@ def test_nothing_found_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[st
     made = as_if_builtin(str(tmp_path / "corpus"), tmp_path)
     assert main(["search", "--corpus", made.uri, "--text", "a cup", "--min-score", "0.999", "--where", where]) == 0
     assert capsys.readouterr().out.startswith(told)
+
+
+def test_a_corpus_without_masks_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = as_if_builtin(str(tmp_path / "corpus"), tmp_path)
+    for unit_id in {image["unit_id"] for image in made.images}:
+        write_unit(made.uri, unit_id, [image for image in made.images if image["unit_id"] == unit_id], [])
+    assert main(["search", "--corpus", made.uri, "--text", "a cup"]) == 0
+    assert capsys.readouterr().out.startswith("a cup: the corpus has no masks\n")
