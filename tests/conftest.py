@@ -15,6 +15,7 @@ settings.load_profile("any machine")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # else tests wait for minutes on a busy machine
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # else threads of several processes wait for each other's cores
 
 
 @pytest.fixture(scope="session")

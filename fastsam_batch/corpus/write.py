@@ -21,7 +21,7 @@ from fastsam_batch.storage import filesystem, join, write_atomic
 
 ROW_GROUP_ROWS = 16_384  # 8 MiB of 256 half floats: large enough to scan, small enough to filter
 
-PAGE_BYTES = 4 << 20  # a search unpacks the first 128 KiB of each
+PAGE_BYTES = 16 << 20  # a search unpacks the first 128 KiB of each
 
 
 def commit_unit(corpus_uri: str, info: CorpusInfo, unit: UnitResult) -> dict[str, Any]:

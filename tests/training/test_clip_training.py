@@ -19,7 +19,7 @@ from training.clip.train import mean_vectors, unit_vectors
 from training.loop import save_published
 from training.optimiser import orthogonalised
 
-SMALL = ["--size", "48", "--segmenter", "none"]
+SMALL = ["--size", "48", "--segmenter", "none", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,8 @@ def test_figures_by_hand():
 def test_a_student_follows_its_teachers(data_folder, published, tmp_path):
     """From a published image tower, a run that has teachers ends nearer to the mean of their vectors."""
     other = tmp_path / "other"
-    assert main(["--data", str(data_folder), "--output", str(other), "--steps", "2", "--seed", "5", *SMALL]) == 0
+    common = ["--data", str(data_folder), "--crops", str(published / "crops"), *SMALL]
+    assert main([*common, "--output", str(other), "--steps", "2", "--seed", "5"]) == 0
     teachers = [published_model(folder).to(memory_format=torch.channels_last) for folder in (published, other)]
     crops = torch.from_numpy(np.random.default_rng(0).normal(size=(16, 3, 48, 48)).astype(np.float32))
     aim = mean_vectors(teachers, crops)
@@ -132,7 +133,7 @@ def test_a_student_follows_its_teachers(data_folder, published, tmp_path):
 
     def after(steps):
         output = tmp_path / f"student-{steps}"
-        arguments = ["--data", str(data_folder), "--output", str(output), "--steps", str(steps), "--lr", "1e-3", *SMALL]
+        arguments = [*common, "--output", str(output), "--steps", str(steps), "--batch", "32", "--lr", "1e-3"]
         assert main([*arguments, "--start", str(other), "--teachers", str(published), str(other)]) == 0
         return float((unit_vectors(published_model(output), crops) * aim).sum(1).mean())
 
