@@ -7,6 +7,7 @@ import importlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastsam_batch.corpus.read import Corpus
@@ -50,6 +51,28 @@ def test_made_outputs_hold_as_many_masks_as_were_asked_for():
     assert predictions.shape == (1, 37, (96 * 128) + (48 * 64) + (24 * 32)) and prototypes.shape == (1, 32, 192, 256)
     assert int((predictions[0, 4] > 0.4).sum()) == 100 * made_models.CANDIDATES
     assert len(keep_best(predictions[0], conf=0.4, iou=0.9, max_masks=300)) == 100
+
+
+def test_pooled_quality_measures_every_way_on_the_same_masks(tmp_path):
+    import pooled_quality
+    from photographs import write_photographs
+    from reference.masks import encode_dense
+
+    from fastsam_batch.masks.rle import Rle
+    from fastsam_batch.models.embedder import Embedder
+    from training.photographs import Photograph, Thing
+
+    (path,) = write_photographs(tmp_path, ["coffee"])  # 600 x 400
+    things = []
+    for name, (left, top, width, height) in {"cup": (100, 50, 400, 300), "spoon": (20, 20, 40, 40)}.items():
+        mask = np.zeros((400, 600), np.bool_)
+        mask[top : top + height, left : left + width] = True
+        counts = encode_dense([mask])[0]["counts"].decode()
+        things.append(Thing(name, Rle((400, 600), counts), (left, top, width, height), width * height))
+    photograph = Photograph("test", path, things=tuple(things))
+    found = pooled_quality.measure(Embedder("builtin", mode="pool"), [photograph], ["person", "cup", "spoon"])
+    assert [way["pooled"] for way in found.values()] == [0, 0, 1]  # the spoon is too small, the image sparse
+    assert all(way["masks"] == 2 and 0 < way["map"] <= 1 and way["seconds"] > 0 for way in found.values())
 
 
 def test_the_gpu_script_can_be_tried_without_a_gpu(monkeypatch, capsys):

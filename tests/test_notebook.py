@@ -22,7 +22,7 @@ NOTEBOOK = ROOT / "docs" / "corpus.ipynb"
 @pytest.fixture
 def corpus_uri(tmp_path: Path) -> str:
     """Three photographs, one of them broken, with embeddings of the built-in CLIP's length and its digests."""
-    from fastsam_batch.models.embedder import find_embedder
+    from fastsam_batch.models.embedder_files import find_embedder
 
     files, _ = find_embedder("builtin")
     dim = json.loads((files.main.parent / "open_clip_config.json").read_text())["model_cfg"]["embed_dim"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
@@ -20,96 +18,17 @@ from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop
 from fastsam_batch.models.dense import dense_tower
 from fastsam_batch.models.device_crops import ImageSums, mask_crops
+from fastsam_batch.models.embedder_files import find_embedder, licence_of
 from fastsam_batch.models.fold import fold_batch_norms
 from fastsam_batch.models.memory import out_of_memory
-from fastsam_batch.models.network import UNSTATED_LICENCE
 from fastsam_batch.models.precision import embedder_format, settle_float32
-from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
-from fastsam_batch.storage import redact
 
 POOL_SCALE = 3  # the long side of an image that is pooled, over the side of a crop
 POOL_CELLS = 2.0  # a mask of fewer cells' area is embedded by its crops instead
 _TEXTS_AT_ONCE = 256
-_CONFIG = "open_clip_config.json"
-_WEIGHTS = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-)
 
 Crop: TypeAlias = NDArray[np.uint8] | torch.Tensor
 CropSource: TypeAlias = list[NDArray[np.uint8]] | ImageSums
-
-
-def find_embedder(name: str) -> tuple[ModelFiles, str]:
-    """Files of an embedder and the open_clip model name that loads them.
-
-    `builtin`; `local-dir:FOLDER` or a folder with open_clip_config.json and weights; `hf-hub:ORG/REPO`;
-    `ARCH:TAG` with a pretrained tag; `ARCH:FILE` with a path or URI of weights. Raises InputError, naming
-    the option and the remedy.
-    """
-    if name == "builtin":
-        return _folder(name, BUILTIN_FOLDER / "clip")
-    if name.startswith("hf-hub:"):
-        return _folder(name, _download_hub(name))
-    folder = Path(name.removeprefix("local-dir:")).expanduser()
-    if name.startswith("local-dir:") or folder.is_dir():
-        return _folder(name, folder)
-    architecture, colon, tag = name.partition(":")
-    import open_clip
-
-    if not colon or architecture not in open_clip.list_models():
-        raise InputError(
-            f"--embedder {_told(name)}: not builtin, none, a folder with {_CONFIG}, hf-hub:ORG/REPO, or ARCH:TAG with "
-            "an architecture of open_clip.list_models()"
-        )
-    pretrained = open_clip.get_pretrained_cfg(architecture, tag)
-    if pretrained:
-        try:
-            weights = Path(open_clip.download_pretrained(pretrained))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise _no_download(name, error) from error
-    else:
-        weights = local_copy(tag, f"--embedder {architecture}:")
-    return ModelFiles(_told(name), weights), architecture
-
-
-def _told(name: str) -> str:
-    """An embedder's name without the secrets of an address in it."""
-    architecture, colon, tag = name.partition(":")
-    return f"{architecture}{colon}{redact(tag)}" if "://" in tag else redact(name)
-
-
-def _folder(name: str, folder: Path) -> tuple[ModelFiles, str]:
-    weights = [folder / file for file in _WEIGHTS if (folder / file).is_file()]
-    if not (folder / _CONFIG).is_file() or not weights:
-        raise InputError(f"--embedder {name}: {folder} holds no {_CONFIG} with {_WEIGHTS[0]}")
-    return ModelFiles(name, weights[0], (folder / _CONFIG, weights[0])), f"local-dir:{folder}"
-
-
-def _download_hub(name: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    repository = name.removeprefix("hf-hub:")
-    try:
-        folder = Path(hf_hub_download(repository, _CONFIG)).parent
-        for file in _WEIGHTS:
-            try:
-                hf_hub_download(repository, file)
-                return folder
-            except HfHubHTTPError:  # the repository has its weights under another of the names
-                continue
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError, ValueError, RuntimeError) as error:
-        raise _no_download(name, error) from error
-    raise InputError(f"--embedder {name}: the repository has none of {', '.join(_WEIGHTS)}")
-
-
-def _no_download(name: str, error: Exception) -> InputError:
-    return InputError(
-        f"--embedder {name}: its weights could not be downloaded ({first_line(error)}); download them on a machine "
-        "with a network and pass a folder with them, or use --embedder builtin"
-    )
 
 
 class Embedder:
@@ -155,7 +74,7 @@ class Embedder:
         self.dim = int(self.encode_texts(["a"]).shape[1])
         # What cosines were multiplied with before the softmax of training.
         self.temperature = float(model.logit_scale.float().exp())
-        self.licence = _licence(self.files)
+        self.licence = licence_of(self.files)
         self._dense = dense_tower(self.name, self._model.visual) if mode == "pool" else None
 
     def embed_crops(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -295,11 +214,3 @@ def _stacked(crops: Sequence[Crop] | NDArray[np.uint8]) -> torch.Tensor:
 def _unit(features: torch.Tensor) -> NDArray[np.float32]:
     vectors: NDArray[np.float32] = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
     return vectors
-
-
-def _licence(files: ModelFiles) -> str:
-    for path in files.parts:
-        if path.name == _CONFIG:
-            licence = json.loads(path.read_text(encoding="utf-8")).get("licence")
-            return str(licence) if licence else UNSTATED_LICENCE
-    return UNSTATED_LICENCE

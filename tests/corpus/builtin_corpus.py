@@ -7,7 +7,7 @@ from pathlib import Path
 
 from corpus.made_corpus import MadeCorpus, corpus_info, make_corpus, write
 
-from fastsam_batch.models.embedder import find_embedder
+from fastsam_batch.models.embedder_files import find_embedder
 
 
 def as_if_builtin(uri: str, photographs: Path) -> MadeCorpus:

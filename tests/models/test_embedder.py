@@ -14,9 +14,9 @@ from pycocotools import mask as coco_mask
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
-from fastsam_batch.models import embedder as embedder_module
 from fastsam_batch.models.crops import image_pyramid, mask_crop, merge_crops
-from fastsam_batch.models.embedder import Embedder, find_embedder
+from fastsam_batch.models.embedder import Embedder
+from fastsam_batch.models.embedder_files import find_embedder
 from fastsam_batch.models.weights import BUILTIN_FOLDER, sha256_of
 
 FILL = np.array([123, 117, 104], np.uint8)
@@ -136,7 +136,7 @@ def test_an_architecture_with_a_file_of_weights(tmp_path):
 
 def test_a_signed_address_is_told_without_its_signature(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(embedder_module, "local_copy", lambda uri, option: tmp_path / "w.pt")
+    monkeypatch.setattr("fastsam_batch.models.embedder_files.local_copy", lambda uri, option: tmp_path / "w.pt")
     files, _ = find_embedder("RN50:https://host/w.pt?sig=SECRET")
     assert files.name == "RN50:https://host/w.pt"
     with pytest.raises(InputError, match="not builtin, none") as refused:

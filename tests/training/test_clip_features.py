@@ -62,8 +62,8 @@ def test_the_loss_is_least_where_the_features_are_foretold() -> None:
 
 
 def test_a_run_with_features_goes_on_where_it_stopped(data_folder: Path, weights: Path, tmp_path: Path) -> None:
-    arguments = ["--threads", "1", "--data", str(data_folder), "--output", str(tmp_path), "--batch", "16", "--size", "48"]
-    arguments += ["--segmenter", "none", "--features", str(weights)]
+    arguments = ["--data", str(data_folder), "--output", str(tmp_path), "--batch", "16", "--size", "48"]
+    arguments += ["--segmenter", "none", "--threads", "1", "--features", str(weights)]
     assert main([*arguments, "--steps", "3"]) == 0
     before = json.loads((tmp_path / "metrics.json").read_text())["losses"]
     assert (tmp_path / "crops" / "features.npy").is_file()
