@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -38,6 +39,8 @@ def test_the_loss_falls_and_the_record_is_whole(published):
     assert set(metrics["data_sha256"]) == {"coco-masks", "coco-captions", "caltech101"}
     assert len(metrics["validation_files"]) == 40 and metrics["versions"]["torch"]
     assert 0 < metrics["validation"]["both"]["map"] <= 1
+    scale = torch.load(published / "checkpoint.pt", weights_only=False)["scale"].exp()
+    assert Embedder(f"local-dir:{published}").temperature == pytest.approx(float(scale), rel=1e-3) != math.exp(2.7)
 
 
 def test_a_stopped_run_goes_on(data_folder, published):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -55,7 +56,7 @@ def train(
     on_save: Callable[[torch.nn.Module, float], None] | None = None,
     teachers: Sequence[torch.nn.Module] = (),
 ) -> tuple[torch.nn.Module, list[float]]:
-    """Train `model` in place; returns its moving average and the loss of every step.
+    """Train `model` in place; returns its moving average, with the temperature it was trained to, and every loss.
 
     With `teachers`, models of the same space, it follows the mean of their vectors too.
 
@@ -85,6 +86,11 @@ def train(
         generator.set_state(state["generator"])
         history, step, elapsed = state["history"], state["step"], state["elapsed"]
         log.info("going on from step %d", step)
+
+    def averaged() -> torch.nn.Module:
+        average.logit_scale.data.copy_(scale.data.clamp(max=math.log(MAX_SCALE)))
+        return average
+
     saved_at = began_at = time.monotonic()
     while True:
         now = time.monotonic()
@@ -124,10 +130,10 @@ def train(
         if time.monotonic() - saved_at > plan.save_every:
             save_checkpoint(checkpoint, _state(modules, steppers, scale, sampler, generator, history, step, elapsed))
             if on_save is not None:
-                on_save(average, progress)
+                on_save(averaged(), progress)
             saved_at = began_at = time.monotonic()
     save_checkpoint(checkpoint, _state(modules, steppers, scale, sampler, generator, history, step, elapsed))
-    return average, history
+    return averaged(), history
 
 
 def unit_vectors_and_features(model: torch.nn.Module, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
