@@ -162,6 +162,6 @@ def decode_in_box(rle: Rle, box_xywh: tuple[int, int, int, int], step: int = 1) 
         (place >= 0) & (place < columns), np.clip(sampled_row, 0, rows), 0
     )
     # Each edge turns the mask from the first sample at or behind it on.
-    lengths = np.diff(np.sort(sample), prepend=0, append=columns * rows)
+    lengths = np.diff(np.sort(sample, kind="stable"), prepend=0, append=columns * rows)  # of two parts in order
     inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     return np.ascontiguousarray(inside.reshape(columns, rows).T)
