@@ -28,11 +28,11 @@ def label(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.search.classes import read_classes
     from fastsam_batch.search.find import corpus_encoder
-    from fastsam_batch.search.label_table import check_labels_name, write_labels
-    from fastsam_batch.storage import redact
+    from fastsam_batch.search.label_table import FORMATS, write_labels
+    from fastsam_batch.storage import check_ending, redact
 
     began = time.perf_counter()
-    check_labels_name(arguments["output"])
+    check_ending(arguments["output"], FORMATS)
     classes = read_classes(arguments["classes"])
     corpus = Corpus.open(arguments["corpus"])
     encode = corpus_encoder(corpus, arguments["embedder"])

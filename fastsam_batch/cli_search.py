@@ -68,15 +68,17 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     from fastsam_batch.errors import InputError
     from fastsam_batch.search.background import cached_background
     from fastsam_batch.search.find import corpus_encoder, engine_of, find_masks
-    from fastsam_batch.search.gallery import check_gallery_name, write_gallery
+    from fastsam_batch.search.gallery import FORMATS as GALLERY_FORMATS
+    from fastsam_batch.search.gallery import write_gallery
     from fastsam_batch.search.likeness import mask_name, parse_mask
-    from fastsam_batch.search.write import check_hits_name, write_hits
+    from fastsam_batch.search.write import FORMATS, write_hits
+    from fastsam_batch.storage import check_ending
 
     began = time.perf_counter()
     if arguments["output"]:
-        check_hits_name(arguments["output"])
+        check_ending(arguments["output"], FORMATS)
     if arguments["gallery"]:
-        check_gallery_name(arguments["gallery"])
+        check_ending(arguments["gallery"], GALLERY_FORMATS)
     texts = list(dict.fromkeys(arguments["text"] or []))
     like = [parse_mask(text, "--like") for text in dict.fromkeys(arguments["like"] or [])]
     contrasts = list(dict.fromkeys(arguments["contrasts"] or []))

@@ -44,12 +44,12 @@ def select(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.search.find import corpus_encoder
     from fastsam_batch.search.prompts import Prompts, parse_boxes, parse_points, select_masks
-    from fastsam_batch.search.selection import check_selection_name, write_selection
-    from fastsam_batch.storage import redact
+    from fastsam_batch.search.selection import FORMATS, write_selection
+    from fastsam_batch.storage import check_ending, redact
 
     began = time.perf_counter()
     for output in arguments["output"]:
-        check_selection_name(output)
+        check_ending(output, FORMATS)
     prompts = Prompts(
         foreground=parse_points(arguments["point"] or [], "--point"),
         background=parse_points(arguments["background"] or [], "--background"),

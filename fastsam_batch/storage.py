@@ -118,6 +118,12 @@ def ends_in(uri: Uri, endings: str | tuple[str, ...]) -> bool:
     return os.fspath(uri).lower().endswith(endings)
 
 
+def check_ending(uri: Uri, endings: tuple[str, ...]) -> None:
+    """Raise InputError unless a result's name ends in one of these, which tell its format; worth asking before work."""
+    if not ends_in(uri, endings):
+        raise InputError(f"cannot tell the format of {redact(uri)}; end its name in {' or '.join(endings)}")
+
+
 def is_local(fs: AbstractFileSystem) -> bool:
     """True where paths are files of this machine."""
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]

@@ -11,7 +11,6 @@ import pyarrow as pa
 import fastsam_batch
 from fastsam_batch import storage
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.errors import InputError
 from fastsam_batch.search.cards import make_gallery
 from fastsam_batch.search.page import html_page
 from fastsam_batch.search.pictures import ReadPixels
@@ -43,7 +42,7 @@ def write_gallery(
     is gone or has changed becomes a card that says so.
     Raises InputError for another ending, or where the file cannot be written.
     """
-    check_gallery_name(uri)
+    storage.check_ending(uri, FORMATS)
     photographs = corpus.photographs
     queries = list(dict.fromkeys(texts))
     with closing(ShardReader(photographs.data)) as shards:
@@ -57,9 +56,3 @@ def write_gallery(
         contact_sheet(gallery, made_by).save(sink, "PNG")
         data = sink.getvalue()
     storage.write_result(uri, data)
-
-
-def check_gallery_name(uri: storage.Uri) -> None:
-    """Raise InputError unless `write_gallery` knows the format by the name; worth asking before a search."""
-    if not storage.ends_in(uri, FORMATS):
-        raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .html or .png")

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 
 from fastsam_batch import storage
 from fastsam_batch.corpus.read import Corpus, Where
-from fastsam_batch.errors import InputError
 from fastsam_batch.search.classes import ClassQuery
 from fastsam_batch.search.labels import assign_labels, encode_classes
 from fastsam_batch.search.query import EncodeTexts
 from fastsam_batch.search.scan import check_embedded, embedding_matrix
 
+FORMATS = (".parquet",)
 # `score` is the cosine with the best text of the label; both are null for a mask without one.
 LABELS_SCHEMA = pa.schema(
     [
@@ -36,7 +36,7 @@ def write_labels(
     The classes lie in the file's metadata. `where` filters masks (see `parse_where`). Raises InputError for a
     name that does not end in .parquet, a corpus without embeddings, and where the file cannot be written.
     """
-    check_labels_name(uri)
+    storage.check_ending(uri, FORMATS)
     check_embedded(corpus)
     encoded = encode_classes(classes, encode)
     said = json.dumps([vars(each) for each in classes], ensure_ascii=False)
@@ -56,9 +56,3 @@ def write_labels(
             writer.write_batch(pa.record_batch(rows, schema=schema))
             counts.update(named.to_pylist())
     return counts
-
-
-def check_labels_name(uri: storage.Uri) -> None:
-    """Raise InputError unless `write_labels` can write it; worth asking before a text encoder is loaded."""
-    if not storage.ends_in(uri, ".parquet"):
-        raise InputError(f"labels are written as Parquet; end the name of {storage.redact(uri)} in .parquet")

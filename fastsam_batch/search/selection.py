@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fastsam_batch import storage
-from fastsam_batch.errors import InputError
 from fastsam_batch.masks.draw import RGB, BoxedMask, View, spotlight
 from fastsam_batch.masks.rle import foreground_runs, tight_box
 from fastsam_batch.search.pictures import ACCENT, ReadPixels, read_photograph
@@ -32,18 +31,12 @@ def write_selection(uri: storage.Uri, selection: ImageSelection, read: ReadPixel
     The picture is the photograph, which `read` gives by its `uri`, with the union lit and the prompts drawn.
     Raises InputError for another ending, a photograph that is gone or changed, a place that cannot be written.
     """
-    check_selection_name(uri)
+    storage.check_ending(uri, FORMATS)
     if storage.ends_in(uri, ".json"):
         data = f"{json.dumps(selection.to_json(), ensure_ascii=False)}\n".encode()
     else:
         data = selection_png(selection, read)
     storage.write_result(uri, data)
-
-
-def check_selection_name(uri: storage.Uri) -> None:
-    """Raise InputError unless `write_selection` knows the format by the name; worth asking before selecting."""
-    if not storage.ends_in(uri, FORMATS):
-        raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .json or .png")
 
 
 def selection_png(selection: ImageSelection, read: ReadPixels) -> bytes:

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastsam_batch import storage
-from fastsam_batch.errors import InputError
 
 FORMATS = (".parquet", ".jsonl")
 
@@ -19,15 +18,9 @@ def write_hits(uri: storage.Uri, hits: pa.Table) -> None:
 
     `.parquet`, or `.jsonl` with one JSON object a hit. Raises InputError for another ending.
     """
-    check_hits_name(uri)
+    storage.check_ending(uri, FORMATS)
     data = _parquet(hits) if storage.ends_in(uri, ".parquet") else _json_lines(hits)
     storage.write_result(uri, data)
-
-
-def check_hits_name(uri: storage.Uri) -> None:
-    """Raise InputError unless `write_hits` knows the format by the name; worth asking before a search."""
-    if not storage.ends_in(uri, FORMATS):
-        raise InputError(f"cannot tell the format of {storage.redact(uri)}; end its name in .parquet or .jsonl")
 
 
 def _parquet(hits: pa.Table) -> bytes:
