@@ -185,7 +185,7 @@ def test_wrong_arguments(made: MadeCorpus, tmp_path: Path, capsys) -> None:
     assert "cannot read the classes" in capsys.readouterr().err
     (tmp_path / "classes.yaml").write_text("[cup]")
     assert run(made, tmp_path, "--output", str(tmp_path / "labels.csv")) == 2
-    assert "end the name" in capsys.readouterr().err
+    assert "labels.csv; end its name in .parquet" in capsys.readouterr().err
     bare = make_corpus(str(tmp_path / "bare"), tmp_path, dim=None)
     assert run(bare, tmp_path) == 2
     assert "has no embeddings" in capsys.readouterr().err
