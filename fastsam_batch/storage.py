@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 # A place as people give it: a URI, or a path as text or pathlib's.
 Uri: TypeAlias = str | os.PathLike[str]
 
-_COPIED_AT_ONCE = 8 << 20
 _WEB = ("http", "https")
-# Names of query fields that hold a secret, or change with every signature.
+# Names of query fields that hold a secret, or change with every signature: by how they begin or what they hold, and by
+# their words (`Key-Pair-Id`, `AWSAccessKeyId`), not by what other words hold (`keyword`, `design`).
 _SIGNS = re.compile(
-    r"^(x|goog)-|sig|token|key|auth|secret|pass|cred|accessid|expire|policy|session|jwt|hmac|^code$", re.IGNORECASE
+    r"^(x|goog)-|signature|token|secret|passw|credential|authori[sz]|session"
+    r"|(access|account|api|app|auth|client|private|shared|subscription)_?(key|id)"
+    r"|(?<![a-z])(sig|sign|key|auth|pass|pwd|creds?|expir(es?|y|ation)|policy|jwt|hmac)(?![a-z])|^code$",
+    re.IGNORECASE,
 )
+_NEXT_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SIGNED_BY_AZURE = re.compile(r"s[epirtsv]|srt|spr|sdd|sk(oid|tid|t|e|s|v)|rsc[cdelt]", re.IGNORECASE)
 _AZURE = ("abfs", "abfss", "az")
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what file systems without hard links say
@@ -95,7 +99,7 @@ def unsigned(uri: str) -> str:
     kept = [
         field
         for field, name in zip(fields, names, strict=True)
-        if not _SIGNS.search(name) and not (azure and _SIGNED_BY_AZURE.fullmatch(name))
+        if not _SIGNS.search(_NEXT_WORD.sub("-", name)) and not (azure and _SIGNED_BY_AZURE.fullmatch(name))
     ]
     return f"{without}?{'&'.join(kept)}" if kept else without
 
@@ -286,16 +290,17 @@ def open_result(uri: Uri) -> Iterator[IO[bytes]]:
     block raises as an OutageError stays one.
     """
     fs, path = filesystem(uri)
+    if path.startswith(("http://", "https://")):  # its client would post the file to whatever answers there
+        raise InputError(f"cannot write {redact(uri)}: web addresses are read only; name a path or an object store")
     try:
         if is_local(fs):
             with _renamed_when_whole(path) as file:
                 yield file
             return
-        with tempfile.TemporaryFile() as local:
+        with tempfile.NamedTemporaryFile() as local:
             yield local
-            local.seek(0)
-            with fs.open(path, "wb") as remote:
-                shutil.copyfileobj(local, remote, _COPIED_AT_ONCE)
+            local.flush()
+            fs.put_file(local.name, path)  # a file opened there would be complete wherever writing it broke off
     except OutageError:  # of what is read for it
         raise
     except OSError as error:

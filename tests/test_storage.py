@@ -6,7 +6,17 @@ import fsspec
 import pytest
 
 from fastsam_batch.errors import InputError, OutageError
-from fastsam_batch.storage import absolute, filesystem, join, list_files, open_result, redact, unsigned, write_atomic
+from fastsam_batch.storage import (
+    absolute,
+    filesystem,
+    join,
+    list_files,
+    open_result,
+    redact,
+    unsigned,
+    write_atomic,
+    write_result,
+)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +132,8 @@ def test_an_unknown_scheme_is_a_sentence():
         ),
         ("https://h/a.jpg?sp=3", "https://h/a.jpg?sp=3"),  # no shared access signature
         ("https://h/a?Expires=1&Key-Pair-Id=2&Signature=3&w=100", "https://h/a?w=100"),
+        ("https://h/a?AWSAccessKeyId=1&apikey=2&sessionid=3&pwd=4&user_key=5&auth=6&w=100", "https://h/a?w=100"),
+        ("https://h/a?design=1&keyword=2&author=3&monkey=4&passenger=5&assignment=6&policyholder=7",) * 2,
         ("https://h?id=1", "https://h"),
         ("s3://b/a?id=1", "s3://b/a?id=1"),
         ("/x/a?sig=1", "/x/a?sig=1"),
@@ -129,6 +141,11 @@ def test_an_unknown_scheme_is_a_sentence():
 )
 def test_what_signs_an_address_is_not_stored_and_what_names_a_file_is(uri, stored):
     assert unsigned(uri) == stored == unsigned(stored)
+
+
+def test_a_web_address_takes_no_result():
+    with pytest.raises(InputError, match=r"cannot write https://h/a\.json: web addresses are read only"):
+        write_result("https://u:pw@h/a.json", b"{}")
 
 
 @pytest.mark.parametrize("place", ["{}/a.bin", "memory://results/outage.bin"])

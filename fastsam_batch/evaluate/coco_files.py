@@ -58,6 +58,7 @@ def read_truth_images(uri: str) -> list[TruthImage]:
         }
         for annotation in document["annotations"]:
             _check_numbers(annotation)
+            _forget_no_mask(annotation)
             images[annotation["image_id"]].annotations.append(annotation)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -103,6 +104,7 @@ def read_results(uri: str, option: str = "--results", needed: Collection[str] = 
     by_image: dict[int, list[dict[str, Any]]] = {}
     try:
         for row in document:
+            _forget_no_mask(row)
             if "segmentation" not in row and "bbox" not in row:
                 raise KeyError("segmentation or bbox")
             for name in ("score", *needed):
@@ -120,6 +122,12 @@ def read_results(uri: str, option: str = "--results", needed: Collection[str] = 
 def result_objects(rows: Sequence[dict[str, Any]], size_hw: tuple[int, int]) -> Objects:
     """Results of one image as objects. Masks without a box get their tight one. Raises InputError for a wrong one."""
     return _objects(rows, size_hw, np.array([row["score"] for row in rows], np.float64))
+
+
+def _forget_no_mask(row: dict[str, Any]) -> None:
+    """Many files of boxes hold an empty segmentation, which is none."""
+    if "segmentation" in row and not row["segmentation"]:
+        del row["segmentation"]
 
 
 def _check_numbers(row: dict[str, Any]) -> None:

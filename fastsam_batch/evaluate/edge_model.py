@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.images import IMAGE_SUFFIXES, ImageError, decode_image
-from fastsam_batch.masks.boxes import letterbox_of, pixel_range
+from fastsam_batch.masks.boxes import content_of, pixel_range
 from fastsam_batch.masks.upsampling import PROTOTYPE_STRIDE
 from fastsam_batch.models.segmenter import Detections, Segmenter
 
@@ -69,7 +69,7 @@ def outline_gradients(found: Detections) -> NDArray[np.float32]:
     height, width = found.image_hw
     strength = np.zeros((height, width), np.float32)
     prototypes = found.on_host()
-    down, across = _sampling(prototypes.shape[1:], found.image_hw)
+    down, across = _sampling((prototypes.shape[1], prototypes.shape[2]), found.image_hw)
     square = np.ones((3, 3), np.uint8)
     for box, coefficients in zip(found.boxes_xyxy.tolist(), found.coefficients, strict=True):
         (left, right), (top, bottom) = pixel_range(box[0], box[2], width), pixel_range(box[1], box[3], height)
@@ -111,12 +111,11 @@ def suppress_beside_edges(strength: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(strength >= np.maximum(*beside), strength, np.float32(0))
 
 
-def _sampling(proto_hw: tuple[int, ...], image_hw: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _sampling(proto_hw: tuple[int, int], image_hw: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Bilinear weights of prototype rows for each image row, float32 [h, rows], and of columns, [w, columns]."""
-    letterbox = letterbox_of(image_hw, PROTOTYPE_STRIDE * max(proto_hw))
-    offsets = letterbox.top, letterbox.left
+    content_hw, *offsets = content_of((PROTOTYPE_STRIDE * proto_hw[0], PROTOTYPE_STRIDE * proto_hw[1]), image_hw)
     weights = []
-    for size, length, resized, offset in zip(proto_hw, image_hw, letterbox.resized_hw, offsets, strict=True):
-        place = ((np.arange(length) + 0.5) * resized / length + offset) / PROTOTYPE_STRIDE - 0.5
+    for size, length, content, offset in zip(proto_hw, image_hw, content_hw, offsets, strict=True):
+        place = ((np.arange(length) + 0.5) * content / length + offset) / PROTOTYPE_STRIDE - 0.5
         weights.append(np.clip(1 - np.abs(np.clip(place, 0, size - 1)[:, None] - np.arange(size)), 0, 1))
     return weights[0].astype(np.float32), weights[1].astype(np.float32)

@@ -39,17 +39,24 @@ def letterbox_of(image_hw: tuple[int, int], imgsz: int, stride: int = 32) -> Let
     return Letterbox(image_hw, resized_hw, input_hw, top, left)
 
 
+def content_of(input_hw: tuple[int, int], image_hw: tuple[int, int]) -> tuple[tuple[int, int], int, int]:
+    """Height and width of what an input shows of its image, and the rows and columns of padding before it.
+
+    Recovered from the two shapes alone, as Ultralytics `utils/ops.py` scale_boxes does: a side can differ by a pixel
+    from what was resized.
+    """
+    gain = min(input_hw[0] / image_hw[0], input_hw[1] / image_hw[1])
+    height, width = max(round(image_hw[0] * gain), 1), max(round(image_hw[1] * gain), 1)
+    return (height, width), round((input_hw[0] - height) / 2 - 0.1), round((input_hw[1] - width) / 2 - 0.1)
+
+
 def boxes_to_image(boxes_xyxy: NDArray[np.float32], letterbox: Letterbox) -> NDArray[np.float32]:
     """Boxes float32 [n, 4] from input pixels to image pixels, clipped to the image.
 
-    The image's place is recovered from the two shapes alone, as Ultralytics `utils/ops.py` scale_boxes and
-    the mask stage do, so that boxes and masks share one frame (a side can differ by a pixel from what was
-    resized).
+    The image's place is `content_of` the two shapes, as in the mask stage, so that boxes and masks share one frame.
     """
-    (height, width), (input_h, input_w) = letterbox.image_hw, letterbox.input_hw
-    gain = min(input_h / height, input_w / width)
-    content_h, content_w = max(round(height * gain), 1), max(round(width * gain), 1)
-    left, top = round((input_w - content_w) / 2 - 0.1), round((input_h - content_h) / 2 - 0.1)
+    height, width = letterbox.image_hw
+    (content_h, content_w), top, left = content_of(letterbox.input_hw, letterbox.image_hw)
     shift = np.array([left, top] * 2, np.float32)
     gains = np.array([content_w / width, content_h / height] * 2, np.float32)
     limit = np.array([width, height] * 2, np.float32)

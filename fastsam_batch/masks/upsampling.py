@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsam_batch.masks.boxes import content_of
+
 PROTOTYPE_STRIDE = 4  # input pixels a prototype pixel covers, in every YOLOv8-seg
 
 
@@ -53,15 +55,12 @@ def _content_window(
     Letterbox padding need not be a multiple of the prototype stride: the prototypes are first upsampled
     by the smallest factor that cuts it on whole pixels.
     """
-    height, width = image_hw
     input_h, input_w = PROTOTYPE_STRIDE * proto_hw[0], PROTOTYPE_STRIDE * proto_hw[1]
-    gain = min(input_h / height, input_w / width)
-    padding = (input_h - max(round(height * gain), 1)) | (input_w - max(round(width * gain), 1))
+    (content_h, content_w), _, _ = content_of((input_h, input_w), image_hw)
+    padding = (input_h - content_h) | (input_w - content_w)
     factor = PROTOTYPE_STRIDE // math.gcd(PROTOTYPE_STRIDE, padding | padding // 2)
     up_h, up_w = factor * proto_hw[0], factor * proto_hw[1]
-    gain = min(up_h / height, up_w / width)
-    content_h, content_w = max(round(height * gain), 1), max(round(width * gain), 1)
-    top, left = round((up_h - content_h) / 2 - 0.1), round((up_w - content_w) / 2 - 0.1)
+    (content_h, content_w), top, left = content_of((up_h, up_w), image_hw)
     return factor, (top, min(top + content_h, up_h)), (left, min(left + content_w, up_w))
 
 

@@ -125,7 +125,9 @@ def _region(
         return pyramid[0][top:bottom, left:right]
     pixels = pyramid[level]
     scale_y, scale_x = pixels.shape[0] / pyramid[0].shape[0], pixels.shape[1] / pyramid[0].shape[1]
-    first_row, first_column = round(top * scale_y), round(left * scale_x)
+    # A level of half the pixels may end where the first row of a thin region would lie.
+    first_row = min(round(top * scale_y), pixels.shape[0] - 1)
+    first_column = min(round(left * scale_x), pixels.shape[1] - 1)
     return pixels[
         first_row : max(round(bottom * scale_y), first_row + 1),
         first_column : max(round(right * scale_x), first_column + 1),

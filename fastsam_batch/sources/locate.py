@@ -15,7 +15,8 @@ from fastsam_batch.sources.parquetrows import ColumnNames, read_rows
 from fastsam_batch.sources.tarstream import BrokenTarError, stream_images
 from fastsam_batch.storage import is_local, open_path, open_whole
 
-_CONTAINER = re.compile(r"\.(?:tar|tar\.gz|tgz|parquet)#", re.IGNORECASE)
+# A web address may ask for its file by a query.
+_CONTAINER = re.compile(r"\.(?:tar|tar\.gz|tgz|parquet)(?:\?[^#]*)?#", re.IGNORECASE)
 
 
 def read_image_bytes(uri: str, *, bytes_column: str = "bytes") -> bytes:
@@ -40,8 +41,13 @@ def splits(uri: str) -> Iterator[tuple[str, str]]:
         yield uri[: match.end() - 1], uri[match.end() :]
 
 
+def is_parquet(container: str) -> bool:
+    """Whether a container of `splits` is a Parquet file, not a tar."""
+    return container.partition("?")[0].lower().endswith(".parquet")
+
+
 def _read_inner(container: str, inner: str, bytes_column: str) -> bytes:
-    if container.lower().endswith(".parquet"):
+    if is_parquet(container):
         return _read_row(container, inner, bytes_column)
     try:
         return retry(functools.partial(_read_member, container, inner))

@@ -140,10 +140,8 @@ class TarSource(Source):
             member.skip()
             return None
         image_id, member_uri = f"{key}/{member.name}", stored_uri(uri, f"#{member.name}")
-        if member.sparse:
-            member.skip()
-            message = f"{member_uri} is a sparse member, which is not read: pack the shard without --sparse"
-            return EncodedImage(image_id, member_uri, None, "unsupported", message)
+        if member.unread:
+            return EncodedImage(image_id, member_uri, None, "unsupported", f"{member_uri} {member.unread}")
         if member.size > MAX_IMAGE_BYTES:
             member.skip()
             message = f"{member_uri} has {member.size} bytes, more than the {MAX_IMAGE_BYTES} allowed"

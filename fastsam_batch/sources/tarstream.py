@@ -10,6 +10,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from typing import IO, Any
 
 from fastsam_batch.sources.folder import is_image
@@ -25,6 +26,7 @@ _GZIP_MARK = b"\x1f\x8b"
 _EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
 _MAX_EXTENSION_BYTES = 1024**2
 _EMPTY_READS = 8
+_MOST_ZEROS = 2**20  # behind an end mark: writers fill up a record, of 10 KiB as a rule
 
 
 class BrokenTarError(Exception):
@@ -58,25 +60,26 @@ class _StrictTarInfo(tarfile.TarInfo):
 class TarImage:
     """One image of the archive being read; `load` works until the next one is asked for.
 
-    A `sparse` one is not read: a few bytes may say that it unpacks to any size.
+    `unread` says why it is not read where it is not: of a sparse one a few bytes may say that it unpacks to any size,
+    and a link has no bytes of its own.
     """
 
     def __init__(self, archive: tarfile.TarFile, info: tarfile.TarInfo, name: str) -> None:
         self.name = name
         self.size = info.size
-        self.sparse = info.issparse()
+        self.unread = _why_unread(info)
         self._archive = archive
         self._info = info
 
     def load(self) -> bytes:
-        """Its bytes. Raises BrokenTarError where the archive ends within them, OSError for a sparse one."""
-        if self.sparse:
-            raise OSError(f"{self.name} is a sparse member, which is not read: pack it without --sparse")
+        """Its bytes. Raises BrokenTarError where the archive ends within them, OSError for one that is not read."""
+        if self.unread:
+            raise OSError(f"{self.name} {self.unread}")
         return b"".join(self._pieces())
 
     def skip(self) -> None:
         """Pass over its bytes, so that an archive that ends within them is known as broken here."""
-        if not self.sparse:
+        if not self.unread:
             for _ in self._pieces():
                 pass
 
@@ -89,8 +92,21 @@ class TarImage:
             raise BrokenTarError(f"{error} in {self.name}") from error
 
 
+def _why_unread(info: tarfile.TarInfo) -> str | None:
+    if info.issparse():
+        return "is a sparse member, which is not read: pack the shard without --sparse"
+    if info.islnk() or info.issym():
+        return (
+            f"is a link to {storable(info.linkname)}, which is not followed: pack the shard with --dereference and "
+            "--hard-dereference"
+        )
+    return None
+
+
 def stream_images(file: IO[bytes] | io.RawIOBase) -> Iterator[TarImage]:
-    """Images in the archive's order: regular files with an image suffix, hidden ones left out.
+    """Images in the archive's order: files, and links to files, with an image suffix, hidden ones left out.
+
+    Archives behind its end, as `cat` puts them, are read on.
 
     `file` needs to be read forward only; compression is found by itself. Names lose a leading `./` or
     `/`; the second file of a name is called `name#2`, and so on. Raises BrokenTarError, or what reading
@@ -98,18 +114,41 @@ def stream_images(file: IO[bytes] | io.RawIOBase) -> Iterator[TarImage]:
     """
     seen: Counter[str] = Counter()
     try:
-        with tarfile.open(fileobj=_unzipped(file), mode="r|*", tarinfo=_StrictTarInfo) as archive:
-            while (info := archive.next()) is not None:
-                archive.members.clear()  # type: ignore[attr-defined]  # or every header of the archive stays in memory
-                if info.size < 0:
-                    raise tarfile.ReadError("an extended header says a size below zero")
-                name = clean_name(info.name)
-                if not info.isreg() or not is_image(name) or name.rpartition("/")[2].startswith("."):
-                    continue
-                seen[name] += 1
-                yield TarImage(archive, info, name if seen[name] == 1 else f"{name}#{seen[name]}")
+        for archive, info in _members(file):
+            name = clean_name(info.name)
+            of_a_kind = info.isreg() or info.islnk() or info.issym()
+            if not of_a_kind or not is_image(name) or name.rpartition("/")[2].startswith("."):
+                continue
+            seen[name] += 1
+            yield TarImage(archive, info, name if seen[name] == 1 else f"{name}#{seen[name]}")
     except _DAMAGE as error:
         raise BrokenTarError(str(error)) from error
+
+
+def _members(file: IO[bytes] | io.RawIOBase) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """What the archives hold that lie in a file one behind the other."""
+    source, mode = _unzipped(file), "r|*"
+    with ExitStack() as opened:
+        while source is not None:
+            archive = opened.enter_context(tarfile.open(fileobj=source, mode=mode, tarinfo=_StrictTarInfo))  # type: ignore[call-overload]
+            while (info := archive.next()) is not None:
+                archive.members.clear()  # or every header of the archive stays in memory
+                if info.size < 0:
+                    raise tarfile.ReadError("an extended header says a size below zero")
+                yield archive, info
+            source, mode = _behind(archive.fileobj), "r|"
+
+
+def _behind(stream: Any) -> Any:
+    """What follows an archive's end mark and the zeros behind it; None where nothing does, or nothing that is whole."""
+    with suppress(*_DAMAGE):
+        for _ in range(_MOST_ZEROS // tarfile.BLOCKSIZE):
+            block = stream.read(tarfile.BLOCKSIZE)
+            if any(block):
+                return _Forward(block, stream)
+            if not block:
+                break
+    return None
 
 
 class _Forward(io.RawIOBase):

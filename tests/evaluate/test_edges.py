@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.io
 import skimage.morphology
+import torch
 from evaluate.made_edges import drawn_boundaries, soft_edges, write_truth
 from photographs import photographs, write_photographs
 from PIL import Image
@@ -21,7 +22,8 @@ from fastsam_batch.cli import job
 from fastsam_batch.evaluate.edge_files import read_edge_map
 from fastsam_batch.evaluate.edge_model import edge_map, outline_gradients, suppress_beside_edges
 from fastsam_batch.evaluate.edge_scores import THRESHOLDS, count_edges, summarise_edges
-from fastsam_batch.models.segmenter import Segmenter
+from fastsam_batch.masks.boxes import letterbox_of
+from fastsam_batch.models.segmenter import Detections, Segmenter
 from fastsam_batch.models.weights import find_segmenter
 
 NAMES = ("coins", "camera", "coffee")
@@ -204,6 +206,22 @@ def test_gradients_are_those_of_dense_masks():
     away = cv2.dilate(expected, np.ones((5, 5))) == 0
     assert (slopes[away] > 0).mean() < 0.01  # flat logits move an outline by the resizing's rounding
     assert (slopes[expected > 0] > 0).mean() > 0.6
+
+
+@pytest.mark.parametrize("stride", [32, 640])
+def test_edges_lie_on_the_masks_whatever_the_input_is_padded_to(stride):
+    """An export of a fixed size pads an image to a whole square."""
+    image_hw = 480, 640
+    letterbox = letterbox_of(image_hw, 640, stride)
+    rows, columns = np.mgrid[: letterbox.input_hw[0] // 4, : letterbox.input_hw[1] // 4] * 4 + 2.0
+    prototypes = np.zeros((32, *rows.shape), np.float32)
+    prototypes[0] = (60 - np.hypot(rows - (240 + letterbox.top), columns - (320 + letterbox.left))) / 4  # a disc
+    coefficients, box = np.eye(1, 32, dtype=np.float32), np.array([[200, 120, 440, 360]], np.float32)
+    (mask,) = dense_masks(prototypes, coefficients, box, image_hw)
+    found = Detections(image_hw, box, np.ones(1, np.float32), coefficients, torch.from_numpy(prototypes))
+    edges = np.argwhere(outline_gradients(found) > 0.05)
+    inside = np.argwhere(mask)
+    assert abs(edges.min(0) - inside.min(0)).max() <= 3 and abs(edges.max(0) - inside.max(0)).max() <= 3
 
 
 def test_suppression_leaves_the_crest_of_a_ridge():

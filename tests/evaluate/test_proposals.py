@@ -88,6 +88,20 @@ def test_results_with_masks_are_scored_as_boxes_too(tmp_path, capsys):
     assert 0 < figures["mask"]["AR@10"] < figures["mask"]["AR@100"] == figures["mask"]["AR@1000"] < 1
 
 
+def test_an_empty_segmentation_is_none(tmp_path, capsys):
+    document, rows = made_objects(4)
+    for row in rows:
+        row["bbox"] = row.get("bbox") or [1, 1, 5, 5]
+        del row["segmentation"]
+    truth, boxes = write(tmp_path / "instances.json", document), write(tmp_path / "boxes.json", rows)
+    expected = run(capsys, "--results", boxes, "--ground-truth", truth)
+    write(tmp_path / "boxes.json", [{**row, "segmentation": []} for row in rows])
+    for annotation in document["annotations"]:
+        annotation["segmentation"] = []
+    write(tmp_path / "instances.json", document)
+    assert run(capsys, "--results", boxes, "--ground-truth", truth)["figures"] == expected["figures"]
+
+
 def corpus_truth(made: MadeCorpus, tmp_path: Path) -> Path:
     """An instances.json of which the corpus's masks are the objects, but for one image that it does not hold."""
     images = [row for row in made.images if row["status"] == "ok"]

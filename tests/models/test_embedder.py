@@ -78,6 +78,29 @@ def test_a_crop_from_the_pyramid_is_the_crop_from_the_image(kind, radius):
     assert np.abs(whole.astype(int) - from_level).mean() < 3
 
 
+@pytest.mark.parametrize("kind", ["masked", "context"])
+@pytest.mark.parametrize(
+    ("image_hw", "box"),
+    [
+        ((480, 640), (20, 479, 600, 1)),
+        ((1200, 1000), (100, 1199, 800, 1)),
+        ((1000, 1200), (1199, 100, 1, 800)),
+        ((3000, 4000), (0, 2996, 4000, 4)),
+    ],
+)
+def test_a_thin_mask_on_the_last_rows_or_columns_has_a_crop(image_hw, box, kind):
+    """A level of the pyramid may end where it would begin."""
+    image = np.full((*image_hw, 3), 255, np.uint8)
+    x, y, width, height = box
+    mask = np.zeros(image_hw, np.uint8, order="F")
+    mask[y : y + height, x : x + width] = 1
+    rle = Rle(image_hw, coco_mask.encode(mask)["counts"].decode())
+    pyramid = image_pyramid(image, 80)
+    assert len(pyramid) > 1
+    crop = mask_crop(pyramid, rle, np.array(box, np.float32), 80, FILL, kind)
+    assert crop.shape == (80, 80, 3) and (crop == 255).all(2).any()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 80), st.integers(1, 80), st.integers(0, 2**31), st.sampled_from(["masked", "context"]))
 def test_any_mask_gives_a_crop(height, width, seed, kind):

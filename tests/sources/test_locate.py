@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fsspec
 import pytest
-from sources.made_inputs import small_images, tar_bytes, write_parquet, write_tar
+from sources.made_inputs import images, small_images, tar_bytes, write_parquet, write_tar
 
-from fastsam_batch.sources import read_image_bytes
+from fastsam_batch.sources import open_source, read_image_bytes
+from fastsam_batch.sources.shards import ShardReader
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,26 @@ def test_what_is_broken_is_an_os_error(tmp_path):
 def test_a_plain_object_whose_key_looks_like_a_member():
     fsspec.filesystem("memory").pipe_file("/far/s.tar#a.png", b"plain")
     assert read_image_bytes("memory://far/s.tar#a.png") == b"plain"
+
+
+def test_what_lies_in_a_web_file_that_a_query_asks_for(web, tmp_path):
+    (tmp_path / "s.tar").write_bytes(tar_bytes([("a.png", b"1"), ("b.png?#1.png", b"2")]))
+    write_parquet(tmp_path / "p.parquet", {"bytes": [b"3"]})
+    (tmp_path / "plain.png").write_bytes(b"4")
+    stored = {
+        image.uri: image.data
+        for name in ("s.tar", "p.parquet")
+        for image in images(open_source(f"{web}/{name}?download=1"))
+    }
+    assert stored == {
+        f"{web}/s.tar?download=1#a.png": b"1",
+        f"{web}/s.tar?download=1#b.png?#1.png": b"2",
+        f"{web}/p.parquet?download=1#0": b"3",
+    }
+    reader = ShardReader()
+    for uri, data in {**stored, f"{web}/plain.png?a=x.tar": b"4"}.items():
+        assert read_image_bytes(uri) == reader.read(uri) == data
+    reader.close()
 
 
 def test_a_member_of_a_shard_whose_folder_looks_like_one(tmp_path):

@@ -111,10 +111,17 @@ def test_odd_members(tmp_path):
         "empty.png": b"",
         "SHOUT.JPG": b"8",
         "unicode/ß.png": b"9",
+        "link.png": None,
+        "hard.png": None,
     }
     assert len({image.uri for image in found}) == len(found)
     for image in found:
-        assert read_image_bytes(image.uri) == image.data
+        if image.data is not None:
+            assert read_image_bytes(image.uri) == image.data
+            continue
+        assert image.error_kind == "unsupported" and "is a link to" in image.error_message
+        with pytest.raises(OSError, match="is a link to"):
+            read_image_bytes(image.uri)
 
 
 def test_a_member_name_that_is_no_utf8_can_be_stored(tmp_path):
