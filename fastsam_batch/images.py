@@ -33,7 +33,7 @@ FOREIGN_SUFFIXES: frozenset[str] = frozenset({".heic", ".heif", ".jxl"})
 _FOREIGN = {
     b"ftypheic": "HEIC",
     b"ftypheix": "HEIC",
-    b"ftypmif1": "HEIF",
+    **dict.fromkeys([b"ftyphevc", b"ftyphevx", b"ftypheim", b"ftypheis", b"ftypmif1", b"ftypmsf1"], "HEIF"),
     b"8BPS": "Photoshop",
     b"\xff\x0a": "JPEG XL",
     b"JXL ": "JPEG XL",

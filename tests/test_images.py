@@ -150,6 +150,7 @@ def test_a_cut_photograph_is_truncated(percent):
         pytest.param(b"PK\x03\x04" + b"\0" * 100, "not_an_image", id="zip"),
         pytest.param(b"%PDF-1.7\n" + b" " * 100, "unsupported", id="pdf"),
         pytest.param(b"\0\0\0\x18ftypheic" + b"\0" * 64, "unsupported", id="heic"),
+        pytest.param(b"\0\0\0\x18ftyphevc" + b"\0" * 64, "unsupported", id="hevc"),
         pytest.param(encoded(photograph(), "TIFF")[:9] + b"\xff" * 5000, "corrupt", id="tiff directory"),
         pytest.param(png_header(8, 8), "truncated", id="png without pixels"),
         pytest.param(CHELSEA[:90_000] + b"\0" * 9_000 + CHELSEA[99_000:], "corrupt", id="zeroed block"),

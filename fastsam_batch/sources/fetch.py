@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 THREADS = 16
 MAX_IMAGE_BYTES = 2 * 1024**3
+_NO_ENTRY = (401, 403)  # of a web server
 
 
 class TooLargeError(Exception):
@@ -67,7 +68,8 @@ def fetch_image(
 ) -> EncodedImage:
     """The image's bytes, or why there are none: `missing`, `too_large` or `unreadable`.
 
-    Raises OutageError where the store does not answer; with `record_unreachable` that is a kind of failure too.
+    Raises OutageError where the store does not answer, or refuses an address that is signed; with `record_unreachable`
+    that is a kind of failure too.
     """
     uri = stored_uri(ref.uri)
     try:
@@ -84,6 +86,11 @@ def fetch_image(
         if not is_answer(error):
             raise
         kind, message = "unreadable", f"{uri} could not be read: {explain(error)}"
+        if uri != ref.uri and getattr(error, "status", None) in _NO_ENTRY:
+            message = f"{uri} was refused ({explain(error)}): what signs it may have expired; sign it anew"
+            if not record_unreachable:
+                raise OutageError(message) from error
+            kind = "unreachable"
     return EncodedImage(ref.image_id, uri, None, kind, message)
 
 

@@ -126,7 +126,11 @@ def read_manifest(uri: str, key: str, uri_column: str, id_column: str) -> Iterat
                         f"{name} line {line} has no {uri_column!r} (it has {columns or 'nothing'}): "
                         "fill it in, or name the column with --uri-column"
                     )
-                written = str(row[uri_column])
+                written = row[uri_column]
+                if not isinstance(written, str):
+                    raise InputError(
+                        f"{name} line {line} has {json.dumps(written)[:40]} for its {uri_column!r}: write text"
+                    )
                 image_id = row.get(id_column)
                 image_id = stored_uri(written) if image_id in (None, "") else str(image_id)
                 if not _is_text(written + image_id):
@@ -157,8 +161,11 @@ def _is_text(value: str) -> bool:
 
 def _csv_rows(file: IO[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader(file, strict=True)
+    reader = csv.DictReader(file, strict=True, skipinitialspace=True)
     try:
+        columns = reader.fieldnames or ()
+        if twice := [column for column in columns if columns.count(column) > 1]:
+            raise InputError(f"{name} line 1 names the column {twice[0]!r} twice: give each a name of its own")
         for row in reader:
             if None in row:
                 raise InputError(f"{name} line {reader.line_num} has more fields than the header: quote commas")

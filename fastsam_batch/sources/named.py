@@ -19,9 +19,11 @@ def resolve(written: str, container: str) -> str:
     """A URI as written in a file, relative ones against that file's folder. Raises UnknownSchemeError."""
     if written.startswith("/"):
         return written
-    scheme, separator, _ = written.partition("://")
+    scheme, separator, rest = written.partition("://")
     if separator:
-        if scheme.lower() not in SCHEMES and scheme != container.partition("://")[0]:
+        if scheme.lower() in SCHEMES:
+            return f"{scheme.lower()}://{rest}"
+        if scheme != container.partition("://")[0]:
             raise UnknownSchemeError(
                 f"names {scheme}://, which is not followed from a file; use one of {', '.join(sorted(SCHEMES))}"
             )

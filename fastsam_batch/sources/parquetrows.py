@@ -232,7 +232,8 @@ def _rows(batch: pa.RecordBatch, first: int, columns: ColumnNames) -> Iterator[P
 
 
 def _text(value: Any) -> str | None:
-    if value is None:
+    """None for none, and for an empty one."""
+    if value in (None, "", b""):
         return None
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 

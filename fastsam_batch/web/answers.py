@@ -46,8 +46,14 @@ def corpus_answer(catalogue: Catalogue) -> dict[str, Any]:
 
 def image_row_answer(row: dict[str, Any]) -> dict[str, Any]:
     """A row of images for the grid of photographs."""
-    names = ("image_id", "width", "height", "n_masks", "status", "error_kind", "error_message")
-    return {name: row[name] for name in names}
+    names = ("image_id", "width", "height", "n_masks", "status", "error_kind")
+    return {**{name: row[name] for name in names}, "error_message": failure(row)}
+
+
+def failure(row: dict[str, Any]) -> str | None:
+    """Why an image failed, with its id where the corpus says its place; None for one that did not."""
+    message: str | None = row["error_message"]
+    return message and message.replace(row["uri"], row["image_id"])
 
 
 def hits_answer(hits: pa.Table) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ _STATIC = Path(__file__).parent / "static"
 # alone, and none that a page of another corpus or version asks for.
 _KEPT = {"cache-control": "private, max-age=3600"}
 _NOT_KEPT = {"cache-control": "no-store"}
+_ASKED_ANEW = {"cache-control": "no-cache"}
 _COLOUR_SIDE = 600
 # Parameters as the page's form calls them: a refusal is read there.
 _FIELDS = {
@@ -93,9 +94,9 @@ def make_app(
 
     @app.get("/")
     def page() -> FileResponse:
-        return FileResponse(_STATIC / "index.html", headers={"cache-control": "no-cache"})
+        return FileResponse(_STATIC / "index.html", headers=_ASKED_ANEW)
 
-    app.mount("/static", StaticFiles(directory=_STATIC))
+    app.mount("/static", _Fresh(directory=_STATIC))
     return Guard(app, token)  # around all of it: its own middlewares lie within what answers a failure
 
 
@@ -162,7 +163,12 @@ def _add_images(
     @app.get("/api/selection.png")
     async def selection_picture(image: ImageId, prompt: _Prompts, smallest: bool = False) -> Response:
         found = await run_in_threadpool(select, image, prompt, smallest)
-        data = await pictures.run(lambda: selection_png(found, lambda _: pictures.pixels(found.image)))
+
+        def draw() -> bytes:
+            pixels = pictures.pixels(found.image)  # says what is wrong with it without telling its folder
+            return selection_png(found, lambda _: pixels)
+
+        data = await pictures.run(draw)
         return Response(data, media_type="image/png", headers=_attachment("selection.png"))
 
 
@@ -250,8 +256,17 @@ def _colours(image: CorpusImage, pictures: Pictures) -> list[tuple[int, int, int
 async def _ok_row(catalogue: Catalogue, image_id: str) -> dict[str, Any]:
     row = await run_in_threadpool(catalogue.row, image_id)
     if row["status"] != "ok":
-        raise InputError(f"{image_id!r} failed when it was segmented: {row['error_message'] or row['error_kind']}")
+        raise InputError(f"{image_id!r} failed when it was segmented: {answers.failure(row) or row['error_kind']}")
     return row
+
+
+class _Fresh(StaticFiles):
+    """Files that a browser asks for anew each time, and gets where they have changed: all of one version."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers.update(_ASKED_ANEW)
+        return response
 
 
 def _attachment(name: str) -> dict[str, str]:

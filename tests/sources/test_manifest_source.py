@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
 from dataclasses import replace
 
 import fsspec
@@ -9,9 +11,10 @@ import pytest
 from sources.made_inputs import images, plan, small_image, small_images, write_csv, write_folder, write_jsonl
 
 from fastsam_batch.corpus.plan import read_plans, write_plan
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.sources import open_source
 from fastsam_batch.sources.base import ImageRef
+from fastsam_batch.sources.fetch import fetch_image
 
 
 @pytest.fixture(params=["csv", "jsonl"])
@@ -67,6 +70,46 @@ def test_a_byte_order_mark_and_windows_lines(tmp_path):
         "a.png",
         "b.png",
     ]
+
+
+def test_spaces_behind_commas(tmp_path):
+    (tmp_path / "list.csv").write_text("uri, image_id\na.png, 1\n")
+    (row,) = plan(open_source(str(tmp_path / "list.csv")))
+    assert [(member.image_id, member.uri) for member in row.members] == [("1", str(tmp_path / "a.png"))]
+
+
+def test_a_scheme_in_capitals(tmp_path, write):
+    path = write(tmp_path / "list", [{"uri": "MEMORY://far/a.png"}])
+    fsspec.filesystem("memory").pipe_file("/far/a.png", b"1")
+    (found,) = images(open_source(str(path)))
+    assert (found.image_id, found.uri, found.data) == ("MEMORY://far/a.png", "memory://far/a.png", b"1")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_address_whose_signature_has_expired_says_nothing_of_its_image(status):
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(status)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}/a.png"
+        assert fetch_image(ImageRef("a", address)).error_kind == "unreadable"
+        signed = ImageRef("a", f"{address}?X-Amz-Signature=SECRET")
+        with pytest.raises(OutageError, match="may have expired; sign it anew") as told:
+            fetch_image(signed)
+        assert "SECRET" not in str(told.value)
+        recorded = fetch_image(signed, record_unreachable=True)
+        assert (recorded.error_kind, recorded.uri) == ("unreachable", address)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_other_column_names(tmp_path, write):
@@ -185,6 +228,9 @@ def test_an_id_given_twice_is_refused(tmp_path, write):
         ("m.jsonl", b'{"uri": "a.png"}\n{"uri": \n', r"m\.jsonl line 2 is not JSON"),
         ("m.jsonl", b'["a.png"]\n', r"m\.jsonl line 1 is not a JSON object"),
         ("m.jsonl", b'{"link": "a.png"}\n', r"m\.jsonl line 1 has no 'uri' \(it has link\)"),
+        ("m.jsonl", b'{"uri": ["a.png"]}\n', r"m\.jsonl line 1 has \[\"a\.png\"\] for its 'uri': write text"),
+        ("m.jsonl", b'{"uri": 5}\n', r"m\.jsonl line 1 has 5 for its 'uri'"),
+        ("m.csv", b"uri,uri\na.png,b.png\n", r"m\.csv line 1 names the column 'uri' twice"),
         ("m.jsonl", b'{"uri": "a\\ud800.jpg"}\n', r"m\.jsonl line 1 holds half a surrogate"),
         ("m.jsonl", b'{"uri": "a.jpg"}\n{"uri": "a\\udcff.jpg"}\n', r"m\.jsonl line 2 holds half a surrogate"),
         ("m.jsonl", b'{"uri": "a.jpg", "image_id": "\\udcff"}\n', r"m\.jsonl line 1 holds half a surrogate"),

@@ -16,6 +16,7 @@ from reference.search import best_masks
 from web.conftest import encode, one_background
 
 from fastsam_batch.search.query import text_vectors
+from fastsam_batch.web.answers import failure
 
 IMAGE = "astronaut.png"
 
@@ -221,12 +222,27 @@ def test_a_photograph_that_is_gone_says_so(made: MadeCorpus, tmp_path) -> None:
         gone = client.get("/api/thumbnail", params={"image": IMAGE})
         assert "max-age=10" in gone.headers["cache-control"]  # asked for twice: as a picture, and why there is none
         assert gone.json()["error"] == f"the photograph of '{IMAGE}' is no longer where it was; put it back to see it"
+        lit = client.get("/api/selection.png", params={"image": IMAGE, "prompt": ["add:200,200"]})
+        assert lit.status_code == 400 and lit.json() == gone.json()
         assert (
             "broken data stream" in client.get("/api/card", params={"image": "rocket.png", "mask": 0}).json()["error"]
         )
         assert len(client.get("/api/image", params={"image": IMAGE}).json()["masks"]) == 6  # without the photograph
         refused = client.get("/api/search", params={"q": "a cup"})
         assert refused.status_code == 400 and "no embeddings" in refused.json()["error"]
+
+
+def test_why_an_image_failed_is_told_without_its_folder() -> None:
+    row = {"image_id": "a.png", "uri": "/in/secret/a.png", "error_message": "/in/secret/a.png does not exist"}
+    assert failure(row) == "a.png does not exist"
+    assert failure({**row, "error_message": None}) is None
+
+
+def test_the_page_is_of_one_version(client) -> None:
+    """A browser that keeps old modules beside a new page would mix two of them."""
+    for path in ("/", "/static/main.js"):
+        answer = client.get(path)
+        assert answer.status_code == 200 and answer.headers["cache-control"] == "no-cache"
 
 
 def test_every_answer_carries_the_headers_that_keep_the_page_safe(made_once: MadeCorpus) -> None:

@@ -40,7 +40,7 @@ def numbered(prefix: str, count: int) -> dict[str, object]:
 
 WHOLE = parquet({"bytes": pictures(3)})
 HUGGING_FACE = pa.array([{"bytes": JPEG, "path": "a.jpg"}, {"bytes": None, "path": None}])
-ODD_IDS = ["日本 😀", "a b%20'\"", "line\nbreak", "x" * 300, "../../etc/passwd", "-rf", ""]
+ODD_IDS = ["日本 😀", "a b%20'\"", "line\nbreak", "x" * 300, "../../etc/passwd", "-rf"]
 
 # `photo.jpg` lies beside these files.
 PARQUETS: list[Case] = [
@@ -49,6 +49,8 @@ PARQUETS: list[Case] = [
          {"null bytes.parquet#0": NEAR, "null bytes.parquet#1": NO_BYTES}),
     Case("null ids.parquet", parquet({"bytes": [JPEG, JPEG], "image_id": ["named", None]}),
          {"named": NEAR, "null ids.parquet#1": NEAR}),
+    Case("empty ids.parquet", parquet({"bytes": [JPEG, JPEG], "image_id": ["", ""]}),
+         numbered("empty ids.parquet#", 2)),
     Case("odd ids.parquet", parquet({"bytes": pictures(len(ODD_IDS)), "image_id": ODD_IDS}),
          dict.fromkeys(ODD_IDS, NEAR)),
     Case("whole numbers.parquet", parquet({"bytes": pictures(2), "image_id": [7, 8]}), {"7": NEAR, "8": NEAR}),
