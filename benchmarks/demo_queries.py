@@ -12,8 +12,8 @@ import argparse
 import json
 
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.search.background import MIN_CALIBRATED, cached_background
-from fastsam_batch.search.find import corpus_encoder, find_masks
+from fastsam_batch.search.background import MIN_CALIBRATED
+from fastsam_batch.search.find import corpus_background, corpus_encoder, find_masks
 
 PEOPLE = {"astronaut.png", "bus.jpg", "grace_hopper.jpg", "zidane.jpg"}
 RIGHT = {
@@ -162,7 +162,7 @@ def main() -> None:
     encode = corpus_encoder(corpus)
     asked = {
         "encode": encode,
-        "background": cached_background(encode, corpus.info["models"]["embedder"]["sha256"]),
+        "background": corpus_background(corpus, encode),
         "min_calibrated": 0.0,
         "top_k": 1,
     }

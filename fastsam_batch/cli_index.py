@@ -18,9 +18,8 @@ def index(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     import time
 
     from fastsam_batch.corpus.read import Corpus
-    from fastsam_batch.search.background import cached_background
     from fastsam_batch.search.build import RECALL_AT, build_index
-    from fastsam_batch.search.find import corpus_encoder
+    from fastsam_batch.search.find import corpus_background, corpus_encoder
     from fastsam_batch.search.lance import connect
 
     began = time.perf_counter()
@@ -28,7 +27,7 @@ def index(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     connect(corpus.uri)  # what cannot work should say so before a model is loaded
     encode = corpus_encoder(corpus, arguments["embedder"])
     # Texts are what is searched by: recall is measured with an even part of the background's.
-    queries = cached_background(encode, corpus.info["models"]["embedder"]["sha256"]).vectors[::12]
+    queries = corpus_background(corpus, encode).vectors[::12]
     summary = build_index(corpus, queries)
     print(f"masks    {summary['rows']:,} with an embedding")
     print(f"units    {summary['units']:,} ({summary['new_units']:,} new, {summary['removed_units']:,} gone)")

@@ -66,8 +66,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.errors import InputError
-    from fastsam_batch.search.background import cached_background
-    from fastsam_batch.search.find import corpus_encoder, engine_of, find_masks
+    from fastsam_batch.search.find import corpus_background, corpus_encoder, engine_of, find_masks
     from fastsam_batch.search.gallery import FORMATS as GALLERY_FORMATS
     from fastsam_batch.search.gallery import write_gallery
     from fastsam_batch.search.likeness import mask_name, parse_mask
@@ -93,7 +92,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         min_calibrated = MIN_CALIBRATED
     corpus = Corpus.open(arguments["corpus"])
     encode = corpus_encoder(corpus, arguments["embedder"]) if texts or contrasts else None
-    background = cached_background(encode, corpus.info["models"]["embedder"]["sha256"]) if encode and texts else None
+    background = corpus_background(corpus, encode) if encode and texts else None
     hits = find_masks(
         corpus,
         texts,

@@ -144,24 +144,17 @@ def tight_box(starts: NDArray[np.int64], ends: NDArray[np.int64], height: int) -
     return left, top, right - left, bottom - top
 
 
-def decode_in_box(rle: Rle, box_xywh: tuple[int, int, int, int], step: int = 1) -> NDArray[np.bool_]:
-    """The mask inside a box of whole pixels within the image, bool [ceil(height / step), ceil(width / step)].
+def decode_in_box(rle: Rle, box_xywh: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """The mask inside a box of whole pixels within the image, bool [height, width].
 
-    With `step` above 1, every step-th row and column from the middle of the first step. Holds what it
-    returns and the runs, never the image's pixels. Raises ValueError as `foreground_runs`.
+    Holds what it returns and the runs, never the image's pixels. Raises ValueError as `foreground_runs`.
     """
     x, y, width, height = box_xywh
-    rows, columns = -(-height // step), -(-width // step)
     column, row = np.divmod(np.concatenate(foreground_runs(rle)), rle.size[0])
-    # Sampled columns and rows lie at first + step * i; the last may be held inside the box.
-    first_x, first_y = x + min(step // 2, (width - 1) % step), y + min(step // 2, (height - 1) % step)
-    place, beyond = np.divmod(column - first_x, step)
-    sampled_row = np.where(beyond == 0, -((first_y - row) // step), 0)
-    place += beyond != 0
-    sample = np.clip(place, 0, columns) * rows + np.where(
-        (place >= 0) & (place < columns), np.clip(sampled_row, 0, rows), 0
-    )
-    # Each edge turns the mask from the first sample at or behind it on.
-    lengths = np.diff(np.sort(sample, kind="stable"), prepend=0, append=columns * rows)  # of two parts in order
+    column -= x
+    within = (column >= 0) & (column < width)
+    # Each edge turns the mask from the box's first pixel at or behind it on.
+    place = np.clip(column, 0, width) * height + np.where(within, np.clip(row - y, 0, height), 0)
+    lengths = np.diff(np.sort(place, kind="stable"), prepend=0, append=width * height)  # of two parts in order
     inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
-    return np.ascontiguousarray(inside.reshape(columns, rows).T)
+    return np.ascontiguousarray(inside.reshape(width, height).T)

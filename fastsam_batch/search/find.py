@@ -74,7 +74,7 @@ def find_masks(
     if encode is None and (texts or contrasts):
         encode = corpus.text_encoder()
         if min_calibrated is not None and background is None and texts:
-            background = cached_background(encode, corpus.info["models"]["embedder"]["sha256"])
+            background = corpus_background(corpus, encode)
     if texts and encode is not None:
         if min_calibrated is not None and background is None:
             background = background_of(encode)
@@ -127,6 +127,11 @@ def corpus_encoder(corpus: Corpus, name: str | None = None) -> TextEncoder:
             f"({embedder['name']}); name a copy of those"
         )
     return TextEncoder(loaded.encode_texts, loaded.temperature)
+
+
+def corpus_background(corpus: Corpus, encode: EncodeTexts) -> Background:
+    """The background texts in the words of the corpus's text encoder, computed once for its weights."""
+    return cached_background(encode, corpus.info["models"]["embedder"]["sha256"])
 
 
 def _table(texts: Sequence[str], hits: Sequence[Sequence[Hit]], rows: Rows) -> pa.Table:

@@ -11,8 +11,7 @@ from typing import Any
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
-from fastsam_batch.search.background import cached_background
-from fastsam_batch.search.find import corpus_encoder
+from fastsam_batch.search.find import corpus_background, corpus_encoder
 from fastsam_batch.web.access import check_access
 
 
@@ -44,7 +43,7 @@ def serve(
         encode = background = None
         if corpus.embedding_dim is not None:
             encode = corpus_encoder(corpus, embedder)
-            background = cached_background(encode, corpus.info["models"]["embedder"]["sha256"])
+            background = corpus_background(corpus, encode)
         # No access log: it would write down ?token=.
         config = uvicorn.Config(
             make_app(corpus, encode=encode, background=background, token=token),

@@ -83,17 +83,6 @@ def test_decode_in_box_is_the_crop(mask, data):
     np.testing.assert_array_equal(decode_in_box(coco(mask), (x, y, w, h)), mask[y : y + h, x : x + w])
 
 
-@given(masks(), st.integers(1, 9), st.data())
-def test_decode_in_box_samples_every_step(mask, step, data):
-    height, width = mask.shape
-    x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
-    w, h = data.draw(st.integers(1, width - x)), data.draw(st.integers(1, height - y))
-    crop = mask[y : y + h, x : x + w]
-    first_y, first_x = min(step // 2, (h - 1) % step), min(step // 2, (w - 1) % step)
-    found = decode_in_box(coco(mask), (x, y, w, h), step)
-    np.testing.assert_array_equal(found, crop[first_y::step, first_x::step])
-
-
 @pytest.mark.parametrize("text", ["", "P", "zzz", "\x00", "é", "o" * 9 + "0", "\n"])
 def test_strings_that_are_not_counts_are_refused(text):
     with pytest.raises(ValueError, match="not a COCO run-length string"):
