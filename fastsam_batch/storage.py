@@ -286,25 +286,35 @@ def write_result(uri: Uri, data: bytes) -> None:
 def open_result(uri: Uri) -> Iterator[IO[bytes]]:
     """A file that the user asked for, to be written bit by bit: at `uri` when the block ends, whole, or not at all.
 
-    For an object store it lies on the local disk until then. Raises InputError where it cannot be written; what the
-    block raises as an OutageError stays one.
+    A link is followed; for an object store it lies on the local disk until then. Raises InputError where it cannot be
+    written, or what is there is no file, OutageError where a store fails. What the block raises as one stays one.
     """
     fs, path = filesystem(uri)
     if path.startswith(("http://", "https://")):  # its client would post the file to whatever answers there
         raise InputError(f"cannot write {redact(uri)}: web addresses are read only; name a path or an object store")
     try:
         if is_local(fs):
+            path = os.path.realpath(path)
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise InputError(f"cannot write {redact(uri)}: a device, pipe or folder is there; name a file")
             with _renamed_when_whole(path) as file:
                 yield file
             return
         with tempfile.NamedTemporaryFile() as local:
             yield local
             local.flush()
-            fs.put_file(local.name, path)  # a file opened there would be complete wherever writing it broke off
-    except OutageError:  # of what is read for it
+            with _told_of(redact(uri)):
+                # A file opened there would be complete wherever writing it broke off.
+                retry(lambda: _put(fs, local.name, path))
+    except OutageError:  # of what is read for it, too
         raise
     except OSError as error:
         raise InputError(f"cannot write {redact(uri)}: {error.strerror or explain(error)}") from error
+
+
+def _put(fs: AbstractFileSystem, local: str, path: str) -> None:
+    with answering():
+        fs.put_file(local, path)
 
 
 @contextmanager

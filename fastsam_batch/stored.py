@@ -37,21 +37,30 @@ class StoredUnit:
         self._masks = retry(partial(_read, corpus_uri, masks_file(unit_id), columns))
 
     def to_decode(self, images: Sequence[EncodedImage]) -> list[EncodedImage]:
-        """The images, without the bytes of those that failed before: they stay as they were."""
-        failed = {name for name, row in self._images.items() if row["status"] == "failed"}
-        return [replace(image, data=None) if image.image_id in failed else image for image in images]
+        """The unit's own images, as they were fetched: one that was not is missing, one that is new is left out.
+
+        Without the bytes of those that failed before: they stay as they were.
+        """
+        fetched = {image.image_id: image for image in images}
+        # Where a shard breaks off, a row that the unit did not have says why.
+        why = next((image.error_message for name, image in fetched.items() if name not in self._images), None)
+        found = []
+        for name, row in self._images.items():
+            gone = EncodedImage(name, row["uri"], None, "missing", why or f"{row['uri']} is no longer there")
+            image = fetched.get(name, gone)
+            found.append(replace(image, data=None) if row["status"] == "failed" else image)
+        return found
 
     def checked(self, result: ImageResult) -> ImageResult:
         """The image as it is now, or as failed: where it had failed before, or is not the one that was segmented."""
-        row = self._images.get(result.image_id)
-        if row is None:
-            return replace(result, error_kind="changed", error_message="the corpus holds no such image in this unit")
+        row = self._images[result.image_id]
         if row["status"] == "failed":
             hw = (row["height"], row["width"]) if row["height"] else None
             failure = {"error_kind": row["error_kind"], "error_message": row["error_message"]}
             return ImageResult(result.image_id, result.uri, row["sha256"], hw, None, **failure)
         if result.error_kind is None and row["sha256"] != result.sha256:
-            return replace(result, error_kind="changed", error_message="its bytes are not those that were segmented")
+            reason = "its bytes are not those that were segmented"
+            return replace(result, image_hw=None, error_kind="changed", error_message=reason)
         return result
 
     def masks(self, image_id: str) -> MaskColumns:

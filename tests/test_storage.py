@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import fsspec
 import pytest
 
@@ -141,6 +143,35 @@ def test_an_unknown_scheme_is_a_sentence():
 )
 def test_what_signs_an_address_is_not_stored_and_what_names_a_file_is(uri, stored):
     assert unsigned(uri) == stored == unsigned(stored)
+
+
+def test_a_result_takes_the_place_of_files_only(tmp_path):
+    """A link is followed; a device or pipe would be gone, and who reads it would wait for ever."""
+    (tmp_path / "real.json").write_bytes(b"old")
+    (tmp_path / "link.json").symlink_to("real.json")
+    write_result(tmp_path / "link.json", b"new")
+    assert (tmp_path / "link.json").is_symlink() and (tmp_path / "real.json").read_bytes() == b"new"
+    (tmp_path / "dangling.json").symlink_to("later.json")
+    write_result(tmp_path / "dangling.json", b"there")
+    assert (tmp_path / "later.json").read_bytes() == b"there"
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "folder.json").mkdir()
+    for name in ("pipe.json", "folder.json"):
+        before = os.stat(tmp_path / name)
+        with pytest.raises(InputError, match=f"{name}: a device, pipe or folder is there"):
+            write_result(tmp_path / name, b"new")
+        assert os.stat(tmp_path / name).st_ino == before.st_ino
+
+
+def test_a_result_whose_store_does_not_answer_is_an_outage(monkeypatch):
+    monkeypatch.setattr("fastsam_batch.outage.PAUSE_S", 0.001)
+    for name, value in {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    fsspec.filesystem("s3").clear_instance_cache()
+    with pytest.raises(OutageError, match=r"s3://bucket/x\.json: Could not connect"):
+        write_result("s3://bucket/x.json", b"{}")
+    fsspec.filesystem("s3").clear_instance_cache()
 
 
 def test_a_web_address_takes_no_result():

@@ -168,6 +168,8 @@ def _differences(there: CorpusInfo, here: CorpusInfo) -> list[str]:
 
 
 def _place(uri: str) -> str:
+    if uri.startswith("file:"):
+        uri = filesystem(uri)[1]
     return absolute(uri).rstrip("/")  # a description may be older than `absolute`
 
 

@@ -122,6 +122,15 @@ def unplanned(rows: Iterable[PlanRow], unit_ids: Iterable[str]) -> list[str]:
     )
 
 
+def refuse_unplanned(corpus_uri: str, rows: Iterable[PlanRow], unit_ids: Iterable[str]) -> None:
+    """Raise InputError where a committed unit is of no stored row."""
+    if lost := unplanned(rows, unit_ids):
+        raise InputError(
+            f"{redact(corpus_uri)}: {receipt_file(lost[0])} is of a unit that no file in {PLAN_FOLDER}/ names; put "
+            f"{PLAN_FOLDER}/ back from a copy, or use another --output"
+        )
+
+
 def pending(corpus_uri: str, rows: Sequence[PlanRow], new: Sequence[PlanRow] = ()) -> tuple[list[PendingRow], int]:
     """Rows that still have work, and the number of units that have a receipt already. `rows` are stored, `new` not yet.
 
@@ -132,11 +141,7 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow], new: Sequence[PlanRow] = (
     receipts = {
         name.removesuffix(".json") for name in list_names(fs, join(root, RECEIPTS_FOLDER)) if name.endswith(".json")
     }
-    if lost := unplanned(rows, receipts):
-        raise InputError(
-            f"{redact(corpus_uri)}: {receipt_file(lost[0])} is of a unit that no file in {PLAN_FOLDER}/ names; put "
-            f"{PLAN_FOLDER}/ back from a copy, or use another --output"
-        )
+    refuse_unplanned(corpus_uri, rows, receipts)
     by_prefix = units_by_prefix(receipts)
 
     def left(row: PlanRow) -> PendingRow | None:

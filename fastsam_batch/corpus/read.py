@@ -195,11 +195,11 @@ class Corpus:
                 self._encoder = corpus_encoder(self)
         return self._encoder
 
-    def search(self, text: str | Collection[str], **options: Any) -> pa.Table:
-        """The masks that look most like a text: `search.find.find_masks`, whose options these are."""
+    def search(self, texts: str | Collection[str] = (), **options: Any) -> pa.Table:
+        """The masks that look most like texts, or masks (`like`): `search.find.find_masks`, whose options these are."""
         from fastsam_batch.search.find import find_masks
 
-        return find_masks(self, several(text), **options)
+        return find_masks(self, several(texts), **options)
 
     @cached_property
     def _receipts(self) -> dict[str, dict[str, Any]]:

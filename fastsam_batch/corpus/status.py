@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.corpus.layout import RECEIPTS_FOLDER
-from fastsam_batch.corpus.plan import none_is_missing, read_plans, stream_units, units_by_prefix
+from fastsam_batch.corpus.plan import none_is_missing, read_plans, refuse_unplanned, stream_units, units_by_prefix
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.receipts import parse_receipt
 from fastsam_batch.outage import explain
@@ -65,12 +65,13 @@ class CorpusStatus:
 def corpus_status(corpus_uri: str, recent: int = RECENT) -> CorpusStatus:
     """What is done, failed and left. Reads the plan and every receipt, many at a time in a store, and no other file.
 
-    Raises InputError where there is no corpus, or a receipt is damaged.
+    Raises InputError where there is no corpus, a receipt is damaged, or a part of the plan is lost.
     """
     Corpus.open(corpus_uri)
     rows, _ = read_plans(corpus_uri)
     fs, root = filesystem(corpus_uri)
     receipts = list(read_receipts(fs, list_files(fs, join(root, RECEIPTS_FOLDER), ".json")))
+    refuse_unplanned(corpus_uri, rows, [receipt["unit_id"] for receipt in receipts])
     left = _left(rows, receipts)
     rate = images_per_hour(receipts, recent)
     failures: collections.Counter[str] = collections.Counter()

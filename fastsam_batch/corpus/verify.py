@@ -113,8 +113,9 @@ def _check_unit(fs: AbstractFileSystem, root: str, info: dict[str, Any], unit_id
 
     dim = info.get("embedding_dim")
     image_file, mask_file = layout.images_file(unit_id), layout.masks_file(unit_id)
-    images = _read_table(fs, root, unit, receipt["files"]["images"], image_file, images_schema())
-    masks = _read_table(fs, root, unit, receipt["files"]["masks"], mask_file, masks_schema(dim))
+    read = partial(_read_table, fs, root, unit, str(info.get("fingerprint")))
+    images = read(receipt["files"]["images"], image_file, images_schema())
+    masks = read(receipt["files"]["masks"], mask_file, masks_schema(dim))
     if images is not None:
         unit.image_ids = images["image_id"].to_pylist()
         unit.problems += [Problem(image_file, text) for text in image_problems(images, unit_id)]
@@ -136,7 +137,13 @@ def _check_count(unit: _Unit, key: str, said: Any, found: Any) -> None:
 
 
 def _read_table(
-    fs: AbstractFileSystem, root: str, unit: _Unit, entry: dict[str, Any], file: str, schema: pa.Schema
+    fs: AbstractFileSystem,
+    root: str,
+    unit: _Unit,
+    fingerprint: str,
+    entry: dict[str, Any],
+    file: str,
+    schema: pa.Schema,
 ) -> pa.Table | None:
     """The table of a file where its rows can be checked; what is wrong with the file goes to the unit."""
     if entry["path"] != file:
@@ -162,8 +169,11 @@ def _read_table(
     except (OSError, pa.ArrowException) as error:
         unit.add(file, f"is no readable Parquet file ({first_line(error)})")
         return None
-    if FOOTER_KEY not in (table.schema.metadata or {}):
+    footer = (table.schema.metadata or {}).get(FOOTER_KEY)
+    if footer is None:
         unit.add(file, f"has no {FOOTER_KEY.decode()} entry in its footer")
+    elif fingerprint.encode() not in footer:
+        unit.add(file, f"has another fingerprint in its footer than {layout.CORPUS_FILE}")
     faults = _schema_faults(table.schema, schema)
     unit.problems += [Problem(file, fault) for fault in faults]
     return None if faults else table

@@ -34,6 +34,10 @@ def image_problems(images: pa.Table, unit_id: str) -> list[str]:
             "failed without an error_message",
             lambda row: row["status"] == "failed" and not row["error_message"],
         ),
+        (
+            "failed but have a width or height",
+            lambda row: row["status"] == "failed" and (row["width"] or row["height"]),
+        ),
         ("failed but have masks", lambda row: row["status"] == "failed" and row["n_masks"] > 0),
     ]
     faults = [(fault, [row["image_id"] for row in rows if broken(row)]) for fault, broken in checks]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from fastsam_batch import storage
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.export.ids import image_number
-from fastsam_batch.export.images import BEST_RANK, ExportImage, RankBy
+from fastsam_batch.export.images import AGNOSTIC, BEST_RANK, ExportImage, RankBy
 from fastsam_batch.export.pairing import pair_names, truth_name
 
 
@@ -47,16 +48,19 @@ def write_coco_results(
     categories: Sequence[str],
     ground_truth: GroundTruth | None = None,
     rank_by: RankBy = BEST_RANK,
-) -> dict[str, int]:
-    """Write COCO results to `uri`, as a stream; how many images the ground truth does not have.
+) -> tuple[int, Counter[int]]:
+    """Write COCO results to `uri`, as a stream; how many images the ground truth does not have, and their masks by
+    label, which are not written.
 
     `score` is what `rank_by` says, since it is there to rank masks by.
-    Without a `ground_truth` ids are those of the coco format. With one, categories take its ids by name; a
-    single category that it lacks, as class-agnostic masks have, is 1. Raises InputError where it lacks one of
-    several, or has none of the images.
+    Without a `ground_truth` ids are those of the coco format. With one, categories take its ids by name; the
+    category of masks without classes, where it has none of that name, is its first: COCO's own evaluation leaves out
+    ids that it does not know, even where it does not compare them. Raises InputError where it lacks a class, or has
+    none of the images.
     """
     numbers = _category_numbers(categories, ground_truth)
     seen = unknown = 0
+    unwritten: Counter[int] = Counter()
     with storage.open_result(uri) as file:
         file.write(b"[")
         between = b"\n"
@@ -65,6 +69,7 @@ def write_coco_results(
             seen += 1
             if number is None:
                 unknown += 1
+                unwritten.update(mask.label for mask in image.masks)
                 continue
             for mask in image.masks:
                 result: dict[str, Any] = {
@@ -78,12 +83,14 @@ def write_coco_results(
         if seen and seen == unknown:
             raise InputError("--ground-truth has none of the corpus's images by file_name; name that of this corpus")
         file.write(b"\n]\n")
-    return {"images_not_in_ground_truth": unknown} if ground_truth else {}
+    return unknown, unwritten
 
 
 def _category_numbers(categories: Sequence[str], ground_truth: GroundTruth | None) -> list[int]:
-    if ground_truth is None or (len(categories) == 1 and categories[0] not in ground_truth.categories):
+    if ground_truth is None:
         return list(range(1, len(categories) + 1))
+    if list(categories) == [AGNOSTIC] and AGNOSTIC not in ground_truth.categories:
+        return [min(ground_truth.categories.values(), default=1)]
     for category in categories:
         if category not in ground_truth.categories:
             raise InputError(

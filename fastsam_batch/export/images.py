@@ -14,6 +14,7 @@ from fastsam_batch.sources.locate import read_image_bytes
 from fastsam_batch.storage import redact
 
 RankBy = Literal["score", "stability", "product"]
+AGNOSTIC = "object"  # the one category where there are no classes
 RANKS: tuple[RankBy, ...] = ("score", "stability", "product")
 # What finds most labelled objects with the first 10 and 100 masks: docs/model-card-segmenter.md has the figures.
 BEST_RANK: RankBy = "product"

@@ -18,7 +18,7 @@ from fastsam_batch.export.budget import Budget
 from fastsam_batch.export.coco import write_coco
 from fastsam_batch.export.coco_results import read_ground_truth, write_coco_results
 from fastsam_batch.export.cvat import write_cvat
-from fastsam_batch.export.images import ExportImage
+from fastsam_batch.export.images import AGNOSTIC, ExportImage
 from fastsam_batch.export.label_studio import write_label_studio
 from fastsam_batch.export.sa1b import write_sa1b
 from fastsam_batch.export.shapes import Polygons
@@ -26,7 +26,6 @@ from fastsam_batch.export.stream import Counts, Labeller, labelled_images, segme
 from fastsam_batch.export.yolo import write_yolo
 from fastsam_batch.ranges import check_range
 
-AGNOSTIC = "object"  # the one category where there are no classes
 RLE, POLYGON = "rle", "polygon"
 COPY, URL, TRUTH, FRACTION = "--images copy", "--image-url", "--ground-truth", "--val-fraction"
 
@@ -117,6 +116,10 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
     counts = Counts(refused=polygons.refused if polygons else Counter())
     images = labelled_images(corpus, export.budget, export.labeller, export.where, counts)
     made = format_.write(export, corpus, images, polygons)
+    left_out = dict(counts.left_out) | ({"max_loss": counts.refused.total()} if counts.refused else {})
+    if unwritten := made.pop("unwritten", None):
+        left_out["not_in_ground_truth"] = unwritten.total()
+        counts.refused.update(unwritten)
     loss = polygons.loss.to_json() if polygons else None
     if export.loss_report:
         storage.write_result(export.loss_report, json.dumps(loss, indent=1, ensure_ascii=False).encode())
@@ -126,7 +129,7 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
         "images": counts.images,
         "failed_images": counts.failed_images,
         "masks": counts.masks - counts.refused.total(),
-        "left_out": dict(counts.left_out) | ({"max_loss": counts.refused.total()} if counts.refused else {}),
+        "left_out": left_out,
         "labels": {
             name: counts.labels[number] - counts.refused[number] for number, name in enumerate(export.categories)
         },
@@ -175,7 +178,10 @@ def _coco_results(
     export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None
 ) -> dict[str, Any]:
     ground_truth = read_ground_truth(export.ground_truth, segmented_ids(corpus)) if export.ground_truth else None
-    return write_coco_results(export.place, images, export.categories, ground_truth, export.budget.rank_by)
+    unknown, unwritten = write_coco_results(
+        export.place, images, export.categories, ground_truth, export.budget.rank_by
+    )
+    return {"images_not_in_ground_truth": unknown, "unwritten": unwritten} if ground_truth else {}
 
 
 def _cvat(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 THREADS = 16
 MAX_IMAGE_BYTES = 2 * 1024**3
+_NO_UTF8 = re.compile(r"\\x[0-9a-f]{2}")  # as `names.storable` writes such bytes
 _NO_ENTRY = (401, 403)  # of a web server
 
 
@@ -76,6 +78,8 @@ def fetch_image(
         return EncodedImage(ref.image_id, uri, read(ref.uri))
     except FileNotFoundError:
         kind, message = "missing", f"{uri} does not exist"
+        if _NO_UTF8.search(uri):
+            message += ", or its name is not UTF-8, which cannot be stored: rename it"
     except TooLargeError:
         kind, message = "too_large", f"{uri} has more than {MAX_IMAGE_BYTES} bytes"
     except OutageError as error:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import answering, explain, is_storage_error, retry
 from fastsam_batch.sources.names import is_hidden
 from fastsam_batch.storage import is_local, open_path, redact, unsigned
@@ -187,6 +187,8 @@ def _guarded(uri: str, look: Callable[[], T]) -> T:
         return retry(functools.partial(_look, look))
     except FileNotFoundError as error:
         raise InputError(f"{redact(uri)} does not exist") from error
+    except OutageError as error:
+        raise OutageError(f"cannot list {redact(uri)}: {explain(error)}") from error
     except Exception as error:
         if not is_storage_error(error):
             raise

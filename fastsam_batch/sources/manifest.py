@@ -97,11 +97,11 @@ class ManifestSource(MembersSource):
                 yield entry.key, uri, self._read(uri, entry.key)
 
     def _read(self, uri: str, key: str) -> list[ImageRef]:
-        """The manifest's images. Raises InputError, also where its store keeps failing."""
+        """The manifest's images. Raises InputError, OutageError where its store keeps failing."""
         try:
             return retry(lambda: list(read_manifest(uri, key, self._uri_column, self._id_column)))
         except OutageError as error:
-            raise InputError(f"cannot read {stored_uri(uri)}: {explain(error)}") from error
+            raise OutageError(f"cannot read {stored_uri(uri)}: {explain(error)}") from error
 
 
 def _secret(refs: Iterable[ImageRef]) -> Iterator[tuple[str, str]]:

@@ -200,7 +200,9 @@ def receipt_of(uri: str, unit_id: str) -> dict[str, Any]:
 def parquet(table: pa.Table, footer: bool = True, row_group_size: int = 5) -> bytes:
     """A Parquet file's bytes, with the corpus's mark in the footer."""
     if footer:
-        table = table.replace_schema_metadata({"fastsam_batch": json.dumps({"schema_version": 1})})
+        table = table.replace_schema_metadata(
+            {"fastsam_batch": json.dumps({"schema_version": 1, "fingerprint": FINGERPRINT})}
+        )
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
     return sink.getvalue()

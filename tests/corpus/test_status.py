@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from corpus.made_corpus import FINGERPRINT, MadeCorpus, corpus_info, write
@@ -113,6 +114,13 @@ def test_what_is_no_corpus_or_damaged_is_refused(tmp_path, made: MadeCorpus):
         corpus_status(str(tmp_path))
     write(made.uri, "receipts/unit-0001.json", b"{")
     with pytest.raises(InputError, match=r"receipts/unit-0001\.json: a damaged receipt"):
+        corpus_status(made.uri)
+
+
+def test_a_corpus_whose_plan_is_lost_is_not_finished(made: MadeCorpus):
+    for plan in (Path(made.uri) / "plan").iterdir():
+        plan.unlink()
+    with pytest.raises(InputError, match=r"unit-0000\.json is of a unit that no file in plan/ names"):
         corpus_status(made.uri)
 
 

@@ -20,6 +20,7 @@ from pycocotools.cocoeval import COCOeval
 
 from fastsam_batch.cli import job
 from fastsam_batch.errors import InputError
+from fastsam_batch.export.coco_results import GroundTruth, write_coco_results
 from fastsam_batch.export.cvat import _xml
 from fastsam_batch.export.ids import image_number, mask_number
 from fastsam_batch.export.images import ExportImage, ExportMask
@@ -63,6 +64,25 @@ def test_results_against_their_own_ground_truth_are_perfect(hard: MadeCorpus, tm
     evaluation.accumulate()
     evaluation.summarize()
     assert evaluation.stats[8] == 1.0  # AR@100: every mask found at every IoU
+
+
+def test_categories_and_counts_are_those_of_a_ground_truth(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
+    """Masks without classes take an id that the truth has, or COCO's own evaluation would leave them out."""
+    truth = ground_truth(hard, tmp_path / "truth.json")
+    document = json.loads(truth.read_text())
+    document["categories"] = [{"id": 7, "name": "cup"}, {"id": 3, "name": "person"}]
+    gone = document["images"].pop()
+    document["annotations"] = [each for each in document["annotations"] if each["image_id"] != gone["id"]]
+    truth.write_text(json.dumps(document))
+    capsys.readouterr()
+    assert run(hard, "coco-results", tmp_path / "results.json", "--ground-truth", str(truth)) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {result["category_id"] for result in results} == {3}
+    assert summary["masks"] == summary["labels"]["object"] == len(results) < len(hard.masks)
+    assert summary["left_out"] == {"not_in_ground_truth": len(hard.masks) - len(results)}
+    with pytest.raises(InputError, match="has no category 'mug'; it has cup, person"):
+        write_coco_results(str(tmp_path / "x.json"), [], ["mug"], GroundTruth({}, {"cup": 7, "person": 3}))
 
 
 def test_results_without_a_ground_truth_have_the_ids_of_the_coco_format(hard: MadeCorpus, tmp_path: Path) -> None:

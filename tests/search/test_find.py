@@ -42,7 +42,11 @@ def test_hits_carry_their_masks(made: MadeCorpus) -> None:
 
 def test_the_corpus_searches_itself(made: MadeCorpus) -> None:
     corpus = Corpus.open(made.uri)
-    assert corpus.search("cat", top_k=3, encode=encode).equals(find_masks(corpus, ["cat"], top_k=3, encode=encode))
+    found = find_masks(corpus, ["cat"], top_k=3, encode=encode)
+    assert corpus.search("cat", top_k=3, encode=encode).equals(found)
+    assert corpus.search(texts=["cat"], top_k=3, encode=encode).equals(found)
+    like = [(found["image_id"][0].as_py(), found["mask_index"][0].as_py())]
+    assert corpus.search(like=like, top_k=3).equals(find_masks(corpus, [], like=like, top_k=3))
 
 
 def test_a_text_that_nothing_answers_has_no_rows(made: MadeCorpus) -> None:

@@ -266,8 +266,8 @@ def test_errors_are_told_without_credentials():
     assert text == "403 for ftp://host/x and 'https://host/y'"
 
 
-def test_an_unreachable_store_is_an_input_error():
-    with pytest.raises(InputError, match=r"127\.0\.0\.1"):
+def test_an_unreachable_store_is_an_outage():
+    with pytest.raises(OutageError, match=r"cannot list http://127\.0\.0\.1"):
         open_source("http://127.0.0.1:9/photos/")
 
 
