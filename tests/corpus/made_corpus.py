@@ -197,12 +197,11 @@ def receipt_of(uri: str, unit_id: str) -> dict[str, Any]:
     return receipt
 
 
-def parquet(table: pa.Table, footer: bool = True, row_group_size: int = 5) -> bytes:
+def parquet(table: pa.Table, footer: bool = True, row_group_size: int = 5, fingerprint: str = FINGERPRINT) -> bytes:
     """A Parquet file's bytes, with the corpus's mark in the footer."""
     if footer:
-        table = table.replace_schema_metadata(
-            {"fastsam_batch": json.dumps({"schema_version": 1, "fingerprint": FINGERPRINT})}
-        )
+        mark = {"schema_version": 1, "fingerprint": fingerprint}
+        table = table.replace_schema_metadata({"fastsam_batch": json.dumps(mark)})
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
     return sink.getvalue()

@@ -274,6 +274,13 @@ TAMPERINGS: list[tuple[str, Callable[[MadeCorpus], object], str, str]] = [
     ("ok with an error", setting("images", 0, error_kind="bomb"), IMAGES, "are ok but have an error"),
     ("ok without a size", setting("images", 0, width=None), IMAGES, "are ok but have no width"),
     ("failed without a kind", setting("images", 0, status="failed"), IMAGES, "failed without an error_kind"),
+    ("failed with a size", setting("images", 0, status="failed"), IMAGES, "failed but have a width or height"),
+    (
+        "a file of another corpus",
+        lambda m: replace(m, "masks", parquet(pq.read_table(Path(m.uri, MASKS)), fingerprint="0" * 64)),
+        MASKS,
+        "another fingerprint in its footer",
+    ),
     ("failed with masks", setting("images", 0, status="failed"), IMAGES, "failed but have masks"),
 ]
 
