@@ -21,6 +21,8 @@ import pytest
 from photographs import write_photographs
 from servers import KEYS, ray_head, s3_server, wait_for_port
 
+from fastsam_batch.corpus.plan import PlanRow, write_plan
+
 ROOT = Path(__file__).parents[1]
 RAY = str(Path(sys.executable).parent / "ray")
 NAMES = ["chelsea", "coffee", "rocket"]
@@ -256,12 +258,14 @@ def test_a_job_that_is_stopped_goes_on_when_submitted_again(cluster, shards, fin
     }
 
 
-def test_status_reads_many_receipts_of_an_object_store_at_once(cluster, shards):
+def test_status_reads_many_receipts_of_an_object_store_at_once(cluster, shards, tmp_path):
     one = {"shard": "", "last": False, "images": 10, "failed": 0, "masks": 7, "failures": {}, "attempt": 1}
     one |= {"files": {}, "created_at": "2026-01-02T03:04:05+00:00"}
     for unit_id in (f"u-{number:09d}" for number in range(80)):
         shards.pipe_file(f"photographs/seen/receipts/{unit_id}.json", json.dumps(one | {"unit_id": unit_id}).encode())
     shards.pipe_file("photographs/seen/corpus.json", b'{"schema_version": 1}')
+    write_plan(str(tmp_path), 1, [PlanRow("u", "u.tar", "stream", 0, None, 10)])
+    shards.pipe_file("photographs/seen/plan/0001.parquet", (tmp_path / "plan" / "0001.parquet").read_bytes())
     code = (
         "import logging, sys; logging.basicConfig(level='INFO'); "
         "from fastsam_batch.corpus.status import corpus_status; print(corpus_status(sys.argv[1]).images)"
