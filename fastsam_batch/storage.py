@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 Uri: TypeAlias = str | os.PathLike[str]
 
 _WEB = ("http", "https")
-# Names of query fields that hold a secret, or change with every signature: by how they begin or what they hold, and by
-# their words (`Key-Pair-Id`, `AWSAccessKeyId`), not by what other words hold (`keyword`, `design`).
+# Names of query fields that hold a secret, or change with every signature: by how they begin or end, what they hold,
+# and their words (`userkey`, `Key-Pair-Id`, `AWSAccessKeyId`), not by what other words hold (`keyword`, `design`).
 _SIGNS = re.compile(
     r"^(x|goog)-|signature|token|secret|passw|credential|authori[sz]|session"
-    r"|(access|account|api|app|auth|client|private|shared|subscription)_?(key|id)"
+    r"|(access|account|api|app|auth|client)_?(key|id)|(sig|key|auth|pass|pwd)$"
     r"|(?<![a-z])(sig|sign|key|auth|pass|pwd|creds?|expir(es?|y|ation)|policy|jwt|hmac)(?![a-z])|^code$",
     re.IGNORECASE,
 )

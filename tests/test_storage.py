@@ -134,8 +134,11 @@ def test_an_unknown_scheme_is_a_sentence():
         ),
         ("https://h/a.jpg?sp=3", "https://h/a.jpg?sp=3"),  # no shared access signature
         ("https://h/a?Expires=1&Key-Pair-Id=2&Signature=3&w=100", "https://h/a?w=100"),
-        ("https://h/a?AWSAccessKeyId=1&apikey=2&sessionid=3&pwd=4&user_key=5&auth=6&w=100", "https://h/a?w=100"),
-        ("https://h/a?design=1&keyword=2&author=3&monkey=4&passenger=5&assignment=6&policyholder=7",) * 2,
+        (
+            "https://h/a?AWSAccessKeyId=1&apikey=2&sessionid=3&pwd=4&user_key=5&auth=6&usersig=7&privatekey=8&w=100",
+            "https://h/a?w=100",
+        ),
+        ("https://h/a?design=1&keyword=2&author=3&passenger=5&assignment=6&policyholder=7",) * 2,
         ("https://h?id=1", "https://h"),
         ("s3://b/a?id=1", "s3://b/a?id=1"),
         ("/x/a?sig=1", "/x/a?sig=1"),
