@@ -43,7 +43,8 @@ class StoredUnit:
         """
         fetched = {image.image_id: image for image in images}
         # Where a shard breaks off, a row that the unit did not have says why.
-        why = next((image.error_message for name, image in fetched.items() if name not in self._images), None)
+        strangers = (image for name, image in fetched.items() if name not in self._images)
+        why = next((image.error_message for image in strangers if image.error_message), None)
         found = []
         for name, row in self._images.items():
             gone = EncodedImage(name, row["uri"], None, "missing", why or f"{row['uri']} is no longer there")

@@ -118,12 +118,13 @@ def read_manifest(uri: str, key: str, uri_column: str, id_column: str) -> Iterat
         fs, path = open_path(uri)
         with open_whole(fs, path) as raw:
             file = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8-sig", newline="")
-            rows = _csv_rows(file, name) if suffix(key) == ".csv" else _json_rows(file, name)
+            columns = (uri_column, id_column)
+            rows = _csv_rows(file, name, columns) if suffix(key) == ".csv" else _json_rows(file, name)
             for line, row in rows:
                 if row.get(uri_column) in (None, ""):
-                    columns = ", ".join(map(str, row))
+                    found = ", ".join(map(str, row))
                     raise InputError(
-                        f"{name} line {line} has no {uri_column!r} (it has {columns or 'nothing'}): "
+                        f"{name} line {line} has no {uri_column!r} (it has {found or 'nothing'}): "
                         "fill it in, or name the column with --uri-column"
                     )
                 written = row[uri_column]
@@ -159,12 +160,12 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _csv_rows(file: IO[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_rows(file: IO[str], name: str, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(2**31 - 1)
     reader = csv.DictReader(file, strict=True, skipinitialspace=True)
     try:
-        columns = reader.fieldnames or ()
-        if twice := [column for column in columns if columns.count(column) > 1]:
+        columns = list(reader.fieldnames or ())
+        if twice := [column for column in needed if columns.count(column) > 1]:
             raise InputError(f"{name} line 1 names the column {twice[0]!r} twice: give each a name of its own")
         for row in reader:
             if None in row:
