@@ -1,4 +1,4 @@
-"""Box arithmetic: frames, letterbox geometry, and the method's snapping to the image border."""
+"""Box arithmetic: frames and letterbox geometry."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-BORDER_PIXELS = 20
-WHOLE_FRAME_IOU = 0.9
 
 
 @dataclass(frozen=True)
@@ -61,22 +58,6 @@ def boxes_to_image(boxes_xyxy: NDArray[np.float32], letterbox: Letterbox) -> NDA
     gains = np.array([content_w / width, content_h / height] * 2, np.float32)
     limit = np.array([width, height] * 2, np.float32)
     return np.asarray(np.clip((boxes_xyxy - shift) / gains, 0, limit), np.float32)
-
-
-def snap_to_border(boxes_xyxy: NDArray[np.float32], image_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """Boxes within 20 px of the border moved onto it; a box that then nearly is the frame becomes it.
-
-    float32 [n, 4] in image pixels, a copy. Method: FastSAM `adjust_bboxes_to_image_border`, and the
-    replacement of boxes with IoU > 0.9 to the frame, applied to every image alike.
-    """
-    height, width = image_hw
-    boxes = boxes_xyxy.copy()
-    boxes[:, :2][boxes[:, :2] < BORDER_PIXELS] = 0
-    boxes[boxes[:, 2] > width - BORDER_PIXELS, 2] = width
-    boxes[boxes[:, 3] > height - BORDER_PIXELS, 3] = height
-    share = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / (height * width)
-    boxes[share > WHOLE_FRAME_IOU] = (0, 0, width, height)
-    return boxes
 
 
 def pixel_range(low: float, high: float, size: int) -> tuple[int, int]:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms
 
-from fastsam_batch.masks.boxes import Letterbox, boxes_to_image, letterbox_of, snap_to_border
+from fastsam_batch.masks.boxes import Letterbox, boxes_to_image, letterbox_of
 from fastsam_batch.masks.prototypes import EncodedMasks, encode_masks
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of, runs_of
@@ -40,14 +40,11 @@ _CUT_MARGIN = 8  # input pixels from a tile's border within which a mask counts 
 class Segmentation:
     """The n masks of one image by descending score.
 
-    `image_hw` (height, width); `boxes_xyxy` float32 [n, 4] the detections' boxes, snapped to the border as
-    the method does (in an image that was cut into tiles: the masks' tight boxes); `scores` float32 [n];
-    `bboxes_xywh` float32 [n, 4] tight boxes of the masks; `areas` int64 [n]; `stability` float32 [n]; `rles` n
-    masks. All in pixels of the image.
+    `image_hw` (height, width); `scores` float32 [n]; `bboxes_xywh` float32 [n, 4] tight boxes of the masks; `areas`
+    int64 [n]; `stability` float32 [n]; `rles` n masks. All in pixels of the image.
     """
 
     image_hw: tuple[int, int]
-    boxes_xyxy: NDArray[np.float32]
     scores: NDArray[np.float32]
     bboxes_xywh: NDArray[np.float32]
     areas: NDArray[np.int64]
@@ -161,11 +158,8 @@ class Segmenter:
         margin = math.ceil(_CUT_MARGIN * max(tiles[0][1].image_hw) / self.imgsz)
         parts = [(box, _as_found(found)) for box, found in tiles]
         merged = merge_tiles(_as_found(whole), parts, whole.image_hw, margin, self.max_masks)
-        boxes = merged.bboxes_xywh.copy()
-        boxes[:, 2:] += boxes[:, :2]
         return Segmentation(
             image_hw=whole.image_hw,
-            boxes_xyxy=boxes,
             scores=merged.scores,
             bboxes_xywh=merged.bboxes_xywh,
             areas=merged.areas,
@@ -203,7 +197,6 @@ class Segmenter:
         masks = self._encode(found)
         return Segmentation(
             image_hw=found.image_hw,
-            boxes_xyxy=snap_to_border(found.boxes_xyxy[masks.kept], found.image_hw),
             scores=found.scores[masks.kept],
             bboxes_xywh=masks.bboxes_xywh,
             areas=masks.areas,

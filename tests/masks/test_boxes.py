@@ -8,10 +8,9 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from ultralytics.data.augment import LetterBox
-from ultralytics.models.fastsam.utils import adjust_bboxes_to_image_border
 from ultralytics.utils.ops import scale_boxes
 
-from fastsam_batch.masks.boxes import boxes_to_image, letterbox_of, pixel_range, snap_to_border
+from fastsam_batch.masks.boxes import boxes_to_image, letterbox_of, pixel_range
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([64, 416, 640]))
@@ -34,17 +33,6 @@ def test_boxes_to_image_as_ultralytics(height, width, seed):
     boxes = np.concatenate([corner.min(1), corner.max(1)], 1)
     expected = scale_boxes(letterbox.input_hw, torch.from_numpy(boxes.copy()), (height, width)).numpy()
     np.testing.assert_allclose(boxes_to_image(boxes, letterbox), expected, rtol=1e-5, atol=0.02)
-
-
-@given(st.integers(0, 2**31))
-def test_snapping_moves_borders_as_fastsam(seed):
-    rng = np.random.default_rng(seed)
-    corner = rng.uniform(0, 1, (16, 2, 2)) * [300, 200]
-    boxes = np.concatenate([corner.min(1), corner.max(1)], 1).astype(np.float32)
-    expected = adjust_bboxes_to_image_border(torch.from_numpy(boxes.copy()), (200, 300)).numpy()
-    share = (expected[:, 2] - expected[:, 0]) * (expected[:, 3] - expected[:, 1]) / 60000
-    expected[share > 0.9] = (0, 0, 300, 200)
-    np.testing.assert_array_equal(snap_to_border(boxes, (200, 300)), expected)
 
 
 @pytest.mark.parametrize(
