@@ -18,15 +18,15 @@ from fastsam_batch.export.ids import image_number, mask_number
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.shapes import Polygons
 from fastsam_batch.masks.polygons import Ring
-from fastsam_batch.storage import open_result, redact
+from fastsam_batch.storage import Uri, open_result, redact
 
 
 def write_coco(
-    uri: str,
+    uri: Uri,
     images: Iterable[ExportImage],
     categories: Sequence[str],
     info: dict[str, Any],
-    polygons: Polygons | None = None,
+    polygons: Polygons | None,
 ) -> None:
     """Write COCO instances to `uri`, as a stream; categories are numbered from 1, `iscrowd` is always 0.
 

@@ -14,7 +14,7 @@ from typing import Any
 from fastsam_batch import storage
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.export.ids import image_number
-from fastsam_batch.export.images import AGNOSTIC, BEST_RANK, ExportImage, RankBy
+from fastsam_batch.export.images import AGNOSTIC, ExportImage, RankBy
 from fastsam_batch.export.pairing import pair_names, truth_name
 
 
@@ -43,11 +43,11 @@ def read_ground_truth(uri: storage.Uri, image_ids: Iterable[str]) -> GroundTruth
 
 
 def write_coco_results(
-    uri: str,
+    uri: storage.Uri,
     images: Iterable[ExportImage],
     categories: Sequence[str],
-    ground_truth: GroundTruth | None = None,
-    rank_by: RankBy = BEST_RANK,
+    ground_truth: GroundTruth | None,
+    rank_by: RankBy,
 ) -> tuple[int, Counter[int]]:
     """Write COCO results to `uri`, as a stream; how many images the ground truth does not have, and their masks by
     label, which are not written.

@@ -18,7 +18,7 @@ from fastsam_batch.export.coco import write_document
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.xml import quoted
 from fastsam_batch.masks.rle import decode_in_box
-from fastsam_batch.storage import open_result, redact
+from fastsam_batch.storage import Uri, ends_in, open_result, redact
 
 COCO_MEMBER = "annotations/instances_default.json"
 _REMEDY = "end the output's name in .zip, which is JSON"
@@ -26,19 +26,19 @@ _AS_IT_IS = {"\r": "&#13;"}  # else a reader makes a line feed of it, and no mas
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a date in the file would make each export another one
 
 
-def write_cvat(uri: str, images: Iterable[ExportImage], categories: Sequence[str], info: dict[str, Any]) -> None:
+def write_cvat(uri: Uri, images: Iterable[ExportImage], categories: Sequence[str], info: dict[str, Any]) -> None:
     """Write what CVAT imports to `uri`, as a stream: `.xml` or `.zip`. Both lose nothing.
 
     CVAT finds images by their names, which are the image_ids. Raises InputError for another ending, for a name with
     a character that XML cannot hold, and where the file cannot be written.
     """
-    if not uri.lower().endswith((".xml", ".zip")):
+    if not ends_in(uri, (".xml", ".zip")):
         raise InputError(
             f"cannot tell CVAT's formats apart by {redact(uri)}; end its name in .xml (CVAT for images 1.1) "
             "or .zip (COCO 1.0)"
         )
     with open_result(uri) as file:
-        if uri.lower().endswith(".xml"):
+        if ends_in(uri, ".xml"):
             for line in _xml(images, categories):
                 file.write(line.encode())
             return

@@ -17,15 +17,15 @@ _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "b
 class Folder:
     """A folder that an export fills. Raises InputError where something lies there already."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self._fs, self.path = storage.filesystem(uri)
-        if self._fs.exists(self.path) and (self._fs.isfile(self.path) or self._fs.ls(self.path, detail=False)):
+    def __init__(self, uri: storage.Uri) -> None:
+        self._uri = uri
+        fs, path = storage.filesystem(uri)
+        if fs.exists(path) and (fs.isfile(path) or fs.ls(path, detail=False)):
             raise InputError(f"{storage.redact(uri)} is not an empty folder; name a new one")
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file at a path below the folder. Raises InputError where it cannot be written."""
-        storage.write_result(storage.join(self.uri, name), data)
+        storage.write_result(storage.join(self._uri, name), data)
 
     def copy_photograph(self, image: ExportImage, stem: str) -> str:
         """Put an image's photograph at `stem`, with the ending of what it is, and return that name.

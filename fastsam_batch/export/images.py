@@ -36,7 +36,7 @@ class ExportMask:
     label: int = 0
     similarity: float | None = None
 
-    def worth(self, rank_by: RankBy = BEST_RANK) -> float:
+    def worth(self, rank_by: RankBy) -> float:
         """What puts masks in order: the confidence of the box, the mask's stability, or their product."""
         return {"score": self.score, "stability": self.stability, "product": self.score * self.stability}[rank_by]
 

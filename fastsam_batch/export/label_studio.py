@@ -25,6 +25,7 @@ from fastsam_batch.export.xml import quoted
 from fastsam_batch.masks.draw import PALETTE
 from fastsam_batch.masks.polygons import Ring
 from fastsam_batch.sources.locate import splits
+from fastsam_batch.storage import Uri
 
 # Label Studio reads a file of tasks whole, and refuses uploads above 250 MB.
 _TASKS_BYTES = 32 << 20
@@ -38,7 +39,7 @@ FROM_COPY = "/data/local-files/?d=images/{file}"
 
 
 def write_label_studio(
-    uri: str,
+    uri: Uri,
     images: Iterable[ExportImage],
     categories: Sequence[str],
     model_version: str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -55,11 +54,6 @@ class Export:
     image_url: str | None = None
     ground_truth: storage.Uri | None = None
 
-    @property
-    def place(self) -> str:
-        """`output` as text."""
-        return os.fspath(self.output)
-
 
 @dataclass(frozen=True)
 class _Format:
@@ -82,6 +76,36 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
     written.
     """
     began = time.perf_counter()
+    format_, shape = _checked(export)
+    polygons = _polygons(export, format_) if shape == POLYGON else None
+    counts = Counts()
+    images = labelled_images(corpus, export.budget, export.labeller, export.where, counts)
+    made = format_.write(export, corpus, images, polygons)
+    left_out, unwritten = dict(counts.left_out), Counter[int]()
+    refused = polygons.refused if polygons else None
+    for reason, by_label in (("max_loss", refused), ("not_in_ground_truth", made.pop("unwritten", None))):
+        if by_label:
+            left_out[reason] = by_label.total()
+            unwritten.update(by_label)
+    loss = polygons.loss.to_json() if polygons else None
+    if export.loss_report:
+        storage.write_result(export.loss_report, json.dumps(loss, indent=1, ensure_ascii=False).encode())
+    return {
+        "format": export.format,
+        "shape": shape,
+        "images": counts.images,
+        "failed_images": counts.failed_images,
+        "masks": counts.masks - unwritten.total(),
+        "left_out": left_out,
+        "labels": {name: counts.labels[number] - unwritten[number] for number, name in enumerate(export.categories)},
+        **made,
+        "loss": loss,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def _checked(export: Export) -> tuple[_Format, str]:
+    """The format, and the shape it writes. Raises InputError for options that do not fit it or each other."""
     if export.format not in FORMATS:
         raise InputError(f"--format {export.format} is unknown; the formats are {', '.join(FORMATS)}")
     format_ = FORMATS[export.format]
@@ -108,35 +132,13 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
     check_range("--tolerance", export.tolerance, 0)
     check_range("--min-piece", export.min_piece, 0)
     check_range("--max-loss", export.max_loss, 0, 1)
-    polygons = None
-    if shape == POLYGON:
-        tolerance = format_.tolerance if export.tolerance is None else export.tolerance
-        min_piece = format_.min_piece if export.min_piece is None else export.min_piece
-        polygons = Polygons(tolerance, min_piece, export.max_loss)
-    counts = Counts(refused=polygons.refused if polygons else Counter())
-    images = labelled_images(corpus, export.budget, export.labeller, export.where, counts)
-    made = format_.write(export, corpus, images, polygons)
-    left_out = dict(counts.left_out) | ({"max_loss": counts.refused.total()} if counts.refused else {})
-    if unwritten := made.pop("unwritten", None):
-        left_out["not_in_ground_truth"] = unwritten.total()
-        counts.refused.update(unwritten)
-    loss = polygons.loss.to_json() if polygons else None
-    if export.loss_report:
-        storage.write_result(export.loss_report, json.dumps(loss, indent=1, ensure_ascii=False).encode())
-    return {
-        "format": export.format,
-        "shape": shape,
-        "images": counts.images,
-        "failed_images": counts.failed_images,
-        "masks": counts.masks - counts.refused.total(),
-        "left_out": left_out,
-        "labels": {
-            name: counts.labels[number] - counts.refused[number] for number, name in enumerate(export.categories)
-        },
-        **made,
-        "loss": loss,
-        "seconds": round(time.perf_counter() - began, 3),
-    }
+    return format_, shape
+
+
+def _polygons(export: Export, format_: _Format) -> Polygons:
+    tolerance = format_.tolerance if export.tolerance is None else export.tolerance
+    min_piece = format_.min_piece if export.min_piece is None else export.min_piece
+    return Polygons(tolerance, min_piece, export.max_loss)
 
 
 def export_info(corpus: Corpus) -> dict[str, Any]:
@@ -150,7 +152,7 @@ def export_info(corpus: Corpus) -> dict[str, Any]:
 
 
 def _coco(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
-    write_coco(export.place, images, export.categories, export_info(corpus), polygons)
+    write_coco(export.output, images, export.categories, export_info(corpus), polygons)
     return {}
 
 
@@ -158,7 +160,7 @@ def _yolo(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygon
     assert polygons is not None
     copied = export.copy_images is not False
     fraction = 0.1 if export.val_fraction is None else export.val_fraction
-    return write_yolo(export.place, images, export.categories, polygons, fraction, copied)
+    return write_yolo(export.output, images, export.categories, polygons, fraction, copied)
 
 
 def _label_studio(
@@ -166,11 +168,11 @@ def _label_studio(
 ) -> dict[str, Any]:
     version = f"fastsam-batch {fastsam_batch.__version__} {corpus.info['fingerprint'][:12]}"
     copied = export.copy_images is True
-    return write_label_studio(export.place, images, export.categories, version, polygons, export.image_url, copied)
+    return write_label_studio(export.output, images, export.categories, version, polygons, export.image_url, copied)
 
 
 def _sa1b(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
-    write_sa1b(export.place, images, export.categories if export.labeller else None, export.copy_images is True)
+    write_sa1b(export.output, images, export.categories if export.labeller else None, export.copy_images is True)
     return {}
 
 
@@ -179,13 +181,13 @@ def _coco_results(
 ) -> dict[str, Any]:
     ground_truth = read_ground_truth(export.ground_truth, segmented_ids(corpus)) if export.ground_truth else None
     unknown, unwritten = write_coco_results(
-        export.place, images, export.categories, ground_truth, export.budget.rank_by
+        export.output, images, export.categories, ground_truth, export.budget.rank_by
     )
     return {"images_not_in_ground_truth": unknown, "unwritten": unwritten} if ground_truth else {}
 
 
 def _cvat(export: Export, corpus: Corpus, images: Iterator[ExportImage], polygons: Polygons | None) -> dict[str, Any]:
-    write_cvat(export.place, images, export.categories, export_info(corpus))
+    write_cvat(export.output, images, export.categories, export_info(corpus))
     return {}
 
 

@@ -14,11 +14,10 @@ from fastsam_batch.export.folder import Folder
 from fastsam_batch.export.ids import image_number, mask_number
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.names import FileNames
+from fastsam_batch.storage import Uri
 
 
-def write_sa1b(
-    uri: str, images: Iterable[ExportImage], categories: Sequence[str] | None = None, copy_images: bool = False
-) -> None:
+def write_sa1b(uri: Uri, images: Iterable[ExportImage], categories: Sequence[str] | None, copy_images: bool) -> None:
     """Write a JSON an image to a new folder, beside its photograph where `copy_images`.
 
     `file_name` is the copy's name, or the image_id. Raises InputError for a folder that is not empty and an

@@ -28,17 +28,13 @@ _MASK_COLUMNS = ["image_id", "mask_index", "bbox", "area", "score", "stability",
 
 @dataclass
 class Counts:
-    """What went through the stream so far. `left_out` counts masks by rule, `labels` by category.
-
-    `refused` counts those of them, by category, that the format then did not write.
-    """
+    """What went through the stream so far. `left_out` counts masks by rule, `labels` by category."""
 
     images: int = 0
     failed_images: int = 0
     masks: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     labels: Counter[int] = field(default_factory=Counter)
-    refused: Counter[int] = field(default_factory=Counter)
 
 
 def labelled_images(

@@ -20,21 +20,22 @@ from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.names import FileNames
 from fastsam_batch.export.shapes import Polygons
 from fastsam_batch.masks.polygons import Ring
+from fastsam_batch.storage import Uri
 
 
 def write_yolo(
-    uri: str,
+    uri: Uri,
     images: Iterable[ExportImage],
     categories: Sequence[str],
     polygons: Polygons,
-    val_fraction: float = 0.1,
-    copy_images: bool = True,
+    val_fraction: float,
+    copy_images: bool,
 ) -> dict[str, int]:
     """Write a YOLO-seg dataset to a new folder; how many images went to train and to val.
 
     An image is in val by its image_id alone, about `val_fraction` of all. Where one of the two is empty, data.yaml
-    names the other for both, as Ultralytics wants a folder for each. Photographs are copied unless `copy_images` is
-    False. images.jsonl says which image_id is which file.
+    names the other for both, as Ultralytics wants a folder for each. Photographs are copied where
+    `copy_images`. images.jsonl says which image_id is which file.
     Raises InputError for a folder that is not empty, a wrong fraction, and a photograph that cannot be read.
     """
     if not 0 <= val_fraction < 1:

@@ -82,7 +82,7 @@ def test_categories_and_counts_are_those_of_a_ground_truth(hard: MadeCorpus, tmp
     assert summary["masks"] == summary["labels"]["object"] == len(results) < len(hard.masks)
     assert summary["left_out"] == {"not_in_ground_truth": len(hard.masks) - len(results)}
     with pytest.raises(InputError, match="has no category 'mug'; it has cup, person"):
-        write_coco_results(str(tmp_path / "x.json"), [], ["mug"], GroundTruth({}, {"cup": 7, "person": 3}))
+        write_coco_results(str(tmp_path / "x.json"), [], ["mug"], GroundTruth({}, {"cup": 7, "person": 3}), "score")
 
 
 def test_results_without_a_ground_truth_have_the_ids_of_the_coco_format(hard: MadeCorpus, tmp_path: Path) -> None:
