@@ -36,7 +36,7 @@ def images_of(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def write_edge_maps(
-    segmenter: Segmenter, images: Sequence[Path], folder: Path, progress: Callable[[int, int], None] | None = None
+    segmenter: Segmenter, images: Sequence[Path], folder: Path, progress: Callable[[int, int], None] | None
 ) -> None:
     """Put each photograph's edge map into a folder as NAME.png of 16 bits.
 

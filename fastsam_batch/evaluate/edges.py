@@ -7,12 +7,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fastsam_batch.errors import InputError
 from fastsam_batch.evaluate.edge_files import EdgeFiles, read_edge_map, read_truth
-from fastsam_batch.evaluate.edge_scores import MAX_DISTANCE, EdgeCounts, count_edges
+from fastsam_batch.evaluate.edge_scores import EdgeCounts, count_edges
 
 Progress = Callable[[int, int], None]
 
@@ -20,11 +17,11 @@ Progress = Callable[[int, int], None]
 def count_folder(
     files: Sequence[EdgeFiles],
     *,
-    max_distance: float = MAX_DISTANCE,
-    workers: int | None = None,
-    progress: Progress | None = None,
+    max_distance: float,
+    workers: int | None,
+    progress: Progress | None,
 ) -> list[EdgeCounts]:
-    """Counts of every image, in the order given; `workers` processes, as many as this one's cores by default.
+    """Counts of every image, in the order given; `workers` processes, for None as many as this one's cores.
 
     `progress` is called with the images done and their number. Raises InputError for a file that cannot be read.
     """
@@ -42,20 +39,16 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def checked_counts(files: EdgeFiles, edges: NDArray[np.float64], max_distance: float) -> EdgeCounts:
-    """Counts of one image's edge map. Raises InputError where its size is not that of the segmentations."""
-    truths = read_truth(files.truth)
+def _count_file(task: tuple[EdgeFiles, float]) -> EdgeCounts:
+    """Raises InputError besides where an edge map's size is not that of the segmentations."""
+    files, max_distance = task
+    edges, truths = read_edge_map(files.edges), read_truth(files.truth)
     if edges.shape != truths[0].shape:
         raise InputError(
             f"{files.edges}: is {edges.shape[1]} x {edges.shape[0]} pixels, but the segmentations in {files.truth} are "
             f"{truths[0].shape[1]} x {truths[0].shape[0]}; make edge maps of the photographs' own size"
         )
     return count_edges(files.image, edges, truths, max_distance)
-
-
-def _count_file(task: tuple[EdgeFiles, float]) -> EdgeCounts:
-    files, max_distance = task
-    return checked_counts(files, read_edge_map(files.edges), max_distance)
 
 
 def _collected(results: Iterable[EdgeCounts], total: int, progress: Progress | None) -> list[EdgeCounts]:

@@ -48,7 +48,7 @@ def prompted_objects(image: ExportImage | None, rows: Sequence[dict[str, Any]]) 
     )
 
 
-def instance_figures(pairs: Iterable[Pair], names: dict[int, str], max_det: int = 100) -> dict[str, Any]:
+def instance_figures(pairs: Iterable[Pair], names: dict[int, str], max_det: int) -> dict[str, Any]:
     """AP, AP50, AP75 and AP by size over the categories `names`, and each category's own AP.
 
     `max_det` objects of a category count in an image. Categories without a labelled object are left out.

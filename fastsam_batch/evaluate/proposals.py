@@ -18,7 +18,7 @@ BUDGETS = (10, 100, 1000)
 Pair = tuple[TruthImage, dict[str, Objects]]
 
 
-def proposal_figures(pairs: Iterable[Pair], kinds: Sequence[str], max_det: int = 1000) -> dict[str, Any]:
+def proposal_figures(pairs: Iterable[Pair], kinds: Sequence[str], max_det: int) -> dict[str, Any]:
     """Recall and precision of proposals under each ranking and by each kind ("mask", "box").
 
     `pairs` gives each labelled image with its proposals by the ranking's name. Gives

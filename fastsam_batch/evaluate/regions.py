@@ -73,7 +73,7 @@ def pair_regions(images: Iterable[ExportImage], drawn: dict[str, Path]) -> Itera
         raise InputError("the corpus holds no photograph that --ground-truth has a mask of; names must be the same")
 
 
-def region_figures(pairs: Iterable[Pair], prompts: Iterable[PromptKind], *, smallest: bool = False) -> dict[str, Any]:
+def region_figures(pairs: Iterable[Pair], prompts: Iterable[PromptKind], *, smallest: bool) -> dict[str, Any]:
     """Mean IoU, F-beta and MAE an image, AUROC and AUPRO over all pixels, for each kind of prompt.
 
     Prompts are taken from the drawn regions (8-connected): `box` gives each one's box, `point` its pixel farthest
@@ -115,7 +115,7 @@ def read_drawn(path: Path, image: ExportImage) -> NDArray[np.bool_]:
 
 
 def predict(
-    image: ExportImage, truth: NDArray[np.bool_], prompt: str, *, smallest: bool = False
+    image: ExportImage, truth: NDArray[np.bool_], prompt: str, *, smallest: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """What a kind of prompt selects among an image's masks, bool [h, w], and each pixel's score, float64 [h, w].
 
