@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import cv2
@@ -16,11 +17,11 @@ from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.masks.coverage import box_coverage
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop
-from fastsam_batch.models.dense import dense_tower
+from fastsam_batch.models.dense import DenseTower, dense_tower
 from fastsam_batch.models.device_crops import ImageSums, mask_crops
 from fastsam_batch.models.embedder_files import find_embedder, licence_of
 from fastsam_batch.models.fold import fold_batch_norms
-from fastsam_batch.models.memory import out_of_memory
+from fastsam_batch.models.memory import OnDevice
 from fastsam_batch.models.precision import embedder_format, settle_float32
 
 POOL_SCALE = 3  # the long side of an image that is pooled, over the side of a crop
@@ -31,7 +32,7 @@ Crop: TypeAlias = NDArray[np.uint8] | torch.Tensor
 CropSource: TypeAlias = list[NDArray[np.uint8]] | ImageSums
 
 
-class Embedder:
+class Embedder(OnDevice):
     """An open_clip model on a device: image crops and texts to L2-normalised float32 vectors."""
 
     def __init__(
@@ -47,7 +48,6 @@ class Embedder:
         self.files, model_name = find_embedder(name)
         self.name = self.files.name
         self.batch_size = batch_size
-        self.oom_retries = 0
         self.device = torch.device(device)
         pretrained = None if model_name.startswith("local-dir:") else str(self.files.main)
         try:
@@ -79,27 +79,12 @@ class Embedder:
 
     def embed_crops(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings float32 [n, dim], unit length, of n crops uint8 RGB [image_size, image_size, 3]."""
-        parts = [self._forward(crops[i : i + self.batch_size]) for i in range(0, len(crops), self.batch_size)]
+        batches = (crops[first : first + self.batch_size] for first in range(0, len(crops), self.batch_size))
+        parts = [part for batch in batches for part in self._in_halves(self._forward, batch)]
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
     def _forward(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32]:
-        vectors = self._try(crops)
-        if vectors is not None:
-            return vectors
-        self.oom_retries += 1
-        torch.cuda.empty_cache()
-        half = len(crops) // 2
-        return np.concatenate([self._forward(crops[:half]), self._forward(crops[half:])])
-
-    def _try(self, crops: Sequence[Crop] | NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """None where memory is too small for a batch that can be halved; see `Segmenter._try`."""
-        try:
-            with torch.inference_mode():
-                return _unit(self._model.encode_image(self._pixels(_stacked(crops))))
-        except RuntimeError as error:
-            if len(crops) == 1 or not out_of_memory(error):
-                raise
-            return None
+        return _unit(self._model.encode_image(self._pixels(_stacked(crops))))
 
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised input [n, 3, h, w] of images uint8 RGB [n, h, w, 3]."""
@@ -134,27 +119,15 @@ class Embedder:
         size = columns * stride, rows * stride
         method = cv2.INTER_AREA if size[0] < width else cv2.INTER_CUBIC
         pixels = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
-        found = self._pooled(pixels, shares, last_try=False)
-        if found is None:
-            self.oom_retries += 1
-            torch.cuda.empty_cache()
-            found = self._pooled(pixels, shares, last_try=True)
-        vectors[pooled] = found
+        pool = partial(self._pooled, self._dense, pixels, shares)
+        found = self._attempt(pool)
+        vectors[pooled] = self._attempt(pool, last_try=True) if found is None else found
         return vectors, pooled
 
-    def _pooled(
-        self, pixels: NDArray[np.uint8], shares: NDArray[np.float32], last_try: bool
-    ) -> NDArray[np.float32] | None:
-        """The vectors of shares of an image's places; None where memory is too small, unless it is the last try."""
-        assert self._dense is not None
-        try:
-            with torch.inference_mode():
-                places = self._dense.places(self._pixels(torch.from_numpy(pixels[None]))).float()
-                return _unit(torch.from_numpy(shares).to(self.device) @ places)
-        except RuntimeError as error:
-            if last_try or not out_of_memory(error):
-                raise
-            return None
+    def _pooled(self, dense: DenseTower, pixels: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The vectors of shares of an image's places."""
+        places = dense.places(self._pixels(torch.from_numpy(pixels[None]))).float()
+        return _unit(torch.from_numpy(shares).to(self.device) @ places)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings float32 [n, dim], unit length, of texts as they are (no templates)."""
@@ -165,15 +138,8 @@ class Embedder:
 
     def crop_source(self, image: NDArray[np.uint8]) -> CropSource:
         """What `crops_of` crops from, of an image uint8 RGB [height, width, 3]: made where the model is."""
-        if self.device.type != "cpu":
-            try:
-                with torch.inference_mode():
-                    return ImageSums.of(image, self.device)
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                self.oom_retries += 1
-        return image_pyramid(image, self.image_size)
+        sums = self._attempt(lambda: ImageSums.of(image, self.device)) if self.device.type != "cpu" else None
+        return image_pyramid(image, self.image_size) if sums is None else sums
 
     def crops_of(
         self, source: CropSource, rles: Sequence[Rle], bboxes_xywh: NDArray[np.float32], mode: str
@@ -186,19 +152,18 @@ class Embedder:
         """
         kinds, size, fill = CROP_KINDS[mode], self.image_size, self.fill_rgb
         if isinstance(source, ImageSums):
-            try:
-                with torch.inference_mode():
-                    of_kinds = [mask_crops(source, rles, bboxes_xywh, size, fill, kind) for kind in kinds]
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                self.oom_retries += 1
-                source = image_pyramid(source.pixels.cpu().numpy(), size)
-            else:
+            of_kinds = self._attempt(partial(self._crops_on_device, source, rles, bboxes_xywh, kinds))
+            if of_kinds is not None:
                 yield from (list(crops) for crops in zip(*of_kinds, strict=True))
                 return
+            source = image_pyramid(source.pixels.cpu().numpy(), size)
         for rle, box in zip(rles, bboxes_xywh, strict=True):
             yield [mask_crop(source, rle, box, size, fill, kind) for kind in kinds]
+
+    def _crops_on_device(
+        self, sums: ImageSums, rles: Sequence[Rle], bboxes_xywh: NDArray[np.float32], kinds: Sequence[str]
+    ) -> list[torch.Tensor]:
+        return [mask_crops(sums, rles, bboxes_xywh, self.image_size, self.fill_rgb, kind) for kind in kinds]
 
 
 def _stacked(crops: Sequence[Crop] | NDArray[np.uint8]) -> torch.Tensor:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import cv2
@@ -26,7 +26,7 @@ from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of, runs_of
 from fastsam_batch.masks.tiles import Box, Found, merge_tiles, tile_boxes
 from fastsam_batch.models.device_masks import encode_masks_on_device
-from fastsam_batch.models.memory import out_of_memory
+from fastsam_batch.models.memory import OnDevice
 from fastsam_batch.models.network import input_size, load_network
 from fastsam_batch.models.precision import segmenter_format, settle_float32
 
@@ -79,7 +79,7 @@ class Detections:
         return self.prototypes.cpu().numpy()
 
 
-class Segmenter:
+class Segmenter(OnDevice):
     """A segmentation network with its thresholds, on a device."""
 
     def __init__(
@@ -113,7 +113,6 @@ class Segmenter:
         self.batch_size = min(batch_size, network.max_batch or batch_size)
         self.tile = tile
         self.overlap = overlap
-        self.oom_retries = 0
         self.network = network
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
@@ -186,7 +185,8 @@ class Segmenter:
             for first in range(0, len(indices), self.batch_size):
                 batch = indices[first : first + self.batch_size]
                 inputs = np.stack([images[i].pixels for i in batch])
-                for i, (kept, prototypes) in zip(batch, self._forward(inputs), strict=True):
+                found = chain.from_iterable(self._in_halves(self._forward, inputs))
+                for i, (kept, prototypes) in zip(batch, found, strict=True):
                     letterbox = images[i].letterbox
                     boxes = boxes_to_image(kept[:, :4], letterbox)
                     results[i] = Detections(letterbox.image_hw, boxes, kept[:, 4], kept[:, 5:], prototypes)
@@ -206,47 +206,21 @@ class Segmenter:
 
     def _encode(self, found: Detections) -> EncodedMasks:
         """On the device that holds the prototypes, or here where its memory is too small."""
+        of_masks = found.coefficients, found.boxes_xyxy, found.image_hw
         if self.device.type != "cpu":
-            try:
-                with torch.inference_mode():
-                    return encode_masks_on_device(
-                        found.prototypes, found.coefficients, found.boxes_xyxy, found.image_hw
-                    )
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                self.oom_retries += 1
-        return encode_masks(found.on_host(), found.coefficients, found.boxes_xyxy, found.image_hw)
+            masks = self._attempt(lambda: encode_masks_on_device(found.prototypes, *of_masks))
+            if masks is not None:
+                return masks
+        return encode_masks(found.on_host(), *of_masks)
 
     def _forward(self, inputs: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], torch.Tensor]]:
         """Kept detections [n, 5 + 32] (box in input pixels, score, coefficients) and prototypes, by image."""
-        found = self._try(inputs)
-        if found is not None:
-            return found
-        self.oom_retries += 1
-        torch.cuda.empty_cache()
-        half = len(inputs) // 2
-        return self._forward(inputs[:half]) + self._forward(inputs[half:])
-
-    def _try(self, inputs: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], torch.Tensor]] | None:
-        """As `_forward`, but None where memory is too small for a batch that can be halved: within the handler, the
-        error would keep the failed batch's tensors alive.
-        """
-        try:
-            pixels = torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2)
-            with torch.inference_mode():
-                predictions, prototypes = self.network.forward(pixels.float().div_(255))
-                return [
-                    (
-                        keep_best(prediction, self.conf, self.iou, self.max_masks).cpu().numpy(),
-                        planes.float(),
-                    )
-                    for prediction, planes in zip(predictions, prototypes, strict=True)
-                ]
-        except RuntimeError as error:
-            if len(inputs) == 1 or not out_of_memory(error):
-                raise
-            return None
+        pixels = torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2)
+        predictions, prototypes = self.network.forward(pixels.float().div_(255))
+        return [
+            (keep_best(prediction, self.conf, self.iou, self.max_masks).cpu().numpy(), planes.float())
+            for prediction, planes in zip(predictions, prototypes, strict=True)
+        ]
 
 
 def keep_best(prediction: torch.Tensor, conf: float, iou: float, max_masks: int) -> torch.Tensor:
