@@ -31,7 +31,7 @@ _PROBE, _FINEST_STRIDE = 64, 8  # pixels
 
 @dataclass(frozen=True)
 class ExportedNetwork:
-    """A runtime's network. `metadata` as the file has it; `fixed_hw` and `max_batch` where its input is fixed."""
+    """A runtime's network. `metadata` as the file has it; `fixed_hw` and `max_batch` where its input has limits."""
 
     forward: Forward
     metadata: dict[str, Any]
@@ -118,10 +118,10 @@ def load_engine(path: Path, device: torch.device) -> ExportedNetwork:
         raise InputError(f"{path}: not an engine for this GPU and TensorRT ({first_line(error)})") from error
 
     metadata = engine_metadata(path)
-    dynamic = bool(getattr(backend, "dynamic", False))
     batch = int(metadata.get("batch", 1))
-    shape = [batch, 3, *([None, None] if dynamic else _imgsz(metadata))]
-    return _network(path, engine_forward(backend), metadata, shape)
+    dynamic = bool(getattr(backend, "dynamic", False))
+    shape: list[int | None] = [None, 3, None, None] if dynamic else [batch, 3, *_imgsz(metadata)]
+    return _network(path, engine_forward(backend), metadata, shape, batch)
 
 
 def engine_forward(backend: Any) -> Forward:
@@ -150,7 +150,10 @@ def engine_metadata(path: Path) -> dict[str, Any]:
     return metadata
 
 
-def _network(path: Path, forward: Forward, metadata: dict[str, Any], shape: list[int | None]) -> ExportedNetwork:
+def _network(
+    path: Path, forward: Forward, metadata: dict[str, Any], shape: list[int | None], most: int | None = None
+) -> ExportedNetwork:
+    """Of the input's `shape`, None where it is free; `most` images go in where their number is."""
     task = metadata.get("task", "segment")
     if task != "segment":
         raise InputError(f"{path}: made for the task {task!r}; pass a segmentation network")
@@ -160,7 +163,20 @@ def _network(path: Path, forward: Forward, metadata: dict[str, Any], shape: list
         raise InputError(
             f"{path}: its input is fixed to {fixed[1]} x {fixed[0]} pixels; export it with dynamic=True or a square one"
         )
-    return ExportedNetwork(forward, metadata, fixed, batch)
+    return ExportedNetwork(_filled(forward, batch) if batch else forward, metadata, fixed, batch or most)
+
+
+def _filled(forward: Forward, batch: int) -> Forward:
+    """The call of a network that takes `batch` images and no fewer: what is missing is the last one again."""
+
+    def filled(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        count = len(pixels)
+        if count < batch:
+            pixels = torch.cat([pixels, pixels[-1:].expand(batch - count, -1, -1, -1)])
+        predictions, prototypes = forward(pixels)
+        return predictions[:count], prototypes[:count]
+
+    return filled
 
 
 def check_outputs(path: Path, network: ExportedNetwork, device: torch.device) -> None:

@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from fastsam_batch.cli import main
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.export import export_segmenter
-from fastsam_batch.models.exported import engine_forward
+from fastsam_batch.models.exported import engine_forward, load_onnx
 from fastsam_batch.models.network import load_module, read_header
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter, sha256_of
@@ -69,14 +69,14 @@ def test_an_export_knows_its_weights(exports, form):
     assert len(files.parts or (path,)) == (3 if form == "openvino" else 1)
 
 
-def fixed_onnx(path, hw, outputs=2, predictions=None):
-    """A network of nothing with one input size, as other exporters make them."""
+def fixed_onnx(path, hw, outputs=2, predictions=None, batch=1):
+    """A network of nothing with one input size and batch, as other exporters make them."""
     import onnx
     from onnx import TensorProto, helper
 
-    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, *hw])
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, *hw])
     anchors = sum((hw[0] // stride) * (hw[1] // stride) for stride in (8, 16, 32))
-    shapes = [predictions or [1, 37, anchors], [1, 32, hw[0] // 4, hw[1] // 4]][:outputs]
+    shapes = [predictions or [batch, 37, anchors], [batch, 32, hw[0] // 4, hw[1] // 4]][:outputs]
     made = [helper.make_tensor_value_info(f"output{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(shapes)]
     nodes = [
         helper.make_node(
@@ -102,6 +102,17 @@ def test_a_fixed_square_takes_images_of_any_shape(tmp_path):
     assert [found.rles for found in segmenter.segment(list(photographs().values()))] == [[]] * len(photographs())
     with pytest.raises(InputError, match=r"--imgsz 640: \S+ takes 320 only"):
         Segmenter(tmp_path / "fixed.onnx", imgsz=640)
+
+
+def test_a_fixed_batch_takes_as_many_images_as_there_are(tmp_path):
+    path = fixed_onnx(tmp_path / "fixed.onnx", (64, 64), batch=4)
+    images = [photographs()["coffee"]] * 3
+    for batch_size in (2, 8):
+        segmenter = Segmenter(path, batch_size=batch_size)
+        assert segmenter.batch_size == min(batch_size, 4)
+        assert [found.rles for found in segmenter.segment([*images, *images])] == [[]] * 6
+    network = load_onnx(path, torch.device("cpu"))
+    assert [len(found) for found in network.forward(torch.zeros(3, 3, 64, 64))] == [3, 3]
 
 
 def engine(path, header):
