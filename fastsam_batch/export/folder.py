@@ -10,8 +10,8 @@ from fastsam_batch import storage
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.export.images import ExportImage
 
-# Formats that browsers and training code read as they are, by Pillow's name.
-_ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif"}
+# Formats that browsers and training code read as they are, by Pillow's name: few browsers show a TIFF.
+_ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp"}
 
 
 class Folder:

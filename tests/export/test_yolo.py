@@ -19,7 +19,10 @@ from pycocotools import mask as coco
 from sources.made_inputs import write_tar
 
 from fastsam_batch.cli import job
+from fastsam_batch.export.folder import Folder
+from fastsam_batch.export.images import ExportImage
 from fastsam_batch.export.names import FileNames
+from fastsam_batch.images import decode_image
 from fastsam_batch.outage import WholeFile
 
 
@@ -234,3 +237,19 @@ def test_file_names_are_plain_and_never_the_same() -> None:
     assert names.stem_of(".hidden") == ".hidden"
     assert len(names.stem_of("x" * 300)) < 150
     assert FileNames().stem_of("CUP.png") == "CUP"
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "tif", "gif"])
+def test_a_copied_photograph_is_read_as_it_was_segmented(tmp_path: Path, ending: str) -> None:
+    from ultralytics.utils.patches import imread
+
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:10, :20] = 255
+    exif = Image.Exif()
+    exif[0x112] = 6  # shown with its left side up
+    Image.fromarray(pixels).save(tmp_path / f"a.{ending}", exif=exif)
+    expected = decode_image((tmp_path / f"a.{ending}").read_bytes())
+    image = ExportImage(f"a.{ending}", str(tmp_path / f"a.{ending}"), *expected.shape[1::-1], ())
+    name = Folder(tmp_path / "out").copy_photograph(image, "a")
+    assert name.endswith(("jpg", "png", "webp", "bmp"))  # what browsers show
+    np.testing.assert_array_equal(imread(tmp_path / "out" / name)[..., ::-1], expected)
