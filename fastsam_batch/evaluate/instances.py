@@ -15,7 +15,7 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.evaluate.coco_files import Objects
 from fastsam_batch.evaluate.proposals import Pair, only_category, precision_figures
 from fastsam_batch.evaluate.recall import Tally
-from fastsam_batch.evaluate.stored import stored_masks
+from fastsam_batch.evaluate.stored import mask_objects, stored_masks
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.masks.select import match_box
 
@@ -38,14 +38,8 @@ def prompted_objects(image: ExportImage | None, rows: Sequence[dict[str, Any]]) 
             mask = match_box(stored, box).mask
             if mask is not None:
                 chosen.append((row, image.masks[mask]))
-    return Objects(
-        rles=[mask.rle.to_coco() for _, mask in chosen],
-        boxes_xywh=np.array([mask.bbox_xywh for _, mask in chosen], np.float64).reshape(-1, 4),
-        areas=np.array([mask.area for _, mask in chosen], np.float64),
-        crowd=np.zeros(len(chosen), np.bool_),
-        categories=np.array([row["category_id"] for row, _ in chosen], np.int64),
-        scores=np.array([row["score"] for row, _ in chosen], np.float64),
-    )
+    scores, categories = ([row[name] for row, _ in chosen] for name in ("score", "category_id"))
+    return mask_objects([mask for _, mask in chosen], scores, categories)
 
 
 def instance_figures(pairs: Iterable[Pair], names: dict[int, str], max_det: int) -> dict[str, Any]:

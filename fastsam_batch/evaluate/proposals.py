@@ -11,6 +11,7 @@ import numpy as np
 from fastsam_batch.errors import InputError
 from fastsam_batch.evaluate.coco_files import Objects, TruthImage, result_objects
 from fastsam_batch.evaluate.recall import IOU_THRESHOLDS, SIZES, Tally, area_under_recall
+from fastsam_batch.evaluate.stored import mask_objects
 from fastsam_batch.export.images import ExportImage, RankBy
 from fastsam_batch.export.pairing import pair_names
 
@@ -97,14 +98,7 @@ def pair_results(truths: Sequence[TruthImage], results: dict[int, list[dict[str,
 def stored_objects(image: ExportImage | None, ranking: RankBy) -> Objects:
     """A corpus's masks of one image as objects, scored by `ranking`; none without an image."""
     masks = () if image is None else image.masks
-    return Objects(
-        rles=[mask.rle.to_coco() for mask in masks],
-        boxes_xywh=np.array([mask.bbox_xywh for mask in masks], np.float64).reshape(-1, 4),
-        areas=np.array([mask.area for mask in masks], np.float64),
-        crowd=np.zeros(len(masks), np.bool_),
-        categories=np.ones(len(masks), np.int64),
-        scores=np.array([mask.worth(ranking) for mask in masks], np.float64),
-    )
+    return mask_objects(masks, [mask.worth(ranking) for mask in masks], [1] * len(masks))
 
 
 def only_category(objects: Objects, category: int) -> Objects:

@@ -6,7 +6,7 @@ Layouts: DUTS and ECSSD, Inria and WHU (a drawn mask has its photograph's name),
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -26,11 +26,12 @@ from fastsam_batch.evaluate.region_scores import (
     regions_of,
 )
 from fastsam_batch.evaluate.stored import stored_masks
-from fastsam_batch.export.images import ExportImage, ExportMask
+from fastsam_batch.export.images import ExportImage
+from fastsam_batch.export.pairing import path_ends
 from fastsam_batch.images import IMAGE_SUFFIXES
 from fastsam_batch.masks.rle import decode_in_box
 from fastsam_batch.masks.runs import rle_of, runs_of_pixels
-from fastsam_batch.masks.select import ImageMasks, select
+from fastsam_batch.masks.select import Box, ImageMasks, Point, select
 
 PromptKind = Literal["everything", "point", "box"]
 _NORMAL = "good"  # MVTec's folder of photographs without a defect
@@ -59,8 +60,7 @@ def pair_regions(images: Iterable[ExportImage], drawn: dict[str, Path]) -> Itera
     seen: dict[str, str] = {}
     for image in images:
         path = PurePosixPath(image.image_id.replace("#", "/")).with_suffix("")
-        ends = ["/".join(path.parts[first:]) for first in range(len(path.parts))]
-        key = next((end for end in ends if end in drawn), None)
+        key = next((end for end in path_ends(str(path)) if end in drawn), None)
         if key is None:
             if _NORMAL in path.parts[:-1]:
                 yield image, None
@@ -80,8 +80,8 @@ def region_figures(pairs: Iterable[Pair], prompts: Iterable[PromptKind], *, smal
     from its edge, `everything` takes the stored mask with the highest IoU, the best that a choice could do. The
     masks chosen for an image are one prediction; for the two curves a pixel's score is the highest of their scores.
     """
-    rows: dict[str, list[dict[str, float]]] = {prompt: [] for prompt in prompts}
-    pixels: dict[str, list[PixelScores]] = {prompt: [] for prompt in rows}
+    rows: dict[PromptKind, list[dict[str, float]]] = {prompt: [] for prompt in prompts}
+    pixels: dict[PromptKind, list[PixelScores]] = {prompt: [] for prompt in rows}
     images = without = 0
     for image, path in pairs:
         truth = np.zeros((image.height, image.width), np.bool_) if path is None else read_drawn(path, image)
@@ -115,63 +115,43 @@ def read_drawn(path: Path, image: ExportImage) -> NDArray[np.bool_]:
 
 
 def predict(
-    image: ExportImage, truth: NDArray[np.bool_], prompt: str, *, smallest: bool
+    image: ExportImage, truth: NDArray[np.bool_], prompt: PromptKind, *, smallest: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """What a kind of prompt selects among an image's masks, bool [h, w], and each pixel's score, float64 [h, w].
 
     With `smallest` a point selects the smallest mask around it only.
     """
-    size = image.height, image.width
-    whole = (0, 0, image.width, image.height)
-    chosen: list[int] = []
-    if image.masks:
-        regions = regions_of(truth)
-        masks = stored_masks(image)
-        chosen = _CHOICES[prompt](image.masks, masks, regions, smallest)
-        union = rle_of(select(masks, chosen=chosen).union, size)
-        predicted = decode_in_box(union, whole)
-    else:
-        predicted = np.zeros(size, np.bool_)
+    size, whole = (image.height, image.width), (0, 0, image.width, image.height)
+    masks = stored_masks(image)
+    chosen = _chosen(image, masks, regions_of(truth), prompt, smallest) if image.masks else []
+    predicted = decode_in_box(rle_of(select(masks, chosen=chosen).union, size), whole)
     scores = np.zeros(size)
     for index in chosen:
         np.maximum(scores, image.masks[index].score * decode_in_box(image.masks[index].rle, whole), out=scores)
     return predicted, scores
 
 
-Choice = Callable[[tuple[ExportMask, ...], ImageMasks, Iterator[Region], bool], list[int]]
-
-
-def _best(stored: tuple[ExportMask, ...], masks: ImageMasks, regions: Iterator[Region], smallest: bool) -> list[int]:
-    height, width = masks.size_hw
-    of_regions = (runs_of_pixels(region.mask, region.x, region.y, height) for region in regions)
-    truths = [rle_of(runs, (height, width)).to_coco() for runs in of_regions]
+def _chosen(
+    image: ExportImage, masks: ImageMasks, regions: Iterator[Region], prompt: PromptKind, smallest: bool
+) -> list[int]:
+    if prompt == "point":
+        return select(masks, foreground=[_middle(region) for region in regions], smallest=smallest).masks
+    if prompt == "box":
+        return select(masks, boxes=[_box(region) for region in regions]).masks
+    of_regions = (runs_of_pixels(region.mask, region.x, region.y, image.height) for region in regions)
+    truths = [rle_of(runs, masks.size_hw).to_coco() for runs in of_regions]
     if not truths:
         return []
-    ious = coco_mask.iou([mask.rle.to_coco() for mask in stored], truths, [0] * len(truths))
+    ious = coco_mask.iou([mask.rle.to_coco() for mask in image.masks], truths, [0] * len(truths))
     return sorted({int(index) for index, iou in zip(ious.argmax(0), ious.max(0), strict=True) if iou > 0})
 
 
-def _by_points(
-    stored: tuple[ExportMask, ...], masks: ImageMasks, regions: Iterator[Region], smallest: bool
-) -> list[int]:
-    points = [_middle(region) for region in regions]
-    return select(masks, foreground=points, smallest=smallest).masks
+def _box(region: Region) -> Box:
+    height, width = region.mask.shape
+    return float(region.x), float(region.y), float(region.x + width), float(region.y + height)
 
 
-def _by_boxes(
-    stored: tuple[ExportMask, ...], masks: ImageMasks, regions: Iterator[Region], smallest: bool
-) -> list[int]:
-    boxes = []
-    for region in regions:
-        height, width = region.mask.shape
-        boxes.append((float(region.x), float(region.y), float(region.x + width), float(region.y + height)))
-    return select(masks, boxes=boxes).masks
-
-
-_CHOICES: dict[str, Choice] = {"everything": _best, "point": _by_points, "box": _by_boxes}
-
-
-def _middle(region: Region) -> tuple[float, float]:
+def _middle(region: Region) -> Point:
     """A region's pixel (x, y) that is farthest from its edge; the image's border is one."""
     framed = np.pad(region.mask.view(np.uint8), 1)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]

@@ -24,15 +24,15 @@ def pair_names(image_ids: Iterable[str], names: Mapping[int, str]) -> dict[str, 
     """
     by_end: dict[str, list[int]] = defaultdict(list)
     for number, name in names.items():
-        for end in _ends(name):
+        for end in path_ends(name):
             by_end[end].append(number)
-    whole = {number: _ends(name)[0] for number, name in names.items()}
+    whole = {number: path_ends(name)[0] for number, name in names.items()}
     by_whole: dict[str, list[int]] = defaultdict(list)
     for number, name in whole.items():
         by_whole[name].append(number)
     claims: dict[int, list[tuple[tuple[bool, int], str]]] = defaultdict(list)
     for image_id in image_ids:
-        ends = _ends(image_id)
+        ends = path_ends(image_id)
         end = next((each for each in ends if each in by_end), "")
         if not end:
             continue
@@ -60,7 +60,7 @@ def _chosen(claims: list[tuple[tuple[bool, int], str]], name: str, number: int) 
     return of_best[0], number
 
 
-def _ends(path: str) -> list[str]:
+def path_ends(path: str) -> list[str]:
     """A path and what is left of it without its first folders, down to the file's name."""
     parts = [part for part in path.replace("#", "/").split("/") if part not in ("", ".")]
     return ["/".join(parts[first:]) for first in range(len(parts))] or [path]
