@@ -125,8 +125,7 @@ def measure(pair: Pair, paths: list[Path], mode: str, rounds: int, loop_images: 
 
 def mask_stage_alone(device: str, masks: int, imgsz: int, rounds: int) -> dict:
     """The mask stage alone, of a photograph of 1500 x 2250."""
-    given = {"device": device, "masks": masks, "imgsz": imgsz, "rounds": rounds}
-    return measured(argparse.Namespace(**given, height=1500, width=2250, seed=0))
+    return measured(device=device, masks=masks, imgsz=imgsz, rounds=rounds, height=1500, width=2250, seed=0)
 
 
 def tensorrt(size: str, folder: Path, batch_size: int) -> dict:

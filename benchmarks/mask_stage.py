@@ -57,20 +57,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    print(json.dumps(measured(parser.parse_args())))
+    print(json.dumps(measured(**vars(parser.parse_args()))))
 
 
-def measured(options: argparse.Namespace) -> dict:
+def measured(*, masks: int, height: int, width: int, imgsz: int, rounds: int, seed: int, device: str) -> dict:
     """The figures that are printed."""
-    image_hw = options.height, options.width
-    prototypes, *of_masks = detections(options.masks, image_hw, options.imgsz, options.seed)
-    on_device = torch.from_numpy(prototypes).to(options.device)
-    encode, given = (encode_masks, prototypes) if options.device == "cpu" else (encode_masks_on_device, on_device)
-    if options.device != "cpu":  # whose kernels load at first use
+    image_hw = height, width
+    prototypes, *of_masks = detections(masks, image_hw, imgsz, seed)
+    on_device = torch.from_numpy(prototypes).to(device)
+    encode, given = (encode_masks, prototypes) if device == "cpu" else (encode_masks_on_device, on_device)
+    if device != "cpu":  # whose kernels load at first use
         encode(given, *of_masks, image_hw)
         reference(on_device, *of_masks, image_hw)
     ours_seconds, reference_seconds, cpu_seconds = [], [], []
-    for _ in range(options.rounds):
+    for _ in range(rounds):
         began, cpu_began = time.perf_counter(), time.process_time()
         ours = encode(given, *of_masks, image_hw)
         between, cpu_between = time.perf_counter(), time.process_time()
@@ -85,8 +85,8 @@ def measured(options: argparse.Namespace) -> dict:
     ratios = sorted(b / a for a, b in zip(ours_seconds, reference_seconds, strict=True))
     return {
         "machine": machine.name(),
-        "device": options.device,
-        "imgsz": options.imgsz,
+        "device": device,
+        "imgsz": imgsz,
         "masks": len(ious),
         "missing": int(sum(int(coco_mask.area(rle)) > 0 for rle in expected) - len(ious)),
         "ours_seconds": round(min(ours_seconds), 4),

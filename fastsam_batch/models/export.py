@@ -13,7 +13,7 @@ from typing import Any
 
 from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.models.exported import OWN_KEY, engine_metadata
-from fastsam_batch.models.network import FASTSAM_DEFAULTS, UNSTATED_LICENCE, load_module
+from fastsam_batch.models.network import UNSTATED_LICENCE, load_module, own_defaults
 from fastsam_batch.models.weights import ModelFiles, find_segmenter
 
 FORMATS = {"onnx": ".onnx", "openvino": "", "engine": ".engine"}
@@ -35,7 +35,7 @@ def export_segmenter(name: str, form: str, output: Path, *, imgsz: int | None = 
     _check_runtime(form)
     module, header = load_module(files.main)
     own = {
-        **{key: float(header.get(key, default)) for key, default in FASTSAM_DEFAULTS.items()},
+        **own_defaults(header),
         "licence": header.get("licence", UNSTATED_LICENCE),
         "source": {"name": files.name, "sha256": files.sha256()},
     }

@@ -74,7 +74,7 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype = torch.fl
     return Network(
         forward=forward,
         stride=int(module.stride.max()),
-        defaults=_defaults(header),
+        defaults=own_defaults(header),
         licence=header.get("licence", UNSTATED_LICENCE),
     )
 
@@ -86,7 +86,7 @@ def read_header(path: Path, imgsz: int | None = None) -> tuple[dict[str, float],
     """
     if path.suffix == ".engine":
         own = own_metadata(engine_metadata(path))
-        defaults = _defaults(own)
+        defaults = own_defaults(own)
         return {**defaults, "imgsz": imgsz or defaults["imgsz"]}, str(own.get("licence", UNSTATED_LICENCE))
     network = load_network(path, torch.device("cpu"))
     return {**network.defaults, "imgsz": input_size(path, network, imgsz)}, network.licence
@@ -149,7 +149,7 @@ def _decoded(raw: dict[str, Any], strides: list[float], bins: int) -> torch.Tens
 
 def _of_export(exported: ExportedNetwork) -> Network:
     own = own_metadata(exported.metadata)
-    defaults = _defaults(own)
+    defaults = own_defaults(own)
     fixed = exported.fixed_hw[0] if exported.fixed_hw else None
     if fixed:
         defaults["imgsz"] = fixed
@@ -164,7 +164,8 @@ def _of_export(exported: ExportedNetwork) -> Network:
     )
 
 
-def _defaults(header: dict[str, Any]) -> dict[str, float]:
+def own_defaults(header: dict[str, Any]) -> dict[str, float]:
+    """imgsz, conf and iou as the weights' header states them, else FastSAM's."""
     return {key: float(header.get(key, value)) for key, value in FASTSAM_DEFAULTS.items()}
 
 

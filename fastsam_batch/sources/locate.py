@@ -41,13 +41,13 @@ def splits(uri: str) -> Iterator[tuple[str, str]]:
         yield uri[: match.end() - 1], uri[match.end() :]
 
 
-def is_parquet(container: str) -> bool:
+def holds_rows(container: str) -> bool:
     """Whether a container of `splits` is a Parquet file, not a tar."""
     return container.partition("?")[0].lower().endswith(".parquet")
 
 
 def _read_inner(container: str, inner: str, bytes_column: str) -> bytes:
-    if is_parquet(container):
+    if holds_rows(container):
         return _read_row(container, inner, bytes_column)
     try:
         return retry(functools.partial(_read_member, container, inner))

@@ -19,24 +19,16 @@ from fastsam_batch.sources.named import UnknownSchemeError, resolve
 from fastsam_batch.sources.names import storable, suffix, unit_prefix
 from fastsam_batch.storage import open_path, open_whole
 
-MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson")
-
 
 def is_manifest(key: str) -> bool:
     """True for a file name that a manifest would have."""
-    return suffix(key) in MANIFEST_SUFFIXES
+    return suffix(key) in (".csv", ".jsonl", ".ndjson")
 
 
 class ManifestSource(MembersSource):
     """Images listed by URI. `image_id` is taken from the id column, else the URI as written, without its secrets."""
 
-    def __init__(
-        self,
-        listing: Listing,
-        uri_column: str = "uri",
-        id_column: str = "image_id",
-        record_unreachable: bool = False,
-    ) -> None:
+    def __init__(self, listing: Listing, uri_column: str, id_column: str, record_unreachable: bool) -> None:
         self._listing = listing
         self._uri_column = uri_column
         self._id_column = id_column

@@ -32,7 +32,7 @@ class ParquetSource(Source):
     it); where they are null or the column is absent, from the object that the uri column names.
     """
 
-    def __init__(self, listing: Listing, columns: ColumnNames, record_unreachable: bool = False) -> None:
+    def __init__(self, listing: Listing, columns: ColumnNames, record_unreachable: bool) -> None:
         self._listing = listing
         self._columns = columns
         self._record_unreachable = record_unreachable

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from fastsam_batch.sources.locate import is_parquet, read_image_bytes, splits
+from fastsam_batch.sources.locate import holds_rows, read_image_bytes, splits
 from fastsam_batch.sources.tarstream import BrokenTarError, TarImage, stream_images
 from fastsam_batch.storage import is_local, open_path, open_whole
 
@@ -30,7 +30,7 @@ class ShardReader:
     def read(self, uri: str) -> bytes:
         """Bytes of the image at a stored URI. Raises FileNotFoundError and OSError as the function given."""
         inside = next(splits(uri), None)
-        if inside is None or is_parquet(inside[0]) or _is_plain(uri):
+        if inside is None or holds_rows(inside[0]) or _is_plain(uri):
             return self._read(uri)
         container, member = inside
         try:

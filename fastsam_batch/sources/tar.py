@@ -14,14 +14,13 @@ from fastsam_batch.sources.names import storable, unit_name, unit_prefix
 from fastsam_batch.sources.tarstream import BrokenTarError, TarImage, stream_images
 from fastsam_batch.storage import open_path, open_whole
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 BROKEN_MEMBER = "#broken"
 BROKEN_KIND = "broken_shard"
 
 
 def is_tar(key: str) -> bool:
     """True for a file name that a shard would have."""
-    return key.lower().endswith(TAR_SUFFIXES)
+    return key.lower().endswith((".tar", ".tar.gz", ".tgz"))
 
 
 class TarSource(Source):
