@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from machine import short_name
 from made_vectors import TRUTH_FOLDER, unit, write_corpus
 
 from fastsam_batch.corpus.read import Corpus
@@ -89,12 +88,10 @@ def main() -> None:
     for probes in options.probes or [index.info.probes]:
         index.info = replace(index.info, probes=probes, refine=options.refine or index.info.refine)
         results = {name: measure(index, queries, kept, truth[name]) for name, kept in KEPT.items()}
-        machine = {"cpus": os.cpu_count(), "machine": platform.machine()}
         print(
             json.dumps(
                 {"rows": options.rows, "dim": options.dim, "probes": probes, "refine": index.info.refine}
-                | {"built": built, "results": results}
-                | machine
+                | {"built": built, "results": results, "machine": short_name()}
             ),
             flush=True,
         )

@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import machine
 import numpy as np
 import pyarrow.parquet as pq
 import torch
@@ -74,7 +74,6 @@ def main() -> None:
     parser.add_argument("--segmenter", default="builtin", help="ours; the references get the built-in weights as a .pt")
     parser.add_argument("--without-ray", action="store_true", help="leave the Ray Data reference out")
     options = parser.parse_args()
-    threads = os.cpu_count() or 1
     builtin = Segmenter(BUILTIN_FOLDER / "segmenter.safetensors")
     conf = builtin.conf if options.conf is None else options.conf
     thresholds = {"imgsz": builtin.imgsz, "conf": conf, "iou": builtin.iou, "max_det": builtin.max_masks}
@@ -115,7 +114,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "machine": f"{platform.processor() or platform.machine()}, {threads} cores",
+                "machine": machine.name(),
                 "load_average": round(os.getloadavg()[0], 1),
                 "torch": torch.__version__,
                 "segmenter": options.segmenter,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 import time
 from pathlib import Path
 
 import cv2
+import machine
 import torch
 from made_models import fastsam_checkpoint
 from made_photographs import make_photographs
@@ -54,7 +54,7 @@ def main() -> None:
             process_unit(unit, segmenter, embedder, UnitOptions())
             seconds.append((between - began, time.process_time() - between))
     summary = {
-        "machine": f"{platform.machine()}, one thread",
+        "machine": f"{machine.name()}, one thread",
         "long_side": options.long_side,
         "images": options.images,
         "reference_cpu_seconds_per_image": [round(theirs / options.images, 4) for theirs, _ in seconds],

@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import tempfile
 import time
 from pathlib import Path
 
+import machine
 from made_photographs import make_photographs
 
 from fastsam_batch.config import segment_options
@@ -63,7 +63,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "machine": f"{platform.machine()}, {threads} threads",
+                "machine": machine.name(),
                 "images": summary["images"],
                 "unit_size": options.unit_size,
                 "bare_seconds": [round(before, 2), round(after, 2)],

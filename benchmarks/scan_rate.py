@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -18,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from machine import short_name
 from made_vectors import uniform, write_corpus
 
 from fastsam_batch.corpus.read import Corpus
@@ -101,8 +100,7 @@ def main() -> None:
         "seconds": best,
         "ratio": {count: round(best["product"][count] / best["scan"][count], 3) for count in best["scan"]},
         "scan_peak_gib": max(run["peak_gib"] for run in results["scan"]),
-        "cpus": os.cpu_count(),
-        "machine": platform.machine(),
+        "machine": short_name(),
     }
     print(json.dumps(summary))
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable
 
 import cv2
 import numpy as np
+from machine import short_name
 from pycocotools import mask as coco_mask
 
 from fastsam_batch.masks.select import ImageMasks, select
@@ -88,7 +88,7 @@ def main() -> None:
         "string_characters": sum(map(len, stored[0])),
         "masks_around_a_point": {"median": float(np.median(answers)), "max": max(answers)},
         "milliseconds": times,
-        "machine": f"{platform.machine()} {platform.processor()}".strip(),
+        "machine": short_name(),
     }
     print(json.dumps(result))
 
