@@ -107,9 +107,9 @@ def _instances(arguments: dict[str, Any]) -> Summary:
         read_truth_images,
         require_masks,
     )
+    from fastsam_batch.evaluate.instance_report import instance_plot, instance_table
     from fastsam_batch.evaluate.instances import RANKING, instance_figures, prompted_objects
     from fastsam_batch.evaluate.proposals import pair_images
-    from fastsam_batch.evaluate.region_report import instance_plot, instance_table
     from fastsam_batch.storage import redact
 
     check_range("--max-det", arguments["max_det"], 1)
@@ -173,8 +173,8 @@ def _speed_options(parser: argparse.ArgumentParser) -> None:
 def _speed(arguments: dict[str, Any]) -> Summary:
     import platform
 
-    from fastsam_batch.evaluate.region_report import speed_plot, speed_table
     from fastsam_batch.evaluate.speed import speed_figures
+    from fastsam_batch.evaluate.speed_report import speed_plot, speed_table
     from fastsam_batch.storage import redact
 
     check_range("--images", arguments["images"], 1)
