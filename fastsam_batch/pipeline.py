@@ -1,4 +1,4 @@
-"""The Ray Data graph: runs of plan rows -> fetch -> segment and embed -> commit -> receipts. A unit is one row.
+"""The Ray Data graph: plan rows by task -> fetch -> segment and embed -> commit -> receipts. A unit is one row.
 
 What a stage cannot do to a unit goes on as an Unfinished in its place, so that it stops no other.
 """
@@ -32,7 +32,7 @@ from fastsam_batch.metrics import JobMetrics
 from fastsam_batch.outage import explain
 from fastsam_batch.resources import Resources
 from fastsam_batch.sources.base import PlanRow, Source, UnitBytes
-from fastsam_batch.sources.runs import runs
+from fastsam_batch.sources.tasks import tasks
 from fastsam_batch.storage import filesystem, join
 from fastsam_batch.unit import UnitOptions
 
@@ -78,7 +78,7 @@ def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[
 
     Raises InputError or OutageError where an actor cannot have its models.
     """
-    parts = runs([row.row for row in rows], readers=resources.actors[1])
+    parts = tasks([row.row for row in rows], readers=resources.actors[1])
     items = [{"value": pickle.dumps(rows[part])} for part in parts]
     units = ray.data.from_items(items, override_num_blocks=min(len(items), resources.max_blocks))
     units.context.enable_progress_bars = False

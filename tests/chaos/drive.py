@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from fastsam_batch import pipeline, run
 from fastsam_batch.cli import main
-from fastsam_batch.sources.runs import runs
+from fastsam_batch.sources.tasks import tasks
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def run_here(job, rows: Sequence, resources) -> Iterator:  # type: ignore[no-unt
     import pyarrow as pa
 
     segment = pipeline.SegmentUnits(job, resources.device, 1)
-    for part in runs([row.row for row in rows], readers=1):
+    for part in tasks([row.row for row in rows], readers=1):
         for fetched in pipeline.fetch(pa.table({"value": [pickle.dumps(rows[part])]}), job):
             for segmented in segment(fetched):
                 for value in pipeline.commit(segmented, job)["value"].to_pylist():

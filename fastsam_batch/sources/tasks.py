@@ -7,18 +7,18 @@ from itertools import groupby
 
 from fastsam_batch.sources.base import PlanRow
 
-# What lies before a run in its row group is read for it once more. So a file that holds images costs 2.5 readings at
-# most; one that only names them has rows that take little to read, and images that take long.
-MOST_RUNS = 4
-MOST_RUNS_OF_NAMES = 16
+# Of a file. What lies before a task's rows in their row group is read for it once more. So a file that holds images
+# costs 2.5 readings at most; one that only names them has rows that take little to read, and images that take long.
+MOST_TASKS = 4
+MOST_TASKS_OF_NAMES = 16
 _NAME_BYTES = 4096  # of the file, a row
 
 
-def runs(rows: Sequence[PlanRow], readers: int) -> list[slice]:
+def tasks(rows: Sequence[PlanRow], readers: int) -> list[slice]:
     """The rows cut into what one task reads with one `Source.reader`, in order.
 
     Neighbours in a Parquet file go together, because a row group can be read from its beginning only; other rows
-    stand alone. With fewer files than `readers`, the actors that wait for units, a file is cut into a few runs.
+    stand alone. With fewer files than `readers`, the actors that wait for units, a file is cut for a few tasks.
     """
 
     def file_of(index: int) -> tuple[str, int | None]:
@@ -28,14 +28,14 @@ def runs(rows: Sequence[PlanRow], readers: int) -> list[slice]:
     found: list[slice] = []
     for indices in files:
         first, count = indices[0], len(indices)
-        parts = min(count, _most_runs(rows[indices[-1]], -(-readers // len(files))))
+        parts = min(count, _most_tasks(rows[indices[-1]], -(-readers // len(files))))
         cuts = [first + count * part // parts for part in range(parts + 1)]
         found += map(slice, cuts, cuts[1:])
     return found
 
 
-def _most_runs(last: PlanRow, readers: int) -> int:
+def _most_tasks(last: PlanRow, readers: int) -> int:
     """For the file of which this is the last row, and which that many readers wait for."""
     if last.shard_size is not None and last.stop and last.shard_size < last.stop * _NAME_BYTES:
-        return MOST_RUNS_OF_NAMES
-    return min(readers, MOST_RUNS)
+        return MOST_TASKS_OF_NAMES
+    return min(readers, MOST_TASKS)

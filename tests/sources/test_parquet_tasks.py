@@ -17,7 +17,7 @@ from fastsam_batch.errors import OutageError
 from fastsam_batch.outage import ATTEMPTS
 from fastsam_batch.sources import open_source, parquetrows
 from fastsam_batch.sources.base import PlanRow, Source, UnitBytes
-from fastsam_batch.sources.runs import MOST_RUNS, MOST_RUNS_OF_NAMES, runs
+from fastsam_batch.sources.tasks import MOST_TASKS, MOST_TASKS_OF_NAMES, tasks
 
 ROWS, ROW_BYTES = 192, 50_000
 
@@ -158,17 +158,17 @@ def others(kind: str, count: int) -> list[PlanRow]:
         ([], 1, []),
         (rows_of("a", 40), 1, [40]),
         (rows_of("a", 40), 3, [13, 13, 14]),
-        (rows_of("a", 40), 1000, [10] * MOST_RUNS),
+        (rows_of("a", 40), 1000, [10] * MOST_TASKS),
         (rows_of("a", 2), 1000, [1, 1]),
         (rows_of("a", 40, size=None), 1, [40]),
-        (rows_of("a", 40, size=40 * 8 * 100), 1, [2, 3] * (MOST_RUNS_OF_NAMES // 2)),
+        (rows_of("a", 40, size=40 * 8 * 100), 1, [2, 3] * (MOST_TASKS_OF_NAMES // 2)),
         (rows_of("a", 9, first=5) + rows_of("b", 5), 2, [9, 5]),
         (rows_of("a", 8) + rows_of("b", 4), 4, [4, 4, 2, 2]),
         (others("stream", 2) + rows_of("a", 3) + others("members", 2), 1, [1, 1, 3, 1, 1]),
     ],
 )
-def test_runs(rows, readers, lengths):
-    found = runs(rows, readers)
+def test_tasks(rows, readers, lengths):
+    found = tasks(rows, readers)
     assert [row for part in found for row in rows[part]] == rows
     assert sorted(len(rows[part]) for part in found) == sorted(lengths)
     assert all(len({row.shard for row in rows[part]}) == 1 for part in found)
