@@ -41,20 +41,27 @@ def write_edge_maps(
     """Put each photograph's edge map into a folder as NAME.png of 16 bits.
 
     `progress` is called with the images done and their number. Raises InputError for a photograph that cannot be
-    decoded and a folder that cannot be written.
+    read or decoded and a folder that cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for done, path in enumerate(images, start=1):
-            edges = edge_map(segmenter.detect([decode_image(path.read_bytes())])[0])
+            edges = edge_map(segmenter.detect([_photograph(path)])[0])
             _, png = cv2.imencode(".png", np.rint(edges * np.float32(65535)).astype(np.uint16))
             (folder / f"{path.stem}.png").write_bytes(png.tobytes())
             if progress is not None:
                 progress(done, len(images))
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; name another folder for the edge maps") from error
+
+
+def _photograph(path: Path) -> NDArray[np.uint8]:
+    try:
+        return decode_image(path.read_bytes())
     except ImageError as error:
         raise InputError(f"{path}: cannot be decoded ({error}); put the photograph back") from error
     except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}; name another folder for the edge maps") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); put the photograph back") from error
 
 
 def edge_map(found: Detections) -> NDArray[np.float32]:

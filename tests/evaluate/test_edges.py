@@ -19,8 +19,9 @@ from reference.edges import best_f, pairs_at_most
 from reference.masks import dense_masks
 
 from fastsam_batch.cli import job
+from fastsam_batch.errors import InputError
 from fastsam_batch.evaluate.edge_files import read_edge_map
-from fastsam_batch.evaluate.edge_model import edge_map, outline_gradients, suppress_beside_edges
+from fastsam_batch.evaluate.edge_model import edge_map, outline_gradients, suppress_beside_edges, write_edge_maps
 from fastsam_batch.evaluate.edge_scores import THRESHOLDS, count_edges, summarise_edges
 from fastsam_batch.masks.boxes import letterbox_of
 from fastsam_batch.models.segmenter import Detections, Segmenter
@@ -256,3 +257,17 @@ def test_what_to_measure_is_named_once(folders, capsys, arguments, reason):
     assert job("evaluate", ["edges", "--ground-truth", str(truths), *given]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and reason in said
+
+
+def test_a_photograph_that_cannot_be_read_is_told_from_the_maps_folder(tmp_path):
+    segmenter = Segmenter(find_segmenter("builtin").main, imgsz=64)
+    (tmp_path / "a.png").mkdir()
+    (tmp_path / "b.png").write_bytes(b"no photograph")
+    (tmp_path / "file").touch()
+    for path, folder, said in (
+        ("a.png", "maps", r"a\.png: cannot be read \(Is a directory\); put the photograph back"),
+        ("b.png", "maps", r"b\.png: cannot be decoded"),
+        ("a.png", "file", "file: File exists; name another folder for the edge maps"),
+    ):
+        with pytest.raises(InputError, match=said):
+            write_edge_maps(segmenter, [tmp_path / path], tmp_path / folder, None)
