@@ -64,6 +64,11 @@ class View:
         """Shown pixels a pixel of the image, along x and y."""
         return self.size_wh[0] / self.window_xywh[2], self.size_wh[1] / self.window_xywh[3]
 
+    def in_cells(self, side: int) -> View:
+        """The same window on a coarse grid: a cell is about `side` shown pixels wide and high."""
+        width, height = self.size_wh
+        return View(self.window_xywh, (max(width // side, 1), max(height // side, 1)))
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -152,7 +157,7 @@ def distinct_colours(image: NDArray[np.uint8], masks: Sequence[BoxedMask], view:
     """
     if not masks:
         return []
-    coarse = _coarse(view)
+    coarse = view.in_cells(_CELL)
     pixels = _lab(show(image, coarse))
     palette = _lab(np.asarray([PALETTE], np.uint8))[0]
     unlike = [np.linalg.norm(palette - colour, axis=1) for colour in palette]
@@ -242,12 +247,6 @@ def _distance_to_edge(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
 def _averaged(flags: NDArray[np.bool_], size_wh: tuple[int, int]) -> NDArray[np.float32]:
     values = flags.astype(np.float32)
     return np.asarray(cv2.resize(values, size_wh, interpolation=cv2.INTER_AREA), np.float32)
-
-
-def _coarse(view: View) -> View:
-    """The view on a coarse grid of cells."""
-    width, height = (max(side // _CELL, 1) for side in view.size_wh)
-    return View(view.window_xywh, (width, height))
 
 
 def _cells(mask: BoxedMask, coarse: View) -> NDArray[np.bool_]:

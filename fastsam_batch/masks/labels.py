@@ -48,9 +48,8 @@ def write_numbers(
 
 def _seen(masks: Sequence[BoxedMask], view: View) -> NDArray[np.int32]:
     """The mask that is seen in each cell of a coarse grid over the view, by its place, int32 [h, w]; -1 for none."""
-    width, height = (max(side // _CELL, 1) for side in view.size_wh)
-    coarse = View(view.window_xywh, (width, height))
-    seen = np.full((height, width), -1, np.int32)
+    coarse = view.in_cells(_CELL)
+    seen = np.full(coarse.size_wh[::-1], -1, np.int32)
     for place, mask in enumerate(masks):
         layer = draw_mask(mask, coarse)
         if layer is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from fastsam_batch.masks.draw import _CLEAR_DIFFERENCE, PALETTE, View, _cells, _clarity, _coarse, _lab, show
+from fastsam_batch.masks.draw import _CELL, _CLEAR_DIFFERENCE, PALETTE, View, _cells, _clarity, _lab, show
 
 
 def distinct_colours(image: np.ndarray, masks: list, view: View) -> list[tuple[int, int, int]]:
     """As `masks.draw.distinct_colours`."""
-    coarse = _coarse(view)
+    coarse = view.in_cells(_CELL)
     pixels = _lab(show(image, coarse))
     palette = _lab(np.asarray([PALETTE], np.uint8))[0]
     covered = [_cells(mask, coarse) for mask in masks]
