@@ -35,8 +35,9 @@ import fastsam_batch.models.segmenter as segmenter_module
 import fastsam_batch.unit as unit_module
 from fastsam_batch.corpus.info import describe
 from fastsam_batch.corpus.write import commit_unit
+from fastsam_batch.evaluate.report import new_figure
 from fastsam_batch.masks.boxes import letterbox_of
-from fastsam_batch.models.embedder import CROP_KINDS
+from fastsam_batch.models.crops import CROP_KINDS
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
 
 STAGES = ("read", "decode", "letterbox", "forward", "nms", "masks+rle", "crops", "clip", "write", "other")
@@ -230,12 +231,9 @@ def text_table(found: dict) -> str:
 
 def plot(profiles: list[dict], path: Path) -> None:
     """Stacked bars, a panel for each pair of models: the reference, ours and the floor."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import TABLEAU_COLORS
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4 * len(profiles) + 1.5, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4 * len(profiles) + 1.5, 4)
     sides = ("reference_ms", "our_ms", "floor_ms")
     for axes, found in zip(np.atleast_1d(figure.subplots(1, len(profiles))), profiles, strict=True):
         below = np.zeros(len(sides))

@@ -181,14 +181,12 @@ def distinct_colours(image: NDArray[np.uint8], masks: Sequence[BoxedMask], view:
     return [PALETTE[index] for index in chosen]
 
 
-def spotlight(
-    image: NDArray[np.uint8], mask: BoxedMask, view: View, colour: RGB, line_width: float = 3.2
-) -> NDArray[np.uint8]:
+def spotlight(image: NDArray[np.uint8], mask: BoxedMask, view: View, colour: RGB) -> NDArray[np.uint8]:
     """A view of an image with one mask as it is, all else dim and nearly grey, its edge cased in white."""
     canvas = show(image, view).astype(np.float32)
     grey = canvas @ np.array([[0.299], [0.587], [0.114]], np.float32)
     painted = np.asarray((0.3 * canvas + 0.7 * grey) * 0.5 + 8, np.float32)
-    layer = draw_mask(mask, view, line_width, line_width + 2.8)
+    layer = draw_mask(mask, view, line_width=3.2, casing_width=6.0)
     if layer is not None:
         region = painted[layer.place]
         region += layer.fill[..., None] * (canvas[layer.place] - region)
