@@ -113,27 +113,7 @@ def read_manifest(uri: str, key: str, uri_column: str, id_column: str) -> Iterat
             columns = (uri_column, id_column)
             rows = _csv_rows(file, name, columns) if suffix(key) == ".csv" else _json_rows(file, name)
             for line, row in rows:
-                if row.get(uri_column) in (None, ""):
-                    found = ", ".join(map(str, row))
-                    raise InputError(
-                        f"{name} line {line} has no {uri_column!r} (it has {found or 'nothing'}): "
-                        "fill it in, or name the column with --uri-column"
-                    )
-                written = row[uri_column]
-                if not isinstance(written, str):
-                    raise InputError(
-                        f"{name} line {line} has {json.dumps(written)[:40]} for its {uri_column!r}: write text"
-                    )
-                image_id = row.get(id_column)
-                image_id = stored_uri(written) if image_id in (None, "") else str(image_id)
-                if not _is_text(written + image_id):
-                    raise InputError(
-                        f"{name} line {line} holds half a surrogate pair, which is no character: write it as UTF-8"
-                    )
-                try:
-                    yield ImageRef(storable(image_id), resolve(written, uri))
-                except UnknownSchemeError as error:
-                    raise InputError(f"{name} line {line} {error}") from error
+                yield _image_of(row, f"{name} line {line}", uri, uri_column, id_column)
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text: save it as UTF-8") from error
     except OutageError:
@@ -142,6 +122,26 @@ def read_manifest(uri: str, key: str, uri_column: str, id_column: str) -> Iterat
         if not is_storage_error(error):
             raise
         raise InputError(f"cannot read {name}: {explain(error)}") from error
+
+
+def _image_of(row: dict[str, Any], place: str, container: str, uri_column: str, id_column: str) -> ImageRef:
+    """The image that a manifest's row names. Raises InputError, which begins with the row's place."""
+    written, image_id = row.get(uri_column), row.get(id_column)
+    if written in (None, ""):
+        found = ", ".join(map(str, row))
+        raise InputError(
+            f"{place} has no {uri_column!r} (it has {found or 'nothing'}): "
+            "fill it in, or name the column with --uri-column"
+        )
+    if not isinstance(written, str):
+        raise InputError(f"{place} has {json.dumps(written)[:40]} for its {uri_column!r}: write text")
+    image_id = stored_uri(written) if image_id in (None, "") else str(image_id)
+    if not _is_text(written + image_id):
+        raise InputError(f"{place} holds half a surrogate pair, which is no character: write it as UTF-8")
+    try:
+        return ImageRef(storable(image_id), resolve(written, container))
+    except UnknownSchemeError as error:
+        raise InputError(f"{place} {error}") from error
 
 
 def _is_text(value: str) -> bool:
