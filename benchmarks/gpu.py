@@ -36,7 +36,7 @@ from pairs import Pair, load_pair
 from PIL import Image
 from stage_clock import replaced
 
-from fastsam_batch.models.export import ENGINE_BATCH, export_segmenter
+from fastsam_batch.models.exporter import ENGINE_BATCH, export_segmenter
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.resources import THREADS_A_GPU
 from fastsam_batch.sources.base import EncodedImage, UnitBytes

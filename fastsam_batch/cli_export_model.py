@@ -27,7 +27,7 @@ def export_model(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     from pathlib import Path
 
     from fastsam_batch.errors import InputError
-    from fastsam_batch.models.export import export_segmenter
+    from fastsam_batch.models.exporter import export_segmenter
 
     began = time.perf_counter()
     imgsz = arguments["imgsz"]

@@ -16,10 +16,10 @@ import numpy as np
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.export.brush import brush_bytes
+from fastsam_batch.export.file_names import FileNames
 from fastsam_batch.export.folder import Folder
 from fastsam_batch.export.ids import mask_number
 from fastsam_batch.export.images import ExportImage, ExportMask
-from fastsam_batch.export.names import FileNames
 from fastsam_batch.export.shapes import Polygons
 from fastsam_batch.export.xml import quoted
 from fastsam_batch.masks.draw import PALETTE

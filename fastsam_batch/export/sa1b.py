@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fastsam_batch.export.file_names import FileNames
 from fastsam_batch.export.folder import Folder
 from fastsam_batch.export.ids import image_number, mask_number
 from fastsam_batch.export.images import ExportImage, ExportMask
-from fastsam_batch.export.names import FileNames
 from fastsam_batch.storage import Uri
 
 

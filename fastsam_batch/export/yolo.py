@@ -14,10 +14,10 @@ from functools import lru_cache
 import numpy as np
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.export.file_names import FileNames
 from fastsam_batch.export.folder import Folder
 from fastsam_batch.export.ids import fraction_of
 from fastsam_batch.export.images import ExportImage, ExportMask
-from fastsam_batch.export.names import FileNames
 from fastsam_batch.export.shapes import Polygons
 from fastsam_batch.masks.polygons import Ring
 from fastsam_batch.storage import Uri

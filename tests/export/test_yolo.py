@@ -19,9 +19,9 @@ from pycocotools import mask as coco
 from sources.made_inputs import write_tar
 
 from fastsam_batch.cli import job
+from fastsam_batch.export.file_names import FileNames
 from fastsam_batch.export.folder import Folder
 from fastsam_batch.export.images import ExportImage
-from fastsam_batch.export.names import FileNames
 from fastsam_batch.images import decode_image
 from fastsam_batch.outage import WholeFile
 

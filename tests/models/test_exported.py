@@ -16,8 +16,8 @@ from pycocotools import mask as coco_mask
 
 from fastsam_batch.cli import main
 from fastsam_batch.errors import InputError
-from fastsam_batch.models.export import export_segmenter
 from fastsam_batch.models.exported import engine_forward, load_onnx
+from fastsam_batch.models.exporter import export_segmenter
 from fastsam_batch.models.network import load_module, read_header
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter, sha256_of
@@ -215,7 +215,7 @@ def test_an_export_takes_the_old_one_s_place_whole(exports, tmp_path, monkeypatc
     output = tmp_path / "network"
     shutil.copytree(exports["openvino"], output)
     (output / "of-the-old-one").touch()
-    monkeypatch.setattr("fastsam_batch.models.export._add_metadata", fail_to_write)
+    monkeypatch.setattr("fastsam_batch.models.exporter._add_metadata", fail_to_write)
     with pytest.raises(RuntimeError):
         export_segmenter("builtin", "openvino", output)
     assert (output / "of-the-old-one").exists()
