@@ -9,6 +9,7 @@ from PIL import Image
 from fastsam_batch import storage
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.export.images import ExportImage
+from fastsam_batch.images import ImageError, image_format
 
 # Formats that browsers and training code read as they are, by Pillow's name: few browsers show a TIFF.
 _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp"}
@@ -33,8 +34,6 @@ class Folder:
         The bytes are copied as they are; a format that training code may not know becomes PNG. Raises
         InputError where it cannot be read or is not the one that was segmented.
         """
-        from fastsam_batch.images import ImageError, image_format
-
         try:
             data = image.data()
             ending = _ENDINGS.get(image_format(data) or "")
