@@ -123,18 +123,16 @@ def draw_mask(mask: BoxedMask, view: View, line_width: float = 2.0, casing_width
     )
 
 
-def paint_all(
-    image: NDArray[np.uint8], masks: Sequence[BoxedMask], view: View, colours: Sequence[RGB] | None = None
-) -> NDArray[np.uint8]:
+def paint_all(image: NDArray[np.uint8], masks: Sequence[BoxedMask], view: View) -> NDArray[np.uint8]:
     """An image uint8 RGB [H, W, 3] at its shown size with all masks over it, in the order given.
 
     Put large masks first: a pixel takes the colour of the last mask over it, so that nested masks keep
-    clean colours. Without `colours` they are `distinct_colours`. Holds one mask at a time.
+    clean colours, which are `distinct_colours`. Holds one mask at a time.
     """
     canvas = show(image, view).astype(np.float32)
     filled = canvas.copy()
     lines = np.zeros((*canvas.shape[:2], 4), np.float32)  # opacity last, colours multiplied by it
-    for mask, colour in zip(masks, colours or distinct_colours(image, masks, view), strict=True):
+    for mask, colour in zip(masks, distinct_colours(image, masks, view), strict=True):
         layer = draw_mask(mask, view)
         if layer is None:
             continue
