@@ -25,10 +25,19 @@ _ORIENTATION_BLUR = 1.5
 
 
 def images_of(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The photographs of these names, without their endings, in a folder. Raises InputError where one is missing."""
+    """The photographs of these names, without their endings, in a folder.
+
+    Raises InputError where one is missing, or two have one name.
+    """
     if not folder.is_dir():
         raise InputError(f"--images {folder}: no such folder")
-    found = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.stem in names:
+            if path.stem in found:
+                other = found[path.stem].name
+                raise InputError(f"--images {folder}: {other} and {path.name} are both {path.stem}; keep one of them")
+            found[path.stem] = path
     missing = [name for name in names if name not in found]
     if missing:
         raise InputError(f"--images {folder}: holds no photograph {missing[0]}, which --ground-truth has a drawing of")

@@ -39,14 +39,19 @@ Pair = tuple[ExportImage, Path | None]
 
 
 def drawn_masks(folder: Path) -> dict[str, Path]:
-    """Drawn masks below a folder by their path without ending and `_mask`. Raises InputError where there is none."""
+    """Drawn masks below a folder by their path without ending and `_mask`.
+
+    Raises InputError where there is none, or two have one path.
+    """
     if not folder.is_dir():
         raise InputError(f"--ground-truth {folder}: no such folder")
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            key = path.relative_to(folder).with_suffix("").as_posix()
-            found[key.removesuffix("_mask")] = path
+            key = path.relative_to(folder).with_suffix("").as_posix().removesuffix("_mask")
+            if key in found:
+                raise InputError(f"--ground-truth {folder}: {found[key].name} and {path.name} are both masks of {key}")
+            found[key] = path
     if not found:
         raise InputError(f"--ground-truth {folder}: holds no picture of a mask")
     return found

@@ -21,7 +21,13 @@ from reference.masks import dense_masks
 from fastsam_batch.cli import job
 from fastsam_batch.errors import InputError
 from fastsam_batch.evaluate.edge_files import read_edge_map
-from fastsam_batch.evaluate.edge_model import edge_map, outline_gradients, suppress_beside_edges, write_edge_maps
+from fastsam_batch.evaluate.edge_model import (
+    edge_map,
+    images_of,
+    outline_gradients,
+    suppress_beside_edges,
+    write_edge_maps,
+)
 from fastsam_batch.evaluate.edge_scores import THRESHOLDS, count_edges, summarise_edges
 from fastsam_batch.masks.boxes import letterbox_of
 from fastsam_batch.models.segmenter import Detections, Segmenter
@@ -271,3 +277,11 @@ def test_a_photograph_that_cannot_be_read_is_told_from_the_maps_folder(tmp_path)
     ):
         with pytest.raises(InputError, match=said):
             write_edge_maps(segmenter, [tmp_path / path], tmp_path / folder, None)
+
+
+def test_two_photographs_of_one_name_are_told(tmp_path):
+    for name in ("a.jpg", "a.png", "b.jpg", "b.txt", "c.jpg", "c.png"):
+        (tmp_path / name).touch()
+    assert images_of(tmp_path, ["b"]) == [tmp_path / "b.jpg"]
+    with pytest.raises(InputError, match=r"a\.jpg and a\.png are both a; keep one of them"):
+        images_of(tmp_path, ["b", "a"])

@@ -203,6 +203,10 @@ def rename(made: MadeCorpus, names: dict[str, str]) -> None:
         (lambda t: draw(t, "other.png", np.ones((5, 5), bool)), "holds no photograph"),
         (lambda t: draw(t, "coffee.png", np.ones((5, 5), bool)), "is 5 x 5 pixels and coffee.png is"),
         (lambda t: (t.mkdir(), (t / "coffee.png").write_bytes(b"no")), "not a picture"),
+        (
+            lambda t: [draw(t, name, np.ones((5, 5), bool)) for name in ("a.png", "a_mask.png")],
+            "a.png and a_mask.png are both masks of a",
+        ),
     ],
 )
 def test_wrong_folders_are_a_sentence(made_once, tmp_path, capsys, prepare, reason):
