@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
@@ -44,9 +45,21 @@ class Prompts:
     def __post_init__(self) -> None:
         """NumPy's arrays and numbers become Python's, as a selection's JSON needs them; a text alone is one text."""
         for name in ("foreground", "background", "boxes"):
-            plain = tuple(tuple(map(_plain, numbers)) for numbers in getattr(self, name))
-            object.__setattr__(self, name, plain)
+            object.__setattr__(self, name, _plain_prompts(name, getattr(self, name)))
         object.__setattr__(self, "texts", several(self.texts))
+
+
+def _plain_prompts(name: str, prompts: Any) -> tuple[tuple[Any, ...], ...]:
+    """Points or boxes as tuples of Python's numbers. Raises InputError for what is none."""
+    form = "(x1, y1, x2, y2)" if name == "boxes" else "(x, y)"
+    try:
+        plain = tuple(tuple(map(_plain, numbers)) for numbers in prompts)
+    except TypeError:  # one alone, not in a list
+        plain = ((),)
+    for numbers in plain:
+        if len(numbers) != len(form.split()) or not all(isinstance(number, Real) for number in numbers):
+            raise InputError(f"{name} {prompts!r:.100}: give a list of {form}, in pixels of the image")
+    return plain
 
 
 def _plain(number: Any) -> Any:

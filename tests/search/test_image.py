@@ -68,6 +68,25 @@ def test_prompts_of_numpy(made_once: MadeCorpus) -> None:
     assert json.dumps(image.box(*boxes[0]).to_json()) == json.dumps(image.box(40.0, 50.0, 200.0, 210.0).to_json())
 
 
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        {"foreground": (1, 2)},
+        {"foreground": [(1, 2, 3)]},
+        {"foreground": [("1", "2")]},
+        {"background": [(1,)], "foreground": [(1, 2)]},
+        {"boxes": (1, 2, 3, 4)},
+        {"boxes": [(1, 2, 3)]},
+        {"boxes": "1,2,3,4"},
+    ],
+)
+def test_prompts_of_another_form_are_no_broken_mask(made_once: MadeCorpus, prompts: dict[str, object]) -> None:
+    image = Corpus.open(made_once.uri).image(IMAGE)
+    name = next(iter(prompts))
+    with pytest.raises(InputError, match=f"^{name} .*: give a list of "):
+        image.select(**prompts)
+
+
 def test_searches_from_many_threads_load_one_encoder(tmp_path: Path) -> None:
     corpus = Corpus.open(as_if_builtin(str(tmp_path / "corpus"), tmp_path).uri)
     with ThreadPoolExecutor(8) as pool:
