@@ -140,8 +140,8 @@ def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     if len(summary["labels"]) > 1:
         for name, count in summary["labels"].items():
             print(f"         {count:,} {name}")
-    if summary["loss"]:
-        loss = summary["loss"]
+    loss = summary["loss"]
+    if loss and loss["masks"]:
         print(
             f"loss     mean IoU {loss['mean_iou']:.4f}, least {loss['min_iou']:.4f}, {loss['exact']:,} exact, "
             f"{loss['fallbacks']:,} kept as RLE, {loss['refused']:,} left out"

@@ -78,15 +78,15 @@ class LossReport:
         return 1.0
 
     def to_json(self) -> dict[str, Any]:
-        """The report: figures over all masks, and the worst of them, worst first."""
+        """The report: figures over all masks, None where there are none, and the worst of them, worst first."""
         worst = [case for *_, case in sorted(self._worst, key=lambda entry: (-entry[0], entry[1], entry[2]))]
         return {
             "masks": self.masks,
             "exact": self.exact,
-            "mean_iou": round(self._sum / self.masks, 6) if self.masks else 1.0,
-            "iou_p01": self.quantile(0.01),
-            "iou_p50": self.quantile(0.5),
-            "min_iou": worst[0]["iou"] if worst else 1.0,
+            "mean_iou": round(self._sum / self.masks, 6) if self.masks else None,
+            "iou_p01": self.quantile(0.01) if self.masks else None,
+            "iou_p50": self.quantile(0.5) if self.masks else None,
+            "min_iou": worst[0]["iou"] if worst else 1.0 if self.masks else None,
             "holes": self.holes,
             "holes_lost": self.holes_lost,
             "parts": self.parts,

@@ -143,6 +143,15 @@ def test_masks_that_lose_too_much_are_left_out_and_told(hard: MadeCorpus, tmp_pa
     assert not (tmp_path / "yolo" / "images").exists()
 
 
+def test_no_masks_have_no_loss(made: MadeCorpus, tmp_path: Path, capsys) -> None:
+    assert run(made, tmp_path / "yolo", "--where", "area < 0") == 0
+    out = capsys.readouterr().out
+    loss = json.loads(out.splitlines()[-1])["loss"]
+    figures = ("mean_iou", "iou_p01", "iou_p50", "min_iou")
+    assert loss["masks"] == 0 and {loss[name] for name in figures} == {None}
+    assert "mean IoU" not in out
+
+
 def test_labels_without_photographs_say_where_those_belong(made: MadeCorpus, tmp_path: Path, capsys) -> None:
     assert run(made, tmp_path / "yolo", "--images", "none") == 0
     said = capsys.readouterr().err
