@@ -121,6 +121,8 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     else:
         why = dict.fromkeys(names, "no mask passes --where" if arguments["where"] else "the corpus has no masks")
     queries = [_query(name, hits, why[name]) for name in names]
+    for file in filter(None, (arguments["output"], arguments["gallery"])):
+        print(f"written  {file}")
     seconds = round(time.perf_counter() - began, 3)
     return {"hits": hits.num_rows, "queries": queries, "engine": engine_of(hits), "seconds": seconds}, 0
 
@@ -142,7 +144,7 @@ def _any_mask(corpus: Corpus, where: str | None) -> bool:
 def _query(name: str, hits: pa.Table, why_none: str) -> dict[str, Any]:
     """What the summary says of one query; prints its best hits, or why there are none."""
     found = [hit for hit in hits.drop_columns(["rle", "bbox"]).to_pylist() if hit["text"] == name]
-    print(f"{name}: {len(found)} masks" if found else f"{name}: {why_none}")
+    print(f"{name}: {len(found)} mask{'s' if len(found) > 1 else ''}" if found else f"{name}: {why_none}")
     for hit in found[:_SHOWN]:
         sure = "" if hit["calibrated"] is None else f"  ({hit['calibrated']:.2f})"
         print(f"  {hit['similarity']:.3f}{sure}  {hit['image_id']}  mask {hit['mask_index']}  {hit['area']:,} px")

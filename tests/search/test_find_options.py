@@ -284,3 +284,12 @@ def test_a_corpus_without_masks_says_so(tmp_path: Path, capsys: pytest.CaptureFi
         write_unit(made.uri, unit_id, [image for image in made.images if image["unit_id"] == unit_id], [])
     assert main(["search", "--corpus", made.uri, "--text", "a cup"]) == 0
     assert capsys.readouterr().out.startswith("a cup: the corpus has no masks\n")
+
+
+def test_the_files_written_are_named(made_once: MadeCorpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(tmp_path / "hits.parquet"), str(tmp_path / "hits.html")]
+    arguments = ["--like", "astronaut.png#0", "--top-k", "1", "--output", files[0], "--gallery", files[1]]
+    assert main(["search", "--corpus", made_once.uri, *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "astronaut.png#0: 1 mask"
+    assert lines[-3:-1] == [f"written  {file}" for file in files] and all(Path(file).is_file() for file in files)
