@@ -32,7 +32,8 @@ Summary = dict[str, Any]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`fastsam-batch COMMAND …`. Returns 0 done, 2 bad arguments or input, 3 not all of it done, 1 else."""
-    parser = argparse.ArgumentParser(prog="fastsam-batch", description=fastsam_batch.__doc__)
+    parser = argparse.ArgumentParser(prog="fastsam-batch", description=fastsam_batch.__doc__, formatter_class=_Help)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {fastsam_batch.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (help_text, add_options, _) in _COMMANDS.items():
         add_options(commands.add_parser(name, help=help_text, description=help_text, formatter_class=_Help))
@@ -218,9 +219,10 @@ def _verify(arguments: dict[str, Any]) -> tuple[Summary, int]:
 
 
 def _quiet_libraries() -> None:
-    """Keep libraries from reporting usage or installing packages on their own."""
+    """Keep libraries from reporting usage or installing packages on their own, and from what an error says later."""
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("YOLO_VERBOSE", "false")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # without a network it warns of every attempt, a dozen lines
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[..., tuple[Summary, int]]]] = {
@@ -241,3 +243,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Calla
     "status": ("Tell what of a corpus is done, failed and left, and how fast it goes.", status_options, status),
     "verify": ("Check every receipt, file, digest, count and row of a corpus.", _verify_options, _verify),
 }
+
+if __name__ == "__main__":
+    sys.exit(main())

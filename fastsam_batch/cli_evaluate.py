@@ -140,8 +140,7 @@ def _regions_options(parser: argparse.ArgumentParser) -> None:
         "--prompt",
         nargs="+",
         choices=_PROMPTS,
-        default=list(_PROMPTS),
-        help="what chooses the masks, taken from each drawn region",
+        help="what chooses the masks, taken from each drawn region; default: each of them",
     )
     add("--smallest", action="store_true", help="a point selects the smallest mask around it only")
     output_option(parser)
@@ -156,7 +155,7 @@ def _regions(arguments: dict[str, Any]) -> Summary:
 
     _, images = _corpus_images(arguments["corpus"])
     pairs = pair_regions(images, drawn_masks(Path(arguments["ground_truth"])))
-    prompts = list(dict.fromkeys(arguments["prompt"]))
+    prompts = list(dict.fromkeys(arguments["prompt"] or _PROMPTS))
     summary = region_figures(pairs, prompts, smallest=arguments["smallest"])
     name = f"{redact(arguments['corpus'])} against {arguments['ground_truth']}"
     return _reported(arguments, "regions", summary, region_table(summary, name), region_plot(summary, name))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 
 import pytest
 from corpus.made_corpus import MadeCorpus
 
+import fastsam_batch
 from fastsam_batch.cli import job
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.info import admit, write_info
@@ -90,3 +92,23 @@ def test_a_pipe_that_nobody_reads_ends_a_command_quietly(made_once: MadeCorpus, 
         monkeypatch.setattr(sys, "stdout", pipe)
         assert job("status", ["--corpus", made_once.uri]) == 1
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("module", ["fastsam_batch", "fastsam_batch.cli"])
+def test_the_package_runs_as_a_module(module):
+    """A module that does nothing and ends well would be a job that succeeded."""
+    run = [sys.executable, "-m", module]
+    told = subprocess.run([*run, "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout == f"fastsam-batch {fastsam_batch.__version__}\n"
+    refused = subprocess.run([*run, "verify", "--corpus", "/nowhere"], capture_output=True, text=True)
+    assert refused.returncode == 2 and refused.stderr.startswith("error: /nowhere is not a corpus")
+
+
+def test_the_hub_tells_its_attempts_to_nobody():
+    run = (
+        "from fastsam_batch.cli import job; job('verify', ['--corpus', '/nowhere']); "
+        "from huggingface_hub.utils import logging; print(logging.get_verbosity() == logging.ERROR)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_VERBOSITY"}
+    told = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True, env=environment)
+    assert told.stdout == "True\n"

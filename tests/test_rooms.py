@@ -31,6 +31,7 @@ ROOMS = [
     "evaluate",
     "web",
     "cli",
+    "__main__",
 ]
 HEIGHT = {room: height for height, rooms in enumerate(ROOMS) for room in rooms.split()}
 # What a corpus answers by way of search, imported where it is asked for.
