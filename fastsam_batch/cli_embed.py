@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 
@@ -42,14 +41,9 @@ def embed_options(parser: argparse.ArgumentParser) -> None:
 
 def embed(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Run `fastsam-batch embed`: its summary, and the exit code."""
-    from fastsam_batch.cli_progress import ProgressLine, print_summary, print_unfinished, too_many_failed
+    from fastsam_batch.cli_progress import ProgressLine, finish_run
     from fastsam_batch.reembed import embed_corpus
 
     corpus = arguments.pop("corpus")
     summary = embed_corpus(corpus, arguments, ProgressLine().show)
-    if sys.stderr.isatty():
-        print(file=sys.stderr)
-    print_summary(summary, arguments["output"])
-    print_unfinished(summary)
-    too_many = too_many_failed(summary, arguments["output"], arguments["max_failed_fraction"])
-    return summary, 3 if too_many or summary["unfinished_units"] else 0
+    return summary, finish_run(summary, arguments["output"], arguments["max_failed_fraction"])

@@ -23,13 +23,11 @@ def export_model_options(parser: argparse.ArgumentParser) -> None:
 
 def export_model(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Run `fastsam-batch export-model`: its summary, and the exit code."""
-    import time
     from pathlib import Path
 
     from fastsam_batch.errors import InputError
     from fastsam_batch.models.exporter import export_segmenter
 
-    began = time.perf_counter()
     imgsz = arguments["imgsz"]
     if imgsz is not None and (imgsz < 32 or imgsz % 32):
         raise InputError(f"--imgsz {imgsz}: must be a multiple of 32")
@@ -46,6 +44,5 @@ def export_model(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         "output": str(made.main),
         "format": arguments["format"],
         "sha256": made.sha256(),
-        "seconds": round(time.perf_counter() - began, 3),
     }
     return summary, 0

@@ -23,15 +23,12 @@ def label_options(parser: argparse.ArgumentParser) -> None:
 
 def label(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Run `fastsam-batch label`: its summary, and the exit code."""
-    import time
-
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.search.classes import read_classes
     from fastsam_batch.search.find import corpus_encoder
     from fastsam_batch.search.label_table import FORMATS, write_labels
     from fastsam_batch.storage import check_ending, redact
 
-    began = time.perf_counter()
     check_ending(arguments["output"], FORMATS)
     classes = read_classes(arguments["classes"])
     corpus = Corpus.open(arguments["corpus"])
@@ -46,6 +43,5 @@ def label(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         "masks": sum(counts.values()) + unlabelled,
         "labels": dict(counts),
         "unlabelled": unlabelled,
-        "seconds": round(time.perf_counter() - began, 3),
     }
     return summary, 0

@@ -33,6 +33,19 @@ class ProgressLine:
         print(f"\r{line}" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr, flush=True)
 
 
+def finish_run(summary: dict[str, Any], output: str, max_failed_fraction: float, *, can_record: bool = False) -> int:
+    """Tell what a run did and what it left; the exit code: 3 where that is units or too many images, else 0.
+
+    `can_record` as for `print_unfinished`. Raises as `too_many_failed`.
+    """
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # behind the line of progress
+    print_summary(summary, output)
+    print_unfinished(summary, can_record)
+    too_many = too_many_failed(summary, output, max_failed_fraction)
+    return 3 if too_many or summary["unfinished_units"] else 0
+
+
 def print_unfinished(summary: dict[str, Any], can_record: bool = False) -> None:
     """Which units were left, and what to do, on standard error; `can_record`: --record-unreachable may help."""
     if not summary["unfinished_units"]:

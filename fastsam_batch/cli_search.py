@@ -62,8 +62,6 @@ def search_options(parser: argparse.ArgumentParser) -> None:
 
 def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Run `fastsam-batch search`: its summary, and the exit code."""
-    import time
-
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.errors import InputError
     from fastsam_batch.search.find import corpus_background, corpus_encoder, engine_of, find_masks
@@ -73,7 +71,6 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     from fastsam_batch.search.write import FORMATS, write_hits
     from fastsam_batch.storage import check_ending
 
-    began = time.perf_counter()
     if arguments["output"]:
         check_ending(arguments["output"], FORMATS)
     if arguments["gallery"]:
@@ -123,8 +120,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     queries = [_query(name, hits, why[name]) for name in names]
     for file in filter(None, (arguments["output"], arguments["gallery"])):
         print(f"written  {file}")
-    seconds = round(time.perf_counter() - began, 3)
-    return {"hits": hits.num_rows, "queries": queries, "engine": engine_of(hits), "seconds": seconds}, 0
+    return {"hits": hits.num_rows, "queries": queries, "engine": engine_of(hits)}, 0
 
 
 def _nearest_hint(min_score: float | None, min_calibrated: float | None) -> str:

@@ -39,15 +39,12 @@ def select_options(parser: argparse.ArgumentParser) -> None:
 
 def select(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Run `fastsam-batch select`: its summary, and the exit code."""
-    import time
-
     from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.search.find import corpus_encoder
     from fastsam_batch.search.prompts import Prompts, parse_boxes, parse_points, select_masks
     from fastsam_batch.search.selection import FORMATS, write_selection
     from fastsam_batch.storage import check_ending, redact
 
-    began = time.perf_counter()
     for output in arguments["output"]:
         check_ending(output, FORMATS)
     prompts = Prompts(
@@ -83,6 +80,5 @@ def select(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         "area": found.area,
         "boxes": found.to_json()["boxes"],
         "texts": [vars(answer) for answer in found.texts],
-        "seconds": round(time.perf_counter() - began, 3),
     }
     return summary, 0

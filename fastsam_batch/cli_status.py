@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +22,11 @@ def status(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Counts, rate and time left, from the plan and the receipts."""
     from fastsam_batch.corpus.status import corpus_status
 
-    began = time.perf_counter()
     check_range("--recent", arguments["recent"], 1)
     found = corpus_status(arguments["corpus"], arguments["recent"])
     for line in _lines(found):
         print(line)
-    return {"finished": found.finished, **asdict(found), "seconds": round(time.perf_counter() - began, 3)}, 0
+    return {"finished": found.finished, **asdict(found)}, 0
 
 
 def _lines(found: CorpusStatus) -> list[str]:
