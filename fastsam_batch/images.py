@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from fastsam_batch.damage import is_too_short, kind_of_failure, strips_are_cut
+
 MAX_PIXELS = 100_000_000
 
 # Formats a corpus of photographs holds. Others that Pillow knows (EPS, PDF, icons, scientific stubs) are
@@ -40,12 +42,6 @@ _FOREIGN = {
     b"%PDF": "PDF",
 }
 _STRIP_PIXELS = 1_000_000
-_CUT_MESSAGES = ("truncat", "eof", "end of", "not enough", "incomplete", "unpack", "premature")
-_UNSUPPORTED_MESSAGES = ("unsupported", "conversion", "unknown pixel mode", "not supported", "cannot handle")
-# Frame headers of JPEG (ITU-T T.81, table B.1): lossless and hierarchical ones, and those coded arithmetically.
-_UNREAD_JPEG = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
-_ARITHMETIC_JPEG = {0xC9, 0xCA}
-_JPEG_PIXELS_A_BYTE = 512  # 64 pixels a block, and no block takes less than one bit of Huffman code
 _BROKEN_EXIF = (OSError, ValueError, SyntaxError, LookupError, TypeError, EOFError, struct.error)
 _pillow_limit_lock = threading.Lock()
 
@@ -86,7 +82,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", _sentence(error)) from error
     except Exception as error:  # Pillow lets through whatever its parsers raise
-        raise ImageError(_kind_of_failure(error, data), _sentence(error)) from error
+        raise ImageError(kind_of_failure(error, data), _sentence(error)) from error
 
 
 def image_format(data: bytes) -> str | None:
@@ -97,7 +93,7 @@ def image_format(data: bytes) -> str | None:
     except ImageError:
         raise
     except Exception as error:  # as in decode_image
-        raise ImageError(_kind_of_failure(error, data), _sentence(error)) from error
+        raise ImageError(kind_of_failure(error, data), _sentence(error)) from error
 
 
 def _decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
@@ -108,9 +104,9 @@ def _decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         pixels = width * height
         if pixels > max_pixels:
             raise ImageError("too_large", f"{width}x{height} pixels are more than the {max_pixels} allowed")
-        if image.format == "TIFF" and _strips_are_cut(image, len(data)):
+        if image.format == "TIFF" and strips_are_cut(image, len(data)):
             raise ImageError("truncated", "the file ends before the last strip of its pixels")
-        if image.format in ("JPEG", "MPO") and _is_too_short(data, pixels):
+        if image.format in ("JPEG", "MPO") and is_too_short(data, pixels):
             raise ImageError("truncated", f"{len(data)} bytes cannot hold {width}x{height} pixels of JPEG")
         if image.format == "TIFF":
             image.info.pop("xmp", None)  # Pillow turns a TIFF while it loads it, by this where it has no EXIF's
@@ -248,74 +244,6 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-def _kind_of_failure(error: Exception, data: bytes) -> str:
-    message = str(error).lower()
-    if "too large" in message:  # Pillow's guards on compressed text and profile chunks
-        return "too_large"
-    if _jpeg_process(data) in _UNREAD_JPEG:
-        return "unsupported"
-    if _is_cut(data) or isinstance(error, EOFError) or any(word in message for word in _CUT_MESSAGES):
-        return "truncated"
-    unwritten = isinstance(error, (NotImplementedError, KeyError))
-    if unwritten or any(word in message for word in _UNSUPPORTED_MESSAGES):
-        return "unsupported"
-    return "corrupt"
-
-
-def _is_cut(data: bytes) -> bool:
-    """True where a format that marks its end, or tells its length, lacks it."""
-    if data.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in data[-64:]
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data[-64:]
-    if data.startswith(b"RIFF"):
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    if data.startswith(b"GIF8"):
-        return not data.rstrip(b"\0").endswith(b";")
-    if data.startswith(b"BM"):
-        return len(data) < int.from_bytes(data[2:6], "little")
-    if data[4:8] in (b"ftyp", b"jP  "):
-        return _boxes_are_cut(data)
-    return False
-
-
-def _is_too_short(data: bytes, pixels: int) -> bool:
-    """True where a JPEG's bytes are fewer than any coding of its pixels takes; libjpeg would fill in grey."""
-    return len(data) * _JPEG_PIXELS_A_BYTE < pixels and _jpeg_process(data) not in _ARITHMETIC_JPEG
-
-
-def _jpeg_process(data: bytes) -> int:
-    """The marker of a JPEG's first frame header, which tells how it is coded; 0 where there is none."""
-    position = 2 if data.startswith(b"\xff\xd8") else len(data)
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # those are no frame headers
-            return marker
-        fill = marker == 0xFF  # any number of them may stand before a marker
-        position += 1 if fill else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return 0
-
-
-def _strips_are_cut(image: Image.Image, length: int) -> bool:
-    """True where a TIFF's strips or tiles reach past the end; libtiff fills in what is missing silently."""
-    tags: Any = image.tag_v2  # type: ignore[attr-defined]
-    offsets, counts = (tags.get(273) or tags.get(324), tags.get(279) or tags.get(325))
-    if not offsets or not counts:
-        return False
-    return any(start + size > length for start, size in zip(offsets, counts, strict=False))
-
-
-def _boxes_are_cut(data: bytes) -> bool:
-    """True where a top-level box of an ISO file (AVIF, JPEG 2000) reaches past the end."""
-    position = 0
-    while position + 8 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        if length < 8:  # 0: to the end of the file; 1: a 64-bit length, which no photograph needs
-            return data[position + 4 : position + 8] == b"jp2c" and not data.endswith(b"\xff\xd9")
-        position += length
-    return position != len(data)
 
 
 def _sentence(error: BaseException) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import tempfile
 import uuid
@@ -21,17 +20,7 @@ if TYPE_CHECKING:
 # A place as people give it: a URI, or a path as text or pathlib's.
 Uri: TypeAlias = str | os.PathLike[str]
 
-_WEB = ("http", "https")
-# Names of query fields that hold a secret, or change with every signature: by how they begin or end, what they hold,
-# and their words (`userkey`, `Key-Pair-Id`, `AWSAccessKeyId`), not by what other words hold (`keyword`, `design`).
-_SIGNS = re.compile(
-    r"^(x|goog)-|signature|token|secret|passw|credential|authori[sz]|session"
-    r"|(access|account|api|app|auth|client)_?(key|id)|(sig|key|auth|pass|pwd)$"
-    r"|(?<![a-z])(sig|sign|key|auth|pass|pwd|creds?|expir(es?|y|ation)|policy|jwt|hmac)(?![a-z])|^code$",
-    re.IGNORECASE,
-)
-_NEXT_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_SIGNED_BY_AZURE = re.compile(r"s[epirtsv]|srt|spr|sdd|sk(oid|tid|t|e|s|v)|rsc[cdelt]", re.IGNORECASE)
+WEB = ("http", "https")
 _AZURE = ("abfs", "abfss", "az")
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what file systems without hard links say
 
@@ -75,7 +64,7 @@ def redact(uri: Uri) -> str:
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return uri
-    if scheme.lower() in _WEB:
+    if scheme.lower() in WEB:
         address, query, _ = rest.partition("?")
         if query and "/" not in address:  # right behind the host, or within a password: which, nothing tells
             return f"{scheme}://{'' if '@' in rest else address}"
@@ -85,23 +74,6 @@ def redact(uri: Uri) -> str:
     if scheme.lower() in _AZURE and ":" not in user:  # container@account
         host = authority
     return f"{scheme}://{host}{slash}{path}"
-
-
-def unsigned(uri: str) -> str:
-    """The URI as `redact` leaves it, with what of a web address's query names the file: all but what may sign it."""
-    without = redact(uri)
-    query = uri.partition("?")[2] if uri.partition("://")[0].lower() in _WEB else ""
-    if not query or "/" not in without.partition("://")[2]:
-        return without
-    fields = query.split("&")
-    names = [field.partition("=")[0] for field in fields]
-    azure = "sig" in map(str.lower, names)
-    kept = [
-        field
-        for field, name in zip(fields, names, strict=True)
-        if not _SIGNS.search(_NEXT_WORD.sub("-", name)) and not (azure and _SIGNED_BY_AZURE.fullmatch(name))
-    ]
-    return f"{without}?{'&'.join(kept)}" if kept else without
 
 
 def absolute(uri: Uri) -> str:
@@ -236,7 +208,8 @@ def create_new(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
     def create() -> None:
         with answering():
             if is_local(fs):
-                _create_local(path, data)
+                with _renamed_when_whole(path, _link) as file:
+                    file.write(data)
                 return
             try:
                 fs.pipe_file(path, data, mode="create")
@@ -252,11 +225,6 @@ def create_new(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
         return read_whole(fs, path) == data
     except FileNotFoundError:
         return False
-
-
-def _create_local(path: str, data: bytes) -> None:
-    with _renamed_when_whole(path, _link) as file:
-        file.write(data)
 
 
 def _link(temporary: str, path: str) -> None:
@@ -303,18 +271,17 @@ def open_result(uri: Uri) -> Iterator[IO[bytes]]:
         with tempfile.NamedTemporaryFile() as local:
             yield local
             local.flush()
+
+            def put() -> None:  # a file opened there would be complete wherever writing it broke off
+                with answering():
+                    fs.put_file(local.name, path)
+
             with _told_of(redact(uri)):
-                # A file opened there would be complete wherever writing it broke off.
-                retry(lambda: _put(fs, local.name, path))
+                retry(put)
     except OutageError:  # of what is read for it, too
         raise
     except OSError as error:
         raise InputError(f"cannot write {redact(uri)}: {error.strerror or explain(error)}") from error
-
-
-def _put(fs: AbstractFileSystem, local: str, path: str) -> None:
-    with answering():
-        fs.put_file(local, path)
 
 
 @contextmanager

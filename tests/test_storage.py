@@ -8,6 +8,7 @@ import fsspec
 import pytest
 
 from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.signatures import unsigned
 from fastsam_batch.storage import (
     absolute,
     filesystem,
@@ -15,7 +16,6 @@ from fastsam_batch.storage import (
     list_files,
     open_result,
     redact,
-    unsigned,
     write_atomic,
     write_result,
 )

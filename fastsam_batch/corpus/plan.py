@@ -14,8 +14,9 @@ from fastsam_batch.corpus.layout import PLAN_FOLDER, RECEIPTS_FOLDER, plan_file,
 from fastsam_batch.corpus.receipts import read_receipt
 from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.read_each import read_each
+from fastsam_batch.signatures import unsigned
 from fastsam_batch.sources.base import ImageRef, Planned, PlanRow
-from fastsam_batch.storage import create_new, filesystem, join, list_files, list_names, read_whole, redact, unsigned
+from fastsam_batch.storage import create_new, filesystem, join, list_files, list_names, read_whole, redact
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

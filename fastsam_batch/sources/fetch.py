@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.errors import OutageError
 from fastsam_batch.outage import answering, explain, is_answer, retry
+from fastsam_batch.signatures import unsigned
 from fastsam_batch.sources.base import EncodedImage, ImageRef
-from fastsam_batch.storage import open_path, open_whole, unsigned
+from fastsam_batch.storage import open_path, open_whole
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

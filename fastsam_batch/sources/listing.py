@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import answering, explain, is_storage_error, retry
+from fastsam_batch.signatures import unsigned
 from fastsam_batch.sources.names import is_hidden
-from fastsam_batch.storage import is_local, open_path, redact, unsigned
+from fastsam_batch.storage import is_local, open_path, redact
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
