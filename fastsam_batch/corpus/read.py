@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.fs as pafs
 from numpy.typing import NDArray
 
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.chunks import Space
+from fastsam_batch.corpus.dataset import broken_files, rows_of, unit_files
 from fastsam_batch.corpus.info import read_document
 from fastsam_batch.corpus.joined import filter_joined, named_columns
 from fastsam_batch.corpus.schema import images_schema, masks_schema
@@ -33,8 +33,6 @@ from fastsam_batch.ranges import check_range, several
 from fastsam_batch.read_each import read_each
 
 if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
-
     from fastsam_batch.corpus.photographs import Photographs
     from fastsam_batch.search.image import CorpusImage
     from fastsam_batch.search.query import TextEncoder
@@ -42,9 +40,6 @@ if TYPE_CHECKING:
 # A filter as `parse_where` reads it, a pyarrow expression, or all rows.
 Where: TypeAlias = str | pc.Expression | None
 
-# Rows in flight are BATCH_ROWS times this, in each of two files: memory does not grow with the corpus.
-_BATCHES_AHEAD = 2
-_FILES_AHEAD = 2
 BATCH_ROWS = 8192
 
 
@@ -91,6 +86,11 @@ class Corpus:
 
     def __repr__(self) -> str:
         return f"Corpus({storage.redact(self.uri)!r})"
+
+    @property
+    def name(self) -> str:
+        """What a page calls it: the last part of its place."""
+        return storage.redact(self.uri).rstrip("/").rpartition("/")[2] or "corpus"
 
     @property
     def embedding_dim(self) -> int | None:
@@ -159,9 +159,7 @@ class Corpus:
         from fastsam_batch.search.image import CorpusImage
 
         row = self.image_rows([image_id])[image_id]
-        named = pc.field("image_id") == image_id
-        masks = self.masks(where=(pc.field("unit_id") == row["unit_id"]) & named)
-        return CorpusImage(self, row, masks.sort_by("mask_index"))
+        return CorpusImage(self, row, self.masks(where=of_image(row)).sort_by("mask_index"))
 
     def image_rows(self, image_ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """Rows of images (schemas/images.v1.json) by image_id. Raises NotInCorpusError for an unknown one.
@@ -222,8 +220,7 @@ class Corpus:
     def _scan(
         self, kind: str, columns: Collection[str] | None, where: Where, batch_rows: int
     ) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
-        stored = images_schema() if kind == "images" else masks_schema(self.embedding_dim)
-        schema = stored if "unit_id" in stored.names else stored.append(pa.field("unit_id", pa.string()))
+        stored, schema = self._schemas(kind)
         check_range("batch_rows", batch_rows, 1)
         names = list(stored.names) if columns is None else several(columns)
         for name in names:
@@ -232,24 +229,21 @@ class Corpus:
         if isinstance(where, str):
             if kind == "masks" and (of_images := named_columns(where) - {*schema.names} & {*images_schema().names}):
                 return self._joined(names, where, sorted(of_images), batch_rows), _selected(schema, names)
-            where = parse_where(where, self.filter_columns() if kind == "masks" else self._filter_columns(kind))
-        paths = {unit: receipt["files"][kind]["path"] for unit, receipt in self._receipts.items()}
-        dataset = ds.FileSystemDataset.from_paths(
-            [storage.join(self._root, path) for path in paths.values()],
-            schema=schema,
-            format=ds.ParquetFileFormat(),
-            filesystem=arrow_filesystem(self._fs),
-            partitions=[pc.field("unit_id") == unit for unit in paths],
-        )
-        return self._batches(dataset, names, where, batch_rows), _selected(schema, names)
+            where = parse_where(where, self.filter_columns() if kind == "masks" else _columns(schema))
+        root = self._root
+        paths = {unit: storage.join(root, receipt["files"][kind]["path"]) for unit, receipt in self._receipts.items()}
+        return self._batches(unit_files(self._fs, paths, schema), names, where, batch_rows), _selected(schema, names)
 
     def filter_columns(self) -> dict[str, pa.DataType]:
         """What a `where` on masks may name: their own columns, and those of their images."""
-        return self._filter_columns("images") | self._filter_columns("masks")
+        return _columns(self._schemas("images")[1]) | _columns(self._schemas("masks")[1])
 
-    def _filter_columns(self, kind: str) -> dict[str, pa.DataType]:
-        schema = images_schema() if kind == "images" else masks_schema(self.embedding_dim)
-        return {**dict(zip(schema.names, schema.types, strict=True)), "unit_id": pa.string()}
+    def _schemas(self, kind: str) -> tuple[pa.Schema, pa.Schema]:
+        """What files of images or masks store, and what can be read of them: masks have a `unit_id`, too."""
+        if kind == "images":
+            return images_schema(), images_schema()
+        stored = masks_schema(self.embedding_dim)
+        return stored, stored.append(pa.field("unit_id", pa.string()))
 
     def _joined(self, names: list[str], where: str, of_images: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
         expression = parse_where(where, self.filter_columns())
@@ -262,37 +256,14 @@ class Corpus:
         return filter_joined(batches, images_of, expression, names)
 
     def _batches(
-        self, dataset: ds.Dataset, names: list[str], where: pc.Expression | None, batch_rows: int
+        self, files: ds.FileSystemDataset, names: list[str], where: pc.Expression | None, batch_rows: int
     ) -> Iterator[pa.RecordBatch]:
         try:
-            scanner = dataset.scanner(
-                columns=names,
-                filter=where,
-                batch_size=batch_rows,
-                batch_readahead=_BATCHES_AHEAD,
-                fragment_readahead=_FILES_AHEAD,
-            )
-        except pa.ArrowInvalid as error:  # an expression of the caller's
-            columns = ", ".join(dataset.schema.names)
-            raise InputError(
-                f"the filter {where} does not fit ({first_line(error)}); the columns are {columns}"
-            ) from error
-        try:
-            for batch in scanner.to_batches():
-                if len(batch):
-                    yield batch
+            yield from rows_of(files, names, where, batch_rows)
         except (OSError, pa.ArrowException) as error:
-            for file, problem in self._broken_files(dataset):
-                raise self._broken(file, problem) from error
+            for path, problem in broken_files(files):
+                raise self._broken(path[len(self._root) :].lstrip("/"), problem) from error
             raise
-
-    def _broken_files(self, dataset: ds.Dataset) -> Iterator[tuple[str, Exception]]:
-        """Files that cannot be read alone: a scan of many does not always name the one it fails at."""
-        for fragment in dataset.get_fragments():
-            try:
-                fragment.to_table(schema=dataset.schema)
-            except (OSError, pa.ArrowException) as error:
-                yield fragment.path[len(self._root) :].lstrip("/"), error
 
     def _broken(self, file: str, problem: Exception) -> InputError | OutageError:
         what = f"cannot read {file} of the corpus {storage.redact(self.uri)}"
@@ -305,12 +276,14 @@ class Corpus:
         )
 
 
+def of_image(row: Mapping[str, Any]) -> pc.Expression:
+    """A filter for the masks of an image, by its row of images; it opens the file of the image's unit only."""
+    return (pc.field("unit_id") == row["unit_id"]) & (pc.field("image_id") == row["image_id"])
+
+
 def _selected(schema: pa.Schema, names: list[str]) -> pa.Schema:
     return pa.schema([schema.field(name) for name in names])
 
 
-def arrow_filesystem(fs: AbstractFileSystem) -> pafs.FileSystem:
-    """The same files for pyarrow; local ones without a detour through Python."""
-    if storage.is_local(fs):
-        return pafs.LocalFileSystem()
-    return pafs.PyFileSystem(pafs.FSSpecHandler(fs))
+def _columns(schema: pa.Schema) -> dict[str, pa.DataType]:
+    return dict(zip(schema.names, schema.types, strict=True))

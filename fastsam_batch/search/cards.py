@@ -13,10 +13,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.corpus.read import Corpus, of_image
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.search.pictures import ReadPixels, hit_picture, photograph_picture, read_photograph
-from fastsam_batch.storage import redact
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,7 @@ def make_gallery(
         note = _query_note(cards, found[text], min_score, None if text in like else min_calibrated)
         queries.append(QueryRow(text, note, cards))
     shown = f"{len(photographs)} of {_count(total, 'photograph')}, each with all of its masks"
-    title = redact(corpus.uri).rstrip("/").rpartition("/")[2] or "corpus"
-    return Gallery(title, _facts(corpus), queries, [card for _, card in sorted(photographs.items())], shown)
+    return Gallery(corpus.name, _facts(corpus), queries, [card for _, card in sorted(photographs.items())], shown)
 
 
 def _facts(corpus: Corpus) -> list[tuple[str, str]]:
@@ -126,8 +124,7 @@ def _ok_images(corpus: Corpus, without: set[str]) -> Iterator[dict[str, Any]]:
 
 
 def _masks_of(corpus: Corpus, image: dict[str, Any]) -> list[dict[str, Any]]:
-    where = (pc.field("unit_id") == image["unit_id"]) & (pc.field("image_id") == image["image_id"])
-    masks: list[dict[str, Any]] = corpus.masks(["mask_index", "bbox", "area", "rle"], where).to_pylist()
+    masks: list[dict[str, Any]] = corpus.masks(["mask_index", "bbox", "area", "rle"], of_image(image)).to_pylist()
     return masks
 
 

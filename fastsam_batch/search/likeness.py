@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.corpus.read import Corpus, of_image
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import MaskKey
 from fastsam_batch.search.scan import check_embedded, embedding_matrix
@@ -24,7 +25,7 @@ def mask_vectors(corpus: Corpus, masks: Sequence[MaskKey]) -> NDArray[np.float32
     """
     dim = check_embedded(corpus)
     images = corpus.image_rows([image_id for image_id, _ in masks])
-    vectors = [_vector(corpus, images[mask[0]]["unit_id"], mask) for mask in masks]
+    vectors = [_vector(corpus, images[mask[0]], mask) for mask in masks]
     return np.array(vectors, np.float32).reshape(len(masks), dim)
 
 
@@ -41,14 +42,14 @@ def parse_mask(text: str, option: str) -> MaskKey:
     return image_id, int(index)
 
 
-def _vector(corpus: Corpus, unit_id: str, mask: MaskKey) -> NDArray[np.float32]:
-    named = (pc.field("unit_id") == unit_id) & (pc.field("image_id") == mask[0])
-    found = corpus.masks(["embedding"], named & (pc.field("mask_index") == mask[1]))
+def _vector(corpus: Corpus, image: dict[str, Any], mask: MaskKey) -> NDArray[np.float32]:
+    masks = corpus.masks(["mask_index", "embedding"], of_image(image))
+    found = masks.filter(pc.field("mask_index") == mask[1])
     if not len(found):
-        of_image = corpus.masks(["mask_index"], named)["mask_index"].to_pylist()
+        indices = masks["mask_index"].to_pylist()
         raise InputError(
             f"the corpus {redact(corpus.uri)} holds no mask {mask[1]} of {mask[0]!r}; "
-            + (f"its masks are {min(of_image)} to {max(of_image)}" if of_image else "no mask was found on it")
+            + (f"its masks are {min(indices)} to {max(indices)}" if indices else "no mask was found on it")
         )
     vector = embedding_matrix(found["embedding"].combine_chunks())[0]
     if not np.isfinite(vector).all():

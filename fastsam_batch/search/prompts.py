@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
-
 from fastsam_batch import storage
+from fastsam_batch.corpus.read import of_image
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of
@@ -189,10 +188,9 @@ def _by_text(
 ) -> list[TextAnswer]:
     if not prompts.texts:
         return []
-    where = (pc.field("unit_id") == image.row["unit_id"]) & (pc.field("image_id") == image.image_id)
     options: dict[str, Any] = {"top_k": prompts.top_k, "min_score": prompts.min_score}
     options |= {"encode": encode, "background": background}
-    hits = find_masks(image.corpus, prompts.texts, where=where, **options)
+    hits = find_masks(image.corpus, prompts.texts, where=of_image(image.row), **options)
     names = ("text", "mask_index", "similarity", "calibrated")
     columns = zip(*(hits[name].to_pylist() for name in names), strict=True)
     return [TextAnswer(*answer) for answer in columns]

@@ -18,15 +18,10 @@ from fastsam_batch.web.catalogue import Catalogue
 from fastsam_batch.web.outlines import svg_path
 
 
-def corpus_name(corpus: Corpus) -> str:
-    """What the page calls the corpus: the last part of its place."""
-    return redact(corpus.uri).rstrip("/").rpartition("/")[2] or "corpus"
-
-
 def without_place(sentence: str, corpus: Corpus) -> str:
     """A sentence about the corpus with its name where it says the place: the page's users need not see folders."""
     for place in (corpus.uri.rstrip("/"), redact(corpus.uri).rstrip("/")):
-        sentence = sentence.replace(place, corpus_name(corpus)) if "/" in place else sentence
+        sentence = sentence.replace(place, corpus.name) if "/" in place else sentence
     return sentence
 
 
@@ -35,7 +30,7 @@ def corpus_answer(catalogue: Catalogue) -> dict[str, Any]:
     corpus = catalogue.corpus
     models = corpus.info.get("models", {})
     return {
-        "name": corpus_name(corpus),
+        "name": corpus.name,
         "identity": catalogue.identity,
         "version": catalogue.version,
         **{what: catalogue.count(what) for what in ("images", "failed", "masks")},
