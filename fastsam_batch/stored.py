@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from fastsam_batch.corpus.layout import images_file, masks_file
+from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
-from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.masks.rle import Rle
-from fastsam_batch.outage import explain, is_outage, retry
+from fastsam_batch.outage import retry
 from fastsam_batch.sources.base import EncodedImage
-from fastsam_batch.storage import filesystem, join, redact
 
 
 class StoredUnit:
@@ -31,10 +28,11 @@ class StoredUnit:
 
         Raises InputError where its files are missing or broken, OutageError where their store fails.
         """
-        rows = retry(partial(_read, corpus_uri, images_file(unit_id))).to_pylist()
+        unit = Corpus.open(corpus_uri).only([unit_id])
+        rows = retry(unit.images).to_pylist()
         self._images: dict[str, dict[str, Any]] = {row["image_id"]: row for row in rows}
         columns = ["image_id", "mask_index", "bbox", "area", "score", "stability", "rle"]
-        self._masks = retry(partial(_read, corpus_uri, masks_file(unit_id), columns))
+        self._masks = retry(partial(unit.masks, columns))
 
     def to_decode(self, images: Sequence[EncodedImage]) -> list[EncodedImage]:
         """The unit's own images, as they were fetched: one that was not is missing, one that is new is left out.
@@ -78,16 +76,3 @@ class StoredUnit:
             embeddings=np.zeros((len(rles), 0), np.float32),
             embedded=np.zeros(len(rles), np.bool_),
         )
-
-
-def _read(corpus_uri: str, path: str, columns: list[str] | None = None) -> pa.Table:
-    fs, root = filesystem(corpus_uri)
-    try:
-        with fs.open(join(root, path), "rb") as file:
-            return pq.read_table(file, columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        what = f"cannot read {path} of the corpus {redact(corpus_uri)}"
-        if is_outage(error):
-            raise OutageError(f"{what}: {explain(error)}") from error
-        reason = "it is missing" if isinstance(error, FileNotFoundError) else f"it is broken ({explain(error)})"
-        raise InputError(f"{what}: {reason}; segmenting again after deleting the unit's receipt restores it") from error
