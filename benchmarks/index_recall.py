@@ -24,7 +24,7 @@ from made_vectors import TRUTH_FOLDER, unit, write_corpus
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.write import ROW_GROUP_ROWS
-from fastsam_batch.search.best import Hit, query_of
+from fastsam_batch.search.best import Hit, plain_queries
 from fastsam_batch.search.build import RECALL_AT, build_index
 from fastsam_batch.search.index import Index
 from fastsam_batch.search.scan import scan
@@ -100,7 +100,7 @@ def main() -> None:
 def exact(corpus: Corpus, queries: np.ndarray, kept_in: Path) -> dict[str, list[list[str]]]:
     """Names of the best of each query under each filter, by the scan; kept in a file that goes with the corpus."""
     if not kept_in.is_file():
-        found = {name: scan(corpus, queries, RECALL_AT, where=where) for name, where in KEPT.items()}
+        found = {name: scan(corpus, plain_queries(queries), RECALL_AT, where) for name, where in KEPT.items()}
         names = {name: [list(map(mask, hits)) for hits in each] for name, each in found.items()}
         write_result(kept_in, json.dumps(names).encode())
     truth: dict[str, list[list[str]]] = json.loads(kept_in.read_text())
@@ -116,7 +116,7 @@ def measure(index: Index, queries: np.ndarray, condition: str | None, truth: lis
     times, shared, short = [], 0, 0
     for number in [*range(_UNTIMED), *range(len(queries))]:
         began = time.perf_counter()
-        hits = index.search([query_of(queries[number])], RECALL_AT, condition)[0] or []
+        hits = index.search(plain_queries(queries[number : number + 1]), RECALL_AT, condition)[0] or []
         times.append(1000 * (time.perf_counter() - began))
         if len(times) > _UNTIMED:
             shared += len({*map(mask, hits)} & {*truth[number]})

@@ -21,6 +21,7 @@ from made_vectors import uniform, write_corpus
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.write import ROW_GROUP_ROWS
+from fastsam_batch.search.best import plain_queries
 from fastsam_batch.search.scan import embedding_matrix, scan
 
 
@@ -51,7 +52,7 @@ def one_side(options: argparse.Namespace) -> None:
         queries = uniform(count, options.dim, 10**6 + count)
         began = time.perf_counter()
         if matrix is None:
-            scan(corpus, queries, options.top_k)
+            scan(corpus, plain_queries(queries), options.top_k)
         else:
             product(matrix, queries, options.top_k)
         found[str(count)] = round(time.perf_counter() - began, 3)

@@ -43,9 +43,9 @@ class Query:
     background: Background | None = None
 
 
-def query_of(vector: NDArray[np.float32], min_score: float | None = None) -> Query:
-    """A query by one vector, float32 [D]."""
-    return Query(vector[None], np.zeros((0, len(vector)), np.float32), min_score)
+def plain_queries(vectors: NDArray[np.float32], min_score: float | None = None) -> list[Query]:
+    """A query by each of n vectors, float32 [n, D] of unit length."""
+    return [Query(vector[None], np.zeros((0, len(vector)), np.float32), min_score) for vector in vectors]
 
 
 def exact_cosines(embeddings: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:

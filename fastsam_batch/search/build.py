@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.search.best import Hit, query_of
+from fastsam_batch.search.best import Hit, plain_queries
 from fastsam_batch.search.index import INDEX_VERSION, Index, IndexInfo, digests, read_info
 from fastsam_batch.search.lance import SCALARS, TABLE, connect, table_schema, unit_rows
 from fastsam_batch.search.scan import check_embedded, scan
@@ -119,11 +119,12 @@ def _measured(corpus: Corpus, info: IndexInfo, queries: NDArray[np.float32]) -> 
     """With the fewest partitions that find enough of what the exact scan finds, and how much that is."""
     if not info.rows:
         return info
-    exact = scan(corpus, queries, RECALL_AT)
+    asked = plain_queries(queries)
+    exact = scan(corpus, asked, RECALL_AT)
     probes = _FIRST_PROBES
     while True:
         info = replace(info, probes=probes)
-        found = Index(corpus, info).search([query_of(vector) for vector in queries], RECALL_AT)
+        found = Index(corpus, info).search(asked, RECALL_AT)
         info = replace(info, recall=recall(found, exact))
         if not info.trained_rows:
             return replace(info, probes=None)

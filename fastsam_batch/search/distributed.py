@@ -60,7 +60,7 @@ def _scan_part(batch: pa.Table, task: bytes) -> pa.Table:
     for units in batch["units"].to_pylist():
         try:
             part = Corpus(uri, info).only(units)
-            answers.append((pickle.dumps(scan(part, queries, top_k, where=where)), None))
+            answers.append((pickle.dumps(scan(part, queries, top_k, where)), None))
         except (InputError, OutageError) as error:  # each is a sentence, which Ray would wrap in a traceback
             answers.append((b"", pickle.dumps(error)))
     hits, problems = zip(*answers, strict=True)

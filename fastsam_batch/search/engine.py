@@ -57,7 +57,7 @@ class Engine:
     def _scan(self, queries: Sequence[Query], top_k: int, where: Where) -> list[list[Hit]]:
         if self.name != "distributed":
             self._use("scan")
-            return scan(self.corpus, queries, top_k, where=where)
+            return scan(self.corpus, queries, top_k, where)
         from fastsam_batch.search.distributed import scan_distributed
 
         self._use("distributed")

@@ -16,29 +16,24 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from fastsam_batch.corpus.chunks import Space
 from fastsam_batch.corpus.read import BATCH_ROWS, Corpus, Where
 from fastsam_batch.errors import InputError
-from fastsam_batch.search.best import Best, Hit, MaskKey, Query, query_of
+from fastsam_batch.search.best import Best, Hit, MaskKey, Query
 from fastsam_batch.storage import redact
-
-__all__ = ["Hit", "check_embedded", "check_queries", "embedding_matrix", "scan"]
 
 
 def scan(
     corpus: Corpus,
-    queries: Sequence[Query] | NDArray[np.float32],
+    queries: Sequence[Query],
     top_k: int,
-    min_score: float | None = None,
     where: Where = None,
     batch_rows: int = BATCH_ROWS,
 ) -> list[list[Hit]]:
-    """For each query its `top_k` masks by cosine, best first; vectors float32 [n, D] are n plain queries.
+    """For each query its `top_k` masks by cosine, best first.
 
     Exact and repeatable: candidates of a float32 product are scored anew in float64, so that the result
     depends neither on `batch_rows` nor on the linear algebra library; equal cosines go by image_id, then
-    mask_index. Masks without an embedding, below `min_score` (of plain queries), or outside `where` are left
-    out. Raises InputError for a corpus without embeddings, of another dimension, or a top_k below 1.
+    mask_index. Masks without an embedding or outside `where` are left out. Raises InputError for a corpus
+    without embeddings, of another dimension, or a top_k below 1.
     """
-    if isinstance(queries, np.ndarray):
-        queries = [query_of(vector, min_score) for vector in queries]
     check_queries(corpus, queries, top_k)
     if not queries:
         return []

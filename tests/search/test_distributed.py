@@ -11,7 +11,7 @@ from corpus.made_corpus import DIM, MadeCorpus, write
 from fastsam_batch import Corpus
 from fastsam_batch.cli import main
 from fastsam_batch.errors import InputError
-from fastsam_batch.search.best import query_of
+from fastsam_batch.search.best import plain_queries
 from fastsam_batch.search.distributed import scan_distributed
 from fastsam_batch.search.find import engine_of, find_masks
 from fastsam_batch.search.scan import scan
@@ -36,7 +36,7 @@ def test_the_same_hits(made_once: MadeCorpus, local_ray: object, where: str | No
 def test_tasks_of_one_unit_each(made_once: MadeCorpus, local_ray: object) -> None:
     corpus = Corpus.open(made_once.uri)
     assert len(corpus.receipts()) == 3
-    queries = [query_of(vector) for vector in encode(["cat", "tree"])]
+    queries = plain_queries(encode(["cat", "tree"]))
     found = scan_distributed(corpus, queries, 9, units_a_task=1)
     assert found == scan(corpus, queries, 9)
     assert len({hit.unit_id for hit in found[0]}) > 1
@@ -47,14 +47,14 @@ def test_a_relative_corpus_where_workers_have_another_folder(
 ) -> None:
     monkeypatch.chdir(Path(made_once.uri).parent)
     corpus = Corpus.open("corpus")
-    queries = [query_of(encode(["cat"])[0])]
+    queries = plain_queries(encode(["cat"]))
     assert scan_distributed(corpus, queries, 9) == scan(corpus, queries, 9)
 
 
 def test_a_broken_file_is_one_sentence(made: MadeCorpus, local_ray: object) -> None:
     write(made.uri, "masks/unit-0001.parquet", b"PAR1 is not enough")
     with pytest.raises(InputError, match=r"^cannot read masks/unit-0001\.parquet .* broken .*receipt restores it$"):
-        scan_distributed(Corpus.open(made.uri), [query_of(encode(["cat"])[0])], 5)
+        scan_distributed(Corpus.open(made.uri), plain_queries(encode(["cat"])), 5)
 
 
 def test_the_command(made_once: MadeCorpus, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,11 +67,11 @@ def test_parts_of_a_corpus(made_once: MadeCorpus) -> None:
     corpus = Corpus.open(made_once.uri)
     part = corpus.only(["unit-0001"])
     assert list(part.receipts()) == ["unit-0001"]
-    queries = [query_of(encode(["cat"])[0])]
+    queries = plain_queries(encode(["cat"]))
     hits = scan(corpus, queries, 100)[0]
     assert scan(part, queries, 100)[0] == [hit for hit in hits if hit.unit_id == "unit-0001"]
 
 
 def test_wrong_questions_start_no_job(made_once: MadeCorpus) -> None:
     with pytest.raises(InputError, match="ask for at least 1"):
-        scan_distributed(Corpus.open(made_once.uri), [query_of(encode(["cat"])[0])], 0)
+        scan_distributed(Corpus.open(made_once.uri), plain_queries(encode(["cat"])), 0)

@@ -24,6 +24,7 @@ from fastsam_batch import Corpus
 from fastsam_batch.cli import main
 from fastsam_batch.corpus.layout import INDEX_FILE
 from fastsam_batch.errors import InputError
+from fastsam_batch.search.best import plain_queries
 from fastsam_batch.search.build import build_index, recall
 from fastsam_batch.search.find import engine_of, find_masks
 from fastsam_batch.search.lance import TABLE, connect
@@ -245,7 +246,7 @@ def test_another_store_is_refused() -> None:
 
 
 def test_recall_counts_shared_hits(crowd: str) -> None:
-    exact = scan(Corpus.open(crowd), encode(["x", "y"]), 10)
+    exact = scan(Corpus.open(crowd), plain_queries(encode(["x", "y"])), 10)
     assert recall([exact[0][:5], None], exact) == 0.25
     assert recall([list(reversed(hits)) for hits in exact], exact) == 1.0
 

@@ -17,6 +17,7 @@ from fastsam_batch import Corpus
 from fastsam_batch.corpus import chunks, pages, vectors
 from fastsam_batch.corpus.write import parquet_bytes
 from fastsam_batch.errors import InputError
+from fastsam_batch.search.best import plain_queries
 from fastsam_batch.search.scan import embedding_matrix, scan
 
 
@@ -36,7 +37,7 @@ def test_agrees_with_the_slow_search(
     made_once: MadeCorpus, seed: int, top_k: int, min_score: float | None, batch_rows: int
 ) -> None:
     vectors = unit_vectors(3, seed)
-    found = scan(Corpus.open(made_once.uri), vectors, top_k, min_score, batch_rows=batch_rows)
+    found = scan(Corpus.open(made_once.uri), plain_queries(vectors, min_score), top_k, batch_rows=batch_rows)
     for hits, vector in zip(found, vectors, strict=True):
         expected = best_masks(made_once.masks, vector, top_k, min_score)
         assert [(hit.similarity, hit.image_id, hit.mask_index) for hit in hits] == expected
@@ -49,7 +50,7 @@ def test_equal_masks_go_by_image_and_index(made: MadeCorpus) -> None:
     vectors = unit_vectors(4, 1)
     for top_k in (1, 7, 12):
         for batch_rows in (2, 5, 1000):
-            found = scan(Corpus.open(made.uri), vectors, top_k, batch_rows=batch_rows)
+            found = scan(Corpus.open(made.uri), plain_queries(vectors), top_k, batch_rows=batch_rows)
             for hits, vector in zip(found, vectors, strict=True):
                 expected = best_masks(made.masks + again, vector, top_k)
                 assert [(hit.similarity, hit.image_id, hit.mask_index) for hit in hits] == expected
@@ -57,19 +58,19 @@ def test_equal_masks_go_by_image_and_index(made: MadeCorpus) -> None:
 
 def test_filter_before_the_best_are_taken(made: MadeCorpus) -> None:
     vector = unit_vectors(1, 5)
-    hits = scan(Corpus.open(made.uri), vector, 4, where="score < 0.75 and image_id != 'coffee.png'")[0]
+    hits = scan(Corpus.open(made.uri), plain_queries(vector), 4, where="score < 0.75 and image_id != 'coffee.png'")[0]
     rows = [row for row in made.masks if row["score"] < 0.75 and row["image_id"] != "coffee.png"]
     assert [(hit.similarity, hit.image_id, hit.mask_index) for hit in hits] == best_masks(rows, vector[0], 4)
 
 
 def test_a_threshold_above_all_finds_nothing(made: MadeCorpus) -> None:
-    assert scan(Corpus.open(made.uri), unit_vectors(2, 0), 5, min_score=0.999) == [[], []]
+    assert scan(Corpus.open(made.uri), plain_queries(unit_vectors(2, 0), 0.999), 5) == [[], []]
 
 
 def test_vectors_that_are_no_numbers_are_never_hits(made: MadeCorpus) -> None:
     bad = [made.masks[0] | {"mask_index": 0, "embedding": [value] * DIM} for value in (np.nan, np.inf)]
     write_unit(made.uri, "unit-0009", [], bad)
-    hits = scan(Corpus.open(made.uri), unit_vectors(1, 0), 100)[0]
+    hits = scan(Corpus.open(made.uri), plain_queries(unit_vectors(1, 0)), 100)[0]
     assert "unit-0009" not in {hit.unit_id for hit in hits}
 
 
@@ -86,13 +87,13 @@ def test_embedding_matrix_of_a_slice_with_nulls(made: MadeCorpus) -> None:
 )
 def test_wrong_questions(made: MadeCorpus, dim: int, top_k: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        scan(Corpus.open(made.uri), unit_vectors(1, 0, dim), top_k)
+        scan(Corpus.open(made.uri), plain_queries(unit_vectors(1, 0, dim)), top_k)
 
 
 def test_a_corpus_without_embeddings(tmp_path: Path) -> None:
     made = make_corpus(str(tmp_path / "corpus"), tmp_path, dim=None)
     with pytest.raises(InputError, match="no embeddings"):
-        scan(Corpus.open(made.uri), unit_vectors(1, 0), 5)
+        scan(Corpus.open(made.uri), plain_queries(unit_vectors(1, 0)), 5)
 
 
 def test_memory_does_not_grow_with_the_corpus(made: MadeCorpus) -> None:
@@ -124,4 +125,4 @@ def test_a_file_that_is_cut_short_meanwhile_is_told(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(chunks, "_MOST_UNPACKED", 0)  # as in a large row group
     monkeypatch.setattr(module, name, cut)
     with pytest.raises(InputError, match=r"masks/unit-000\d\.parquet"):
-        scan(Corpus.open(made.uri), np.eye(1, DIM, dtype=np.float32), 3)
+        scan(Corpus.open(made.uri), plain_queries(np.eye(1, DIM, dtype=np.float32)), 3)
