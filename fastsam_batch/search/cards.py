@@ -17,6 +17,8 @@ from fastsam_batch.corpus.read import Corpus, of_image
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.search.pictures import ReadPixels, hit_picture, photograph_picture, read_photograph
 
+_WIDEST, _TALLEST = 3.0, 0.6
+
 
 @dataclass(frozen=True)
 class Card:
@@ -28,6 +30,12 @@ class Card:
     picture: Image.Image | None = None
     problem: str = ""
     similarity: float | None = None
+
+    @property
+    def shape(self) -> float:
+        """Width a height of its place, which panoramas and towers are shown whole within."""
+        shape = self.picture.width / self.picture.height if self.picture else 4 / 3
+        return min(max(shape, _TALLEST), _WIDEST)
 
 
 @dataclass

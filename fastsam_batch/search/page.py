@@ -11,8 +11,6 @@ from PIL import Image
 from fastsam_batch.search.cards import Card, Gallery, QueryRow
 
 _JPEG_QUALITY = 86
-# Panoramas and towers are shown whole within a place of at most this shape.
-_WIDEST, _TALLEST = 3.0, 0.6
 
 _STYLE = """
 :root { color-scheme: light dark;
@@ -118,9 +116,8 @@ def _hit(card: Card) -> str:
 
 
 def _photograph(card: Card) -> str:
-    shape = min(max(_shape(card), _TALLEST), _WIDEST)
     caption = f"<figcaption>{_title(card)}{_detail(card)}</figcaption>"
-    return f'<figure style="--shape: {shape:.3f}">{_picture(card)}{caption}</figure>'
+    return f'<figure style="--shape: {card.shape:.3f}">{_picture(card)}{caption}</figure>'
 
 
 def _picture(card: Card) -> str:
@@ -135,10 +132,6 @@ def _title(card: Card) -> str:
 
 def _detail(card: Card) -> str:
     return f'<span class="detail">{escape(card.detail)}</span>'
-
-
-def _shape(card: Card) -> float:
-    return card.picture.width / card.picture.height if card.picture else 4 / 3
 
 
 def _data_uri(picture: Image.Image) -> str:

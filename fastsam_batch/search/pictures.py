@@ -54,22 +54,30 @@ def hit_picture(pixels: NDArray[np.uint8], mask: dict[str, Any]) -> Image.Image:
     """A tile of TILE_WH around one mask (a row of masks, its `bbox` and `rle`): the mask lit, all else dim."""
     window = window_around(mask["bbox"], pixels.shape[:2])
     scale = min(TILE_WH[0] / window[2], TILE_WH[1] / window[3])
-    size = max(round(window[2] * scale), 1), max(round(window[3] * scale), 1)
-    return _on_tile(Image.fromarray(spotlight(pixels, boxed_mask(mask), View(window, size), ACCENT)))
+    view = View(window, scaled(window[2], window[3], scale))
+    return _on_tile(Image.fromarray(spotlight(pixels, boxed_mask(mask), view, ACCENT)))
 
 
 def photograph_picture(pixels: NDArray[np.uint8], masks: Sequence[dict[str, Any]]) -> Image.Image:
     """A photograph with its masks (rows of masks, their `mask_index`, `bbox`, `area` and `rle`) drawn over it,
     large ones first, and their numbers; PHOTOGRAPH_SIDE on its long side, but no more than twice its own size.
     """
-    height, width = pixels.shape[:2]
-    scale = min(PHOTOGRAPH_SIDE / max(height, width), 2.0)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    view = View((0, 0, width, height), size)
+    view = whole_view(pixels.shape[:2], PHOTOGRAPH_SIDE, 2.0)
     by_area = sorted(masks, key=lambda mask: -mask["area"])
     boxed = [boxed_mask(mask) for mask in by_area]
     numbers = [mask["mask_index"] for mask in by_area]
     return Image.fromarray(write_numbers(paint_all(pixels, boxed, view), boxed, numbers, view))
+
+
+def whole_view(image_hw: tuple[int, int], side: int, enlarged_at_most: float = 1.0) -> View:
+    """All of an image, shown with `side` pixels on its long side, but no more than so many times its own size."""
+    height, width = image_hw
+    return View((0, 0, width, height), scaled(width, height, min(side / max(height, width), enlarged_at_most)))
+
+
+def scaled(width: float, height: float, scale: float) -> tuple[int, int]:
+    """Width and height, scaled, in whole pixels, of which there is one at least."""
+    return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
 def boxed_mask(mask: dict[str, Any]) -> BoxedMask:

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fastsam_batch import storage
-from fastsam_batch.masks.draw import RGB, BoxedMask, View, spotlight
+from fastsam_batch.masks.draw import RGB, BoxedMask, spotlight
 from fastsam_batch.masks.rle import foreground_runs, tight_box
-from fastsam_batch.search.pictures import ACCENT, ReadPixels, read_photograph
+from fastsam_batch.search.pictures import ACCENT, ReadPixels, read_photograph, whole_view
 from fastsam_batch.search.prompts import ImageSelection, Prompts
 
 FORMATS = (".json", ".png")
@@ -52,12 +52,10 @@ def selection_picture(selection: ImageSelection, read: ReadPixels) -> Image.Imag
     RGB, 1600 pixels on its long side, but no more than twice its own size. Raises InputError for a photograph
     that cannot be read or is no longer the one that was segmented.
     """
-    height, width = selection.rle.size
     pixels = read_photograph(selection.image, read)
-    scale = min(_LONG_SIDE / max(height, width), _ENLARGED_AT_MOST)
-    view = View((0, 0, width, height), (max(round(width * scale), 1), max(round(height * scale), 1)))
+    view = whole_view(selection.rle.size, _LONG_SIDE, _ENLARGED_AT_MOST)
     starts, ends = foreground_runs(selection.rle)
-    box = tight_box(starts, ends, height) if selection.area else (0, 0, 0, 0)
+    box = tight_box(starts, ends, selection.rle.size[0]) if selection.area else (0, 0, 0, 0)
     picture = Image.fromarray(spotlight(pixels, BoxedMask(selection.rle, box), view, ACCENT))
     _draw_prompts(picture, selection.prompts, np.asarray(view.scale_xy))
     return picture

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from fastsam_batch.search.cards import Card, Gallery, QueryRow
-from fastsam_batch.search.pictures import TILE_WH
+from fastsam_batch.search.pictures import TILE_WH, scaled
 
 WIDTH = 1680
 _MARGIN = 56
@@ -105,16 +105,16 @@ def _photograph_rows(cards: list[Card]) -> list[Image.Image]:
 
 
 def _natural_width(cards: list[Card]) -> float:
-    return sum(_shape(card) for card in cards) * _PHOTOGRAPH_HEIGHT + (len(cards) - 1) * _GAP
+    return sum(card.shape for card in cards) * _PHOTOGRAPH_HEIGHT + (len(cards) - 1) * _GAP
 
 
 def _photograph_row(cards: list[Card]) -> Image.Image:
     room = WIDTH - 2 * _MARGIN - (len(cards) - 1) * _GAP
-    height = min(round(room / sum(_shape(card) for card in cards)), _PHOTOGRAPH_HEIGHT)
+    height = min(round(room / sum(card.shape for card in cards)), _PHOTOGRAPH_HEIGHT)
     block = _strip(height + _CAPTION + _GAP)
     left = _MARGIN
     for card in cards:
-        width = round(height * _shape(card))
+        width = round(height * card.shape)
         block.paste(_figure(card, (width, height)), (left, 0))
         left += width + _GAP
     return block
@@ -128,7 +128,7 @@ def _figure(card: Card, size: tuple[int, int]) -> Image.Image:
         _write_paragraph(figure, card.problem, (width, height))
     else:
         scale = min(width / card.picture.width, height / card.picture.height)
-        shown = max(round(card.picture.width * scale), 1), max(round(card.picture.height * scale), 1)
+        shown = scaled(card.picture.width, card.picture.height, scale)
         picture = card.picture.resize(shown, Image.Resampling.LANCZOS)
         figure.paste(picture, ((width - shown[0]) // 2, (height - shown[1]) // 2))
     room = width - 24
@@ -140,11 +140,6 @@ def _figure(card: Card, size: tuple[int, int]) -> Image.Image:
     _write(figure, (12, height + 8), card.title, 17, _INK, room)
     _write(figure, (12, height + 31), card.detail, 15, _QUIET, room)
     return figure
-
-
-def _shape(card: Card) -> float:
-    shape = card.picture.width / card.picture.height if card.picture else 4 / 3
-    return min(max(shape, 0.6), 3.0)
 
 
 def _strip(height: int) -> Image.Image:

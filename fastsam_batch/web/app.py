@@ -16,10 +16,10 @@ from starlette.exceptions import HTTPException
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
-from fastsam_batch.masks.draw import View, distinct_colours
+from fastsam_batch.masks.draw import distinct_colours
 from fastsam_batch.search.background import Background
 from fastsam_batch.search.image import CorpusImage
-from fastsam_batch.search.pictures import ReadPixels, boxed_mask
+from fastsam_batch.search.pictures import ReadPixels, boxed_mask, whole_view
 from fastsam_batch.search.prompts import ImageSelection, Prompts, select_masks
 from fastsam_batch.search.query import EncodeTexts
 from fastsam_batch.search.selection import selection_png
@@ -246,11 +246,8 @@ def _colours(image: CorpusImage, pictures: Pictures) -> list[tuple[int, int, int
         pixels = pictures.pixels(image.row)
     except InputError:
         return None
-    height, width = image.size_hw
-    scale = min(_COLOUR_SIDE / max(height, width), 1.0)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
     boxed = [boxed_mask(row) for row in image.masks.select(["bbox", "rle"]).to_pylist()]
-    return distinct_colours(pixels, boxed, View((0, 0, width, height), size))
+    return distinct_colours(pixels, boxed, whole_view(image.size_hw, _COLOUR_SIDE))
 
 
 async def _ok_row(catalogue: Catalogue, image_id: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.images import ImageError
-from fastsam_batch.search.pictures import ReadPixels, hit_picture, read_photograph
+from fastsam_batch.search.pictures import ReadPixels, hit_picture, read_photograph, scaled
 from fastsam_batch.web.cache import BoundedCache
 
 THUMBNAIL_SIDE = 440
@@ -92,8 +92,7 @@ def _reduced(pixels: NDArray[np.uint8], long_side: int) -> Image.Image:
     scale = long_side / max(picture.size)
     if scale >= 1:
         return picture
-    size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
-    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return picture.resize(scaled(picture.width, picture.height, scale), Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
 def _jpeg(picture: Image.Image) -> bytes:
