@@ -1,7 +1,5 @@
 // Questions to the server. A refusal is an Error with the server's own sentence.
 
-export class Refusal extends Error {}
-
 /** An address of the server; arrays become repeated parameters, empty values are left out. */
 export function address(path, parameters = {}) {
   const query = new URLSearchParams();
@@ -32,13 +30,14 @@ async function answered(url, options) {
     response = await fetch(url, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refusal("The server does not answer. Is it still running?");
+    throw new Error("The server does not answer. Is it still running?");
   }
   if (response.ok) return response;
-  throw new Refusal(await sentence(response));
+  throw new Error(await sentence(response));
 }
 
-async function sentence(response) {
+/** What an answer that is a refusal says. */
+export async function sentence(response) {
   try {
     const { error } = await response.json();
     return `${error[0].toUpperCase()}${error.slice(1)}.`;

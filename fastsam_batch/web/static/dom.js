@@ -23,6 +23,11 @@ function fill(element, properties, children) {
   return element;
 }
 
+/** A sentence on what went wrong, in the place of what was asked for. */
+export function problem(text) {
+  return h("p", { class: "none problem", role: "alert" }, text);
+}
+
 /** Tell those who listen to the page rather than look at it. */
 export function say(text) {
   document.getElementById("said").textContent = text;

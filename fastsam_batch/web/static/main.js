@@ -1,6 +1,7 @@
 // The page: reads the address, shows the view it names, and takes the form and the keys.
 
 import { ask } from "./api.js";
+import { problem } from "./dom.js";
 import { listenForKeys } from "./keys.js";
 import { openPhotograph } from "./photograph.js";
 import { showPhotographs } from "./photographs.js";
@@ -36,7 +37,7 @@ async function show(state, kind) {
   if (kind !== "load" && document.activeElement === document.body) view.querySelector("h1").focus({ preventScroll: true });
   shown = { ...made, url: sameBelow(state) };
   const scroll = kind === "push" ? 0 : history.state?.scroll ?? 0;
-  scrollTo(0, kind === "push" ? 0 : scroll);
+  scrollTo(0, scroll);
   await made.ready;
   if (shown?.element === made.element && scroll) scrollTo(0, scroll);
 }
@@ -46,7 +47,7 @@ function showPhotograph(state, kind) {
   if (shown?.image === state.image) return shown.update(state);
   if (shown && !shown.image) behindIt = { shown, element: shown.element, url: shown.url, focus: document.activeElement };
   else leave();
-  shown = openPhotograph(state, corpus, () => leavePhotograph(state));
+  shown = openPhotograph(state, corpus, leavePhotograph);
   view.replaceChildren(shown.element);
   scrollTo(0, 0);
   if (kind !== "load") shown.focus();
@@ -61,7 +62,7 @@ function backToView(kind) {
   behindIt = null;
 }
 
-function leavePhotograph(state) {
+function leavePhotograph() {
   address.go(address.behind(address.read()));
 }
 
@@ -136,9 +137,5 @@ try {
   openPicks(corpus.identity);
   address.start(show);
 } catch (error) {
-  const problem = document.createElement("p");
-  problem.className = "none problem";
-  problem.setAttribute("role", "alert");
-  problem.textContent = error.message;
-  view.replaceChildren(problem);
+  view.replaceChildren(problem(error.message));
 }

@@ -2,11 +2,11 @@
 
 import { address, ask } from "./api.js";
 import { chips } from "./chips.js";
-import { count, h, say } from "./dom.js";
+import { count, h, problem, say } from "./dom.js";
 import { letter } from "./keys.js";
 import { pick, pickButton, toggle } from "./picks.js";
 import { makeStage } from "./stage.js";
-import { go } from "./state.js";
+import { go, goLike } from "./state.js";
 
 const MODES = [["add", "Add"], ["not", "Take away"], ["box", "Box"]];
 const selects = (prompt) => !prompt.startsWith("not:");
@@ -61,7 +61,7 @@ export function openPhotograph(first, corpus, leave) {
 
   function fail(error) {
     frame.removeAttribute("aria-busy");
-    frame.replaceChildren(h("p", { class: "none problem", role: "alert" }, error.message));
+    frame.replaceChildren(problem(error.message));
   }
 
   function prompt(text) {
@@ -201,8 +201,7 @@ export function openPhotograph(first, corpus, leave) {
         h("span", { class: "detail" }, `${mask.area.toLocaleString("en")} px · ${mask.score.toFixed(2)}`),
         h("span", { class: "hidden chosen-note" })),
       corpus.searchable && h("button", { type: "button", class: "more",
-        onclick: () => go({ q: "", filters: state.filters, like: { image: state.image, mask: mask.mask_index },
-          label: words(mask.mask_index), image: "" }) },
+        onclick: () => goLike(state, target, words(mask.mask_index)) },
         "More like this", h("span", { class: "hidden" }, ` mask ${mask.mask_index}`)),
       pickButton(target, () => label(mask.mask_index), `mask ${mask.mask_index} of ${state.image}`));
   }

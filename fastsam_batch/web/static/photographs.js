@@ -1,7 +1,7 @@
 // All photographs of the corpus, fetched a page at a time as one scrolls.
 
 import { ask } from "./api.js";
-import { count, h, say, shortened } from "./dom.js";
+import { count, h, problem, say, shortened } from "./dom.js";
 import { picture } from "./pictures.js";
 import { link, remember } from "./state.js";
 
@@ -38,7 +38,7 @@ export function showPhotographs(corpus, signal) {
     } catch (error) {
       if (error.name === "AbortError") return;
       more.hidden = true;
-      element.append(h("p", { class: "none problem", role: "alert" }, error.message));
+      element.append(problem(error.message));
     }
   }
   more.addEventListener("click", load);

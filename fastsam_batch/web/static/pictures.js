@@ -1,6 +1,6 @@
 // A picture of the server, or in its place the sentence that says why there is none.
 
-import { address } from "./api.js";
+import { address, sentence } from "./api.js";
 import { h } from "./dom.js";
 
 let version = "";
@@ -16,9 +16,8 @@ export function picture(path, parameters, properties) {
     let reason = "The picture cannot be shown.";
     try {
       const response = await fetch(image.src);
-      if (!response.ok) reason = `${(await response.json()).error}.`;
+      if (!response.ok) reason = await sentence(response);
     } catch { /* the server is gone; the sentence above stands */ }
-    reason = `${reason[0].toUpperCase()}${reason.slice(1)}`;
     const named = image.closest("a[aria-label]"); // what is seen of a link is in its name
     if (named) named.setAttribute("aria-label", `${named.getAttribute("aria-label")}. ${reason}`);
     image.replaceWith(h("span", { class: "missing" }, reason));

@@ -1,11 +1,11 @@
 // Hits of a search as cards.
 
 import { ask } from "./api.js";
-import { count, h, say, shortened } from "./dom.js";
+import { count, h, problem, say, shortened } from "./dom.js";
 import { letter } from "./keys.js";
 import { picture } from "./pictures.js";
 import { pickButton, toggle } from "./picks.js";
-import { go, link } from "./state.js";
+import { go, goLike, link } from "./state.js";
 
 /**
  * The view of a search: its element, and `ready` once the hits are there. `past` is the list of the hits shown so far,
@@ -39,7 +39,7 @@ async function load(state, corpus, signal, element, note, cards) {
   } catch (error) {
     if (error.name === "AbortError") return;
     note.textContent = "";
-    element.append(h("p", { class: "none problem", role: "alert" }, error.message));
+    element.append(problem(error.message));
   }
   element.setAttribute("aria-busy", "false");
 }
@@ -75,7 +75,7 @@ function card(hit, place, state) {
   const cosine = `cosine ${hit.similarity.toFixed(3)}`;
   const label = () => state.q || state.label || "object";
   const open = link({ ...state, image: hit.image_id, mask: hit.mask_index, prompts: [], smallest: false });
-  const more = () => go({ q: "", filters: state.filters, like: { image: hit.image_id, mask: hit.mask_index }, label: state.q || state.label, image: "" });
+  const more = () => goLike(state, hit, state.q || state.label);
   return h("li", {
     onkeydown: (event) => {
       if (letter(event) === "x") toggle(hit, label());

@@ -3,6 +3,7 @@
 import { count, h, say, svg } from "./dom.js";
 import { letter } from "./keys.js";
 import { picture } from "./pictures.js";
+import { promptParts } from "./state.js";
 
 const DRAG = 6; // pixels on the screen that make a click a box
 
@@ -186,7 +187,7 @@ export function makeStage(image, { onprompt, onhover, mode }) {
     points.replaceChildren();
     boxes.replaceChildren();
     for (const prompt of prompts) {
-      const [kind, value] = [prompt.slice(0, prompt.indexOf(":")), prompt.slice(prompt.indexOf(":") + 1)];
+      const [kind, value] = promptParts(prompt);
       const numbers = value.split(",").map(Number);
       if (!numbers.every(Number.isFinite)) continue; // words, or an address that is not as it should be
       const [x1, y1, x2, y2] = numbers;

@@ -61,8 +61,19 @@ export function go(state) {
   const url = write(state);
   if (url === location.pathname + location.search) return render(read(), "replace");
   remember({ scroll: scrollY });
-  history.pushState({ depth: (history.state?.depth ?? 0) + 1 }, "", url);
+  history.pushState({}, "", url);
   render(read(), "push");
+}
+
+/** Search for what looks like a mask; `label` are the words that led to it. */
+export function goLike({ filters }, { image_id, mask_index }, label) {
+  go({ q: "", filters, like: { image: image_id, mask: mask_index }, label, image: "" });
+}
+
+/** A prompt's kind (add, not, box or text) and what it says. */
+export function promptParts(prompt) {
+  const end = prompt.indexOf(":");
+  return [prompt.slice(0, end), prompt.slice(end + 1)];
 }
 
 /** Properties of a link to a state: a plain click goes there in this page, any other is the browser's. */
