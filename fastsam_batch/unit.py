@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns, UnitResult, images_table, masks_table
 from fastsam_batch.decoder import Decoder, decoder
-from fastsam_batch.embedding import EmbedQueue
-from fastsam_batch.finding import MaskQueue
+from fastsam_batch.embed_queue import EmbedQueue
 from fastsam_batch.images import ImageError
 from fastsam_batch.isolate import SECONDS_AN_IMAGE, IsolatedDecoder
+from fastsam_batch.mask_queue import MaskQueue
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
 from fastsam_batch.stages import Stages
 from fastsam_batch.stored import StoredUnit

@@ -22,7 +22,7 @@ ROOMS = [
     "models",
     "corpus",
     "isolate threads stages",
-    "finding embedding stored unit",
+    "mask_queue embed_queue stored unit",
     "config resources metrics ray_cluster",
     "pipeline",
     "run reembed",

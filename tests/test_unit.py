@@ -13,8 +13,8 @@ from photographs import photographs
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from fastsam_batch.finding import MaskQueue
 from fastsam_batch.isolate import IsolatedDecoder
+from fastsam_batch.mask_queue import MaskQueue
 from fastsam_batch.models.pair import load_models
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
 from fastsam_batch.stages import Stages

@@ -35,7 +35,7 @@ from fastsam_batch.read_each import read_each
 if TYPE_CHECKING:
     from fastsam_batch.corpus.photographs import Photographs
     from fastsam_batch.search.image import CorpusImage
-    from fastsam_batch.search.query import TextEncoder
+    from fastsam_batch.search.texts import TextEncoder
 
 # A filter as `parse_where` reads it, a pyarrow expression, or all rows.
 Where: TypeAlias = str | pc.Expression | None

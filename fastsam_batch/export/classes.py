@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from fastsam_batch.export.stream import Labeller
 from fastsam_batch.search.classes import ClassQuery
 from fastsam_batch.search.labels import assign_labels, encode_classes
-from fastsam_batch.search.query import EncodeTexts
 from fastsam_batch.search.scan import embedding_matrix
+from fastsam_batch.search.texts import EncodeTexts
 
 
 def labeller_of(classes: Sequence[ClassQuery], encode: EncodeTexts) -> Labeller:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.search.query import TEMPERATURE, EncodeTexts, TextEncoder, bare, text_vectors
+from fastsam_batch.search.texts import TEMPERATURE, EncodeTexts, TextEncoder, bare, text_vectors
 
 # The text is likelier than all of the background together.
 MIN_CALIBRATED = 0.5

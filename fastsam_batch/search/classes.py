@@ -8,7 +8,7 @@ from typing import Any
 
 from fastsam_batch import storage
 from fastsam_batch.errors import InputError, OutageError
-from fastsam_batch.search.query import alternatives
+from fastsam_batch.search.texts import alternatives
 
 _FORM = "a list of classes, each a name or {name, texts, not, min_score}, or a mapping with `classes`"
 

@@ -15,9 +15,9 @@ from fastsam_batch.search.background import Background, background_of, cached_ba
 from fastsam_batch.search.best import Hit, MaskKey, Query
 from fastsam_batch.search.engine import Engine
 from fastsam_batch.search.likeness import mask_name
-from fastsam_batch.search.make import mask_queries, text_queries
-from fastsam_batch.search.query import TEMPLATES, EncodeTexts, TextEncoder
+from fastsam_batch.search.queries import mask_queries, text_queries
 from fastsam_batch.search.scan import check_embedded
+from fastsam_batch.search.texts import TEMPLATES, EncodeTexts, TextEncoder
 from fastsam_batch.search.thin import STORED, Rows, Thin
 from fastsam_batch.storage import redact
 

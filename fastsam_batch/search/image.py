@@ -15,8 +15,8 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.masks.select import ImageMasks
 from fastsam_batch.search.pictures import photograph_picture, read_photograph
 from fastsam_batch.search.prompts import ImageSelection, Prompts, select_masks
-from fastsam_batch.search.query import EncodeTexts
 from fastsam_batch.search.selection import selection_picture
+from fastsam_batch.search.texts import EncodeTexts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

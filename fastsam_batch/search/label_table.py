@@ -13,8 +13,8 @@ from fastsam_batch import storage
 from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.search.classes import ClassQuery
 from fastsam_batch.search.labels import assign_labels, encode_classes
-from fastsam_batch.search.query import EncodeTexts
 from fastsam_batch.search.scan import check_embedded, embedding_matrix
+from fastsam_batch.search.texts import EncodeTexts
 
 FORMATS = (".parquet",)
 # `score` is the cosine with the best text of the label; both are null for a mask without one.

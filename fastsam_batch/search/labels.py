@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastsam_batch.search.best import Query, exact_cosines
 from fastsam_batch.search.classes import ClassQuery
-from fastsam_batch.search.query import EncodeTexts, text_vectors
+from fastsam_batch.search.texts import EncodeTexts, text_vectors
 
 NO_LABEL = -1
 

@@ -18,7 +18,7 @@ from fastsam_batch.masks.smooth import smooth
 from fastsam_batch.ranges import check_range, several
 from fastsam_batch.search.background import Background
 from fastsam_batch.search.find import find_masks
-from fastsam_batch.search.query import EncodeTexts
+from fastsam_batch.search.texts import EncodeTexts
 
 if TYPE_CHECKING:
     from fastsam_batch.search.image import CorpusImage

@@ -21,16 +21,16 @@ from fastsam_batch.search.background import Background
 from fastsam_batch.search.image import CorpusImage
 from fastsam_batch.search.pictures import ReadPixels, boxed_mask, whole_view
 from fastsam_batch.search.prompts import ImageSelection, Prompts, select_masks
-from fastsam_batch.search.query import EncodeTexts
 from fastsam_batch.search.selection import selection_png
+from fastsam_batch.search.texts import EncodeTexts
 from fastsam_batch.sources.shards import ShardReader
 from fastsam_batch.web import answers
 from fastsam_batch.web.access import Guard
 from fastsam_batch.web.catalogue import Catalogue
-from fastsam_batch.web.finding import Filters, find_like, find_text
 from fastsam_batch.web.picks import Picks, picked_coco
 from fastsam_batch.web.pictures import Pictures
 from fastsam_batch.web.prompts import parse_prompts
+from fastsam_batch.web.searches import Filters, find_like, find_text
 
 _STATIC = Path(__file__).parent / "static"
 # Addresses of pictures name the version of the corpus: a browser may keep those of this one for an hour, this user's

@@ -20,7 +20,7 @@ from fastsam_batch.search.background import (
     cached_background,
 )
 from fastsam_batch.search.find import find_masks
-from fastsam_batch.search.query import TEMPERATURE, TextEncoder, text_vectors
+from fastsam_batch.search.texts import TEMPERATURE, TextEncoder, text_vectors
 
 
 def encode(sentences: Sequence[str]) -> np.ndarray:

@@ -15,7 +15,7 @@ from reference.search import best_masks
 from fastsam_batch import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.find import find_masks, hits_schema
-from fastsam_batch.search.query import text_vectors
+from fastsam_batch.search.texts import text_vectors
 from fastsam_batch.search.write import write_hits
 
 

@@ -22,7 +22,7 @@ from fastsam_batch.search import thin
 from fastsam_batch.search.background import Background, background_texts
 from fastsam_batch.search.find import find_masks, hits_schema
 from fastsam_batch.search.likeness import mask_vectors, parse_mask
-from fastsam_batch.search.query import alternatives, text_vectors
+from fastsam_batch.search.texts import alternatives, text_vectors
 
 
 def encode(sentences: Sequence[str]) -> np.ndarray:

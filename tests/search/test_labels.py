@@ -23,7 +23,7 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.search.classes import ClassQuery, parse_classes, read_classes
 from fastsam_batch.search.label_table import LABELS_SCHEMA, write_labels
 from fastsam_batch.search.labels import NO_LABEL, assign_labels, encode_classes
-from fastsam_batch.search.query import text_vectors
+from fastsam_batch.search.texts import text_vectors
 
 TEXTS = ["cup", "mug", "plate", "table", "spoon"]
 

@@ -20,7 +20,7 @@ from fastsam_batch import Corpus
 from fastsam_batch.cli import job
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.prompts import Prompts, select_masks
-from fastsam_batch.search.query import text_vectors
+from fastsam_batch.search.texts import text_vectors
 
 IMAGE = "astronaut.png"
 

@@ -14,7 +14,7 @@ from corpus.made_corpus import DIM, MadeCorpus
 
 from fastsam_batch import Corpus
 from fastsam_batch.search.background import Background, background_texts
-from fastsam_batch.search.query import text_vectors
+from fastsam_batch.search.texts import text_vectors
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from reference.search import best_masks
 from web.conftest import encode, one_background
 
-from fastsam_batch.search.query import text_vectors
+from fastsam_batch.search.texts import text_vectors
 from fastsam_batch.web.answers import failure
 
 IMAGE = "astronaut.png"

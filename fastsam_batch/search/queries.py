@@ -10,7 +10,7 @@ from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.search.background import Background
 from fastsam_batch.search.best import MaskKey, Query
 from fastsam_batch.search.likeness import mask_vectors
-from fastsam_batch.search.query import TEMPLATES, EncodeTexts, alternatives, text_vectors
+from fastsam_batch.search.texts import TEMPLATES, EncodeTexts, alternatives, text_vectors
 
 
 def text_queries(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
-from fastsam_batch.embedding import MASKS_TOGETHER, WAITING_BATCHES, EmbedQueue
+from fastsam_batch.embed_queue import MASKS_TOGETHER, WAITING_BATCHES, EmbedQueue
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.stages import Stages
 from fastsam_batch.threads import threads_for

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastsam_batch.errors import InputError
-from fastsam_batch.search.query import TEMPLATES, text_vectors
+from fastsam_batch.search.texts import TEMPLATES, text_vectors
 
 
 def encode(sentences: Sequence[str]) -> np.ndarray:

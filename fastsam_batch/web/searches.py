@@ -11,7 +11,7 @@ from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.where import parse_where
 from fastsam_batch.search.background import MIN_CALIBRATED, Background
 from fastsam_batch.search.find import find_masks
-from fastsam_batch.search.query import EncodeTexts
+from fastsam_batch.search.texts import EncodeTexts
 
 
 @dataclass(frozen=True)
