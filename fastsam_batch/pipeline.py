@@ -30,7 +30,7 @@ from fastsam_batch.corpus.write import commit_unit
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.metrics import JobMetrics
 from fastsam_batch.outage import explain
-from fastsam_batch.resources import Resources
+from fastsam_batch.resources import COMMIT_CPUS, Resources
 from fastsam_batch.sources.base import PlanRow, Source, UnitBytes
 from fastsam_batch.sources.tasks import tasks
 from fastsam_batch.storage import filesystem, join
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from fastsam_batch.models.embedder import Embedder
     from fastsam_batch.models.segmenter import Segmenter
 
+MOST_BLOCKS = 1000  # of the plan's rows
 RETRIES = 3
 TRIES = 2  # of a unit whose processing raises
 
@@ -80,7 +81,7 @@ def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[
     """
     parts = tasks([row.row for row in rows], readers=resources.actors[1])
     items = [{"value": pickle.dumps(rows[part])} for part in parts]
-    units = ray.data.from_items(items, override_num_blocks=min(len(items), resources.max_blocks))
+    units = ray.data.from_items(items, override_num_blocks=min(len(items), MOST_BLOCKS))
     units.context.enable_progress_bars = False
     units.context.print_on_execution_start = False
     units.context.retried_map_errors = True  # the stages catch what they can; the rest must not end the job at once
@@ -100,9 +101,7 @@ def run(job: Job, rows: Sequence[PendingRow], resources: Resources) -> Iterator[
         num_cpus=resources.actor_cpus,
         num_gpus=resources.actor_gpus,
     )
-    receipts = units.map_batches(
-        commit, fn_args=[job], batch_size=1, batch_format="pyarrow", num_cpus=resources.commit_cpus
-    )
+    receipts = units.map_batches(commit, fn_args=[job], batch_size=1, batch_format="pyarrow", num_cpus=COMMIT_CPUS)
     try:
         for batch in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for value in batch["value"].to_pylist():

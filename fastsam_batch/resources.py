@@ -9,6 +9,7 @@ from fastsam_batch.config import SegmentOptions
 from fastsam_batch.errors import InputError
 
 CPUS_PER_CPU_ACTOR = 4  # beyond, convolutions on one image gain little
+COMMIT_CPUS = 0.25  # logical ones that a commit takes
 GPU_BATCH, CPU_BATCH = 16, 1  # images
 GPU_CROPS, CPU_CROPS = 256, 64
 THREADS_A_GPU = 8  # masks and crops of a GPU at work take about so many cores, where there are as many
@@ -24,8 +25,6 @@ class Resources:
     actor_gpus: float | None
     threads: int
     fetch_cpus: float = 0.5
-    commit_cpus: float = 0.25
-    max_blocks: int = 1000
     batch_size: int = CPU_BATCH
     crops: int = CPU_CROPS  # embedded at once
 

@@ -31,13 +31,12 @@ UNFINISHED_NAMED = 100  # units named in a summary; their number is told in full
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run has done so far: units and images of this run, and units that were there before."""
+    """What a run has done so far; units that were there before do not count."""
 
     units: int
     images: int
     failed: int
     masks: int
-    skipped_units: int
     images_per_second: float
 
 
@@ -235,7 +234,6 @@ class Tally:
             images=self._sums["images"],
             failed=self._sums["failed"],
             masks=self._sums["masks"],
-            skipped_units=self._skipped,
             images_per_second=self._sums["images"] / max(self._last_commit - self._first_start, 1e-3),
         )
 

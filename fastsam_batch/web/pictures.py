@@ -22,6 +22,7 @@ THUMBNAIL_SIDE = 440
 PHOTOGRAPH_SIDE = 2048
 _QUALITY = 85
 _JPEG_BYTES = 96 * 2**20
+_THREADS = min(os.cpu_count() or 1, 8)
 _PIXEL_BYTES = 256 * 2**20
 
 T = TypeVar("T")
@@ -30,15 +31,15 @@ T = TypeVar("T")
 class Pictures:
     """Thumbnails, cards and photographs. A photograph's pixels stay for a while: several cards show the same one.
 
-    `read` gives the pixels of a URI. At most `threads` pictures are decoded at a time, whatever is asked for.
+    `read` gives the pixels of a URI. At most _THREADS pictures are decoded at a time, whatever is asked for.
     """
 
-    def __init__(self, read: ReadPixels, threads: int | None = None) -> None:
+    def __init__(self, read: ReadPixels) -> None:
         self._read = read
         self._jpegs: BoundedCache[bytes] = BoundedCache(_JPEG_BYTES, len)
         self._pixels: BoundedCache[NDArray[np.uint8]] = BoundedCache(_PIXEL_BYTES, lambda pixels: pixels.nbytes)
         # Its own threads: a thousand thumbnails must not keep a search waiting for one.
-        self._pool = ThreadPoolExecutor(threads or min(os.cpu_count() or 1, 8), "pictures")
+        self._pool = ThreadPoolExecutor(_THREADS, "pictures")
 
     def close(self) -> None:
         """Let the threads end."""
