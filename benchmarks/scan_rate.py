@@ -20,9 +20,10 @@ from machine import short_name
 from made_vectors import uniform, write_corpus
 
 from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.corpus.write import ROW_GROUP_ROWS
 from fastsam_batch.search.best import plain_queries
-from fastsam_batch.search.scan import embedding_matrix, scan
+from fastsam_batch.search.scan import scan
 
 
 def product(matrix: np.ndarray, queries: np.ndarray, top_k: int) -> np.ndarray:

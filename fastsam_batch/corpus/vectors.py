@@ -62,6 +62,17 @@ def vector_blocks(
                     yield Block(cosines, partial(_embeddings, lists), partial(_keys, names, lists.rows()))
 
 
+def embedding_matrix(embedding: pa.FixedSizeListArray) -> NDArray[np.float32]:
+    """float32 [n, D] of n stored embeddings; a row of NaN where one is null."""
+    size = embedding.type.list_size
+    stored = embedding.values.slice(embedding.offset * size, len(embedding) * size)
+    matrix: NDArray[np.float32] = stored.to_numpy(zero_copy_only=False).astype(np.float32)
+    matrix = matrix.reshape(len(embedding), size)
+    if embedding.null_count:
+        matrix[embedding.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return matrix
+
+
 def _chunk(
     fs: AbstractFileSystem, path: str, parquet: pq.ParquetFile, group: int, space: Space
 ) -> AbstractContextManager[Chunk | None]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.masks.rle import Rle, foreground_runs, tight_box
 
 # float16 rounds a unit vector's length by at most about 5e-4.
@@ -122,7 +122,7 @@ def _embedding_problems(embedding: pa.ChunkedArray, names: list[str], embedded: 
     if not embedded:
         there = [names[row] for row in rows]
         return [_sentence("mask", "have an embedding in a corpus without an embedder", there)] if there else []
-    vectors = _vectors(embedding)
+    vectors = embedding_matrix(embedding.combine_chunks())[rows]
     lengths = np.sqrt((vectors**2).sum(axis=1))
     finite = np.isfinite(lengths)
     faults = {
@@ -130,13 +130,6 @@ def _embedding_problems(embedding: pa.ChunkedArray, names: list[str], embedded: 
         "have an embedding of another length than 1": rows[finite & (np.abs(lengths - 1) > UNIT_LENGTH_TOLERANCE)],
     }
     return [_sentence("mask", fault, [names[row] for row in where]) for fault, where in faults.items() if len(where)]
-
-
-def _vectors(embedding: pa.ChunkedArray) -> NDArray[np.float32]:
-    """float32 [n, D] of the n rows that are not null; a null within a vector becomes NaN."""
-    values = embedding.combine_chunks().drop_null()
-    flat: NDArray[np.float16] = values.flatten().to_numpy(zero_copy_only=False)
-    return flat.astype(np.float32).reshape(len(values), values.type.list_size)
 
 
 def _has_error(row: dict[str, Any]) -> bool:

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.export.stream import Labeller
 from fastsam_batch.search.classes import ClassQuery
 from fastsam_batch.search.labels import assign_labels, encode_classes
-from fastsam_batch.search.scan import embedding_matrix
 from fastsam_batch.search.texts import EncodeTexts
 
 

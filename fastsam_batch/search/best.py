@@ -42,6 +42,14 @@ class Query:
     without: frozenset[MaskKey] = frozenset()
     background: Background | None = None
 
+    def similarities(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Exact similarities float32 [n] of masks [n, D]: NaN where one of `none_of` is as near, or the row is NaN."""
+        found: NDArray[np.float32] = exact_cosines(embeddings, self.any_of).max(axis=1)
+        if len(self.none_of):
+            with np.errstate(invalid="ignore"):  # a comparison with NaN is False
+                found[~(found > exact_cosines(embeddings, self.none_of).max(axis=1))] = np.nan
+        return found
+
 
 def plain_queries(vectors: NDArray[np.float32], min_score: float | None = None) -> list[Query]:
     """A query by each of n vectors, float32 [n, D] of unit length."""
@@ -115,10 +123,8 @@ class Best:
         if not len(rows):
             return
         near = embeddings(rows)
-        exact = exact_cosines(near, query.any_of).max(axis=1)
+        exact = query.similarities(near)
         keep = np.isfinite(exact) & (exact >= self.floor)
-        if len(query.none_of):
-            keep &= exact > exact_cosines(near, query.none_of).max(axis=1)
         if keep.any():
             self.add(hits_of(query, near[keep], exact[keep], keys(rows[keep]), unit_id))
 

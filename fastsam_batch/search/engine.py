@@ -46,13 +46,11 @@ class Engine:
         if self._index is not None and (where is None or condition is not None):
             hits = self._index.search(queries, top_k, condition)
             self._use("index")
-        left = [number for number, found in enumerate(hits) if found is None]
+        left = [query for query, found in zip(queries, hits, strict=True) if found is None]
         if left and self.name == "index":
             raise InputError("--engine index: this search needs the scan; use --engine auto")
-        if left:
-            scanned = self._scan([queries[number] for number in left], top_k, where)
-            hits = [scanned[left.index(number)] if found is None else found for number, found in enumerate(hits)]
-        return [found or [] for found in hits]
+        scanned = iter(self._scan(left, top_k, where) if left else [])
+        return [next(scanned) if found is None else found for found in hits]
 
     def _scan(self, queries: Sequence[Query], top_k: int, where: Where) -> list[list[Hit]]:
         if self.name != "distributed":

@@ -71,13 +71,12 @@ def find_masks(
     thin.check()
     common: dict[str, Any] = {"min_score": min_score, "contrasts": contrasts, "templates": templates}
     queries: list[Query] = []
+    own = encode is None
     if encode is None and (texts or contrasts):
         encode = corpus.text_encoder()
-        if min_calibrated is not None and background is None and texts:
-            background = corpus_background(corpus, encode)
     if texts and encode is not None:
         if min_calibrated is not None and background is None:
-            background = background_of(encode)
+            background = corpus_background(corpus, encode) if own else background_of(encode)
         queries += text_queries(texts, encode, background=background, **common)
     if like:
         queries += mask_queries(corpus, like, encode, **common)

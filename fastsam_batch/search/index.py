@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.search.best import Best, Hit, Query, exact_cosines, hits_of
 from fastsam_batch.search.lance import KEYS, TABLE, connect, nearest
-from fastsam_batch.search.scan import check_queries, embedding_matrix
+from fastsam_batch.search.scan import check_queries
 
 INDEX_VERSION = 2
 # A filter that keeps no more rows is answered by comparing with each of them.
@@ -143,10 +144,8 @@ class Index:
         rows = rows.combine_chunks()
         embeddings = embedding_matrix(rows["embedding"].combine_chunks())
         query, held = best.query, {(hit.image_id, hit.mask_index) for hit in best.hits}
-        exact = exact_cosines(embeddings, query.any_of).max(axis=1)
+        exact = query.similarities(embeddings)
         keep = exact >= best.floor
-        if len(query.none_of):
-            keep &= exact > exact_cosines(embeddings, query.none_of).max(axis=1)
         names = [rows[name].to_pylist() for name in KEYS]
         keep &= np.array([key not in held for key in zip(names[1], names[2], strict=True)])
         kept = np.flatnonzero(keep)

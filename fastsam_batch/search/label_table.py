@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 
 from fastsam_batch import storage
 from fastsam_batch.corpus.read import Corpus, Where
+from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.search.classes import ClassQuery
 from fastsam_batch.search.labels import assign_labels, encode_classes
-from fastsam_batch.search.scan import check_embedded, embedding_matrix
+from fastsam_batch.search.scan import check_embedded
 from fastsam_batch.search.texts import EncodeTexts
 
 FORMATS = (".parquet",)

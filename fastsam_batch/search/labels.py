@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.search.best import Query, exact_cosines
+from fastsam_batch.search.best import Query
 from fastsam_batch.search.classes import ClassQuery
 from fastsam_batch.search.texts import EncodeTexts, text_vectors
 
@@ -35,13 +35,11 @@ def assign_labels(
     labels = np.full(len(embeddings), NO_LABEL)
     scores = np.full(len(embeddings), -np.inf, np.float32)
     for number, query in enumerate(classes.queries):
-        cosines = exact_cosines(embeddings, query.any_of).max(axis=1)
+        cosines = query.similarities(embeddings)
         with np.errstate(invalid="ignore"):  # a comparison with NaN is False
             better = cosines > scores
             if query.min_score is not None:
                 better &= cosines >= np.float32(query.min_score)
-            if len(query.none_of):
-                better &= cosines > exact_cosines(embeddings, query.none_of).max(axis=1)
         labels[better], scores[better] = number, cosines[better]
     scores[labels == NO_LABEL] = np.nan
     return labels, scores

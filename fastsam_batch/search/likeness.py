@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastsam_batch.corpus.read import Corpus, of_image
+from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import MaskKey
-from fastsam_batch.search.scan import check_embedded, embedding_matrix
+from fastsam_batch.search.scan import check_embedded
 from fastsam_batch.storage import redact
 
 _DIGITS = 18  # what every 64-bit integer can hold

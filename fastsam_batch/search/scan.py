@@ -15,6 +15,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from fastsam_batch.corpus.chunks import Space
 from fastsam_batch.corpus.read import BATCH_ROWS, Corpus, Where
+from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import Best, Hit, MaskKey, Query
 from fastsam_batch.storage import redact
@@ -117,17 +118,6 @@ def check_embedded(corpus: Corpus) -> int:
             "(fastsam-batch embed), which makes another corpus of them"
         )
     return dim
-
-
-def embedding_matrix(embedding: pa.FixedSizeListArray) -> NDArray[np.float32]:
-    """float32 [n, D] of n stored embeddings; a row of NaN where one is null."""
-    size = embedding.type.list_size
-    stored = embedding.values.slice(embedding.offset * size, len(embedding) * size)
-    matrix: NDArray[np.float32] = stored.to_numpy(zero_copy_only=False).astype(np.float32)
-    matrix = matrix.reshape(len(embedding), size)
-    if embedding.null_count:
-        matrix[embedding.is_null().to_numpy(zero_copy_only=False)] = np.nan
-    return matrix
 
 
 def _keys(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> list[MaskKey]:

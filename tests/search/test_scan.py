@@ -15,10 +15,11 @@ from reference.search import best_masks
 
 from fastsam_batch import Corpus
 from fastsam_batch.corpus import chunks, pages, vectors
+from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.corpus.write import parquet_bytes
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import plain_queries
-from fastsam_batch.search.scan import embedding_matrix, scan
+from fastsam_batch.search.scan import scan
 
 
 def unit_vectors(count: int, seed: int, dim: int = DIM) -> np.ndarray:
