@@ -6,20 +6,11 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from fastsam_batch.cli_evaluate_edges import (
-    edges,
-    edges_options,
-    load_segmenter,
-    output_option,
-    say_written,
-    segmenter_options,
-)
-from fastsam_batch.evaluate.report import write_report
+from fastsam_batch.cli_evaluate_edges import edges, edges_options
+from fastsam_batch.cli_experiment import load_segmenter, output_option, report, segmenter_options
 from fastsam_batch.ranges import check_range
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from fastsam_batch.evaluate.regions import PromptKind
     from fastsam_batch.export.images import ExportImage
 
@@ -85,7 +76,10 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
     if arguments["corpus"]:
         summary["not_in_corpus"] = len(lacking)
     name = redact(arguments["corpus"] or arguments["results"])
-    return _reported(arguments, "proposals", summary, proposal_table(summary, name), proposal_plot(summary, name))
+    report(
+        arguments["output"], "proposals", summary, proposal_table(summary, name), lambda: proposal_plot(summary, name)
+    )
+    return summary
 
 
 def _instances_options(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +115,10 @@ def _instances(arguments: dict[str, Any]) -> Summary:
     summary = instance_figures(pairs, read_category_names(arguments["ground_truth"]), arguments["max_det"])
     summary["not_in_corpus"] = len(lacking)
     name = f"{redact(arguments['corpus'])}, boxes of {redact(arguments['detections'])}"
-    return _reported(arguments, "instances", summary, instance_table(summary, name), instance_plot(summary, name))
+    report(
+        arguments["output"], "instances", summary, instance_table(summary, name), lambda: instance_plot(summary, name)
+    )
+    return summary
 
 
 def _regions_options(parser: argparse.ArgumentParser) -> None:
@@ -155,7 +152,8 @@ def _regions(arguments: dict[str, Any]) -> Summary:
     prompts = list(dict.fromkeys(arguments["prompt"] or _PROMPTS))
     summary = region_figures(pairs, prompts, smallest=arguments["smallest"])
     name = f"{redact(arguments['corpus'])} against {arguments['ground_truth']}"
-    return _reported(arguments, "regions", summary, region_table(summary, name), region_plot(summary, name))
+    report(arguments["output"], "regions", summary, region_table(summary, name), lambda: region_plot(summary, name))
+    return summary
 
 
 def _speed_options(parser: argparse.ArgumentParser) -> None:
@@ -184,13 +182,7 @@ def _speed(arguments: dict[str, Any]) -> Summary:
         figures = speed_figures(images, arguments["images"])
     summary = {**machine, **figures}
     name = redact(arguments["corpus"])
-    return _reported(arguments, "speed", summary, speed_table(summary, name), speed_plot(summary, name))
-
-
-def _reported(arguments: dict[str, Any], experiment: str, summary: Summary, table: str, plot: Figure) -> Summary:
-    print(table)
-    if arguments["output"]:
-        say_written(write_report(arguments["output"], experiment, summary, table, plot))
+    report(arguments["output"], "speed", summary, speed_table(summary, name), lambda: speed_plot(summary, name))
     return summary
 
 

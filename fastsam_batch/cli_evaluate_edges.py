@@ -1,4 +1,4 @@
-"""The edges experiment's command, and what the experiments' commands share."""
+"""The edges experiment's command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fastsam_batch.evaluate.report import write_report
+from fastsam_batch.cli_experiment import load_segmenter, output_option, report, segmenter_options
 from fastsam_batch.ranges import check_range
 
 if TYPE_CHECKING:
@@ -74,38 +74,8 @@ def _score_edges(arguments: dict[str, Any], maps: Path, truth: Path, name: str) 
         progress=_progress_line("images scored"),
     )
     summary = summarise_edges(counts)
-    table = edge_table(summary, name)
-    print(table)
-    if arguments["output"]:
-        say_written(write_report(arguments["output"], "edges", summary, table, edge_plot(summary, name)))
+    report(arguments["output"], "edges", summary, edge_table(summary, name), lambda: edge_plot(summary, name))
     return {key: value for key, value in summary.items() if key != "curve"}
-
-
-def segmenter_options(parser: argparse.ArgumentParser, help_text: str) -> None:
-    """Options that name and set a segmenter."""
-    parser.add_argument("--segmenter", help=help_text)
-    add = parser.add_argument_group("the model (with --segmenter; default: the weights' own)").add_argument
-    add("--imgsz", type=int, help="long side of the network's input")
-    add("--conf", type=float, help="confidence threshold")
-    add("--iou", type=float, help="NMS threshold")
-    add("--max-masks", type=int, default=300, help="masks an image at most")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs")
-
-
-def load_segmenter(arguments: dict[str, Any]) -> Segmenter:
-    """The segmenter of `segmenter_options`. Raises InputError for a wrong option, naming it."""
-    from fastsam_batch.config import segment_options
-    from fastsam_batch.models.pair import load_models
-
-    given = {key: arguments[key] for key in ("imgsz", "conf", "iou", "max_masks", "device", "segmenter")}
-    options = segment_options({"input": "-", "output": "-", **given})
-    import torch
-
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = {"path": options.segmenter, **{key: given[key] for key in ("imgsz", "conf", "iou", "max_masks")}}
-    return load_models(model, None, device, None)[0]
 
 
 def _thresholds_of(segmenter: Segmenter) -> Summary:
@@ -115,19 +85,6 @@ def _thresholds_of(segmenter: Segmenter) -> Summary:
         "iou": segmenter.iou,
         "max_masks": segmenter.max_masks,
     }
-
-
-def output_option(parser: argparse.ArgumentParser) -> None:
-    """The option that names where a report goes."""
-    parser.add_argument("--output", metavar="DIR", help="folder or URI for a table (.md), a plot (.png) and a .json")
-
-
-def say_written(uris: list[str]) -> None:
-    """Print where a report went."""
-    from fastsam_batch.storage import redact
-
-    for uri in uris:
-        print(f"written  {redact(uri)}")
 
 
 def _progress_line(what: str) -> Callable[[int, int], None] | None:
