@@ -40,7 +40,7 @@ export function openPhotograph(first, corpus, leave) {
     if (letter(event) === "u") undo();
     if (letter(event) === "v") tools.toggleMasks();
   }, { signal: closing.signal });
-  const ready = load();
+  load();
 
   async function load() {
     try {
@@ -246,7 +246,6 @@ export function openPhotograph(first, corpus, leave) {
 
   return {
     element,
-    ready,
     image: state.image,
     update,
     focus: () => title.focus({ preventScroll: true }),

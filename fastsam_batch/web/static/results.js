@@ -11,7 +11,7 @@ import { go, goLike, link } from "./state.js";
  * The view of a search: its element, and `ready` once the hits are there. `past` is the list of the hits shown so far,
  * or null: it stays, dimmed, until there are others.
  */
-export function showHits(state, corpus, signal, past) {
+export function showHits(state, signal, past) {
   const title = state.q ? `“${state.q}”` : "More like this mask";
   const note = h("p", { class: "note" }, "Searching …");
   const cards = h("ol", { class: "cards hits" });
@@ -19,10 +19,10 @@ export function showHits(state, corpus, signal, past) {
   const element = h("section", { "aria-label": title, "aria-busy": "true" }, heading, state.like && source(state), cards, past);
   past?.setAttribute("class", "cards past");
   past?.toggleAttribute("inert", true);
-  return { element, ready: load(state, corpus, signal, element, note, cards).finally(() => element.contains(past) && past.remove()) };
+  return { element, ready: load(state, signal, element, note, cards).finally(() => element.contains(past) && past.remove()) };
 }
 
-async function load(state, corpus, signal, element, note, cards) {
+async function load(state, signal, element, note, cards) {
   try {
     const { filters, q, like } = state;
     const { hits } = q
