@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastsam_batch.run import Progress
 
 UNFINISHED_SHOWN = 20
+_ERASE_REST = "\x1b[K"  # of a line before that was longer
 _UNREACHED = re.compile(r"\w+://.+: ")  # as a reason begins where an object could not be fetched
 
 
@@ -30,7 +31,10 @@ class ProgressLine:
             f"{progress.units} units · {progress.images:,} images · {progress.masks:,} masks · "
             f"{progress.failed:,} failed · {progress.images_per_second:.1f} images/s"
         )
-        print(f"\r{line}" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr, flush=True)
+        if self._terminal:
+            print(f"\r{line}{_ERASE_REST}", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
 
 def finish_run(summary: dict[str, Any], output: str, max_failed_fraction: float, *, can_record: bool = False) -> int:

@@ -1,0 +1,21 @@
+"""How a run shows itself on a terminal."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from fastsam_batch.cli_progress import ProgressLine
+from fastsam_batch.run import Progress
+
+
+def test_a_shorter_line_leaves_nothing_of_a_longer_one(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("time.monotonic", iter([0, 0, 1, 1]).__next__)
+    line = ProgressLine()
+    line.show(Progress(1, 128, 0, 900, 100.0))
+    line.show(Progress(2, 256, 0, 1800, 9.5))
+    first, second = capsys.readouterr().err.split("\r")[1:]
+    assert first.startswith("1 units") and "100.0 images/s" in first
+    assert second.startswith("2 units") and second.endswith("9.5 images/s\x1b[K")
