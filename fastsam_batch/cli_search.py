@@ -134,7 +134,7 @@ def _any_mask(corpus: Corpus, where: str | None) -> bool:
     """Whether the corpus has masks, or any that pass a filter; embeddings are not read for it."""
     if where:
         return next(corpus.mask_batches(["mask_index"], where), None) is not None
-    return any(receipt["masks"] for receipt in corpus.receipts().values())
+    return corpus.count("masks") > 0
 
 
 def _query(name: str, hits: pa.Table, why_none: str) -> dict[str, Any]:

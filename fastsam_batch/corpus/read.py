@@ -102,6 +102,10 @@ class Corpus:
         """Receipts (schemas/receipt.v1.json) by unit_id, in the order of the names; read once."""
         return self._receipts
 
+    def count(self, what: str) -> int:
+        """How many `images`, `failed` ones or `masks` its receipts tell."""
+        return sum(receipt[what] for receipt in self._receipts.values())
+
     def images(self, columns: Collection[str] | None = None, where: Where = None) -> pa.Table:
         """Rows of images (schemas/images.v1.json), failed images included.
 

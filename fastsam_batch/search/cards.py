@@ -96,10 +96,7 @@ def make_gallery(
 
 
 def _facts(corpus: Corpus) -> list[tuple[str, str]]:
-    receipts = corpus.receipts().values()
-    images = sum(receipt["images"] for receipt in receipts)
-    failed = sum(receipt["failed"] for receipt in receipts)
-    masks = sum(receipt["masks"] for receipt in receipts)
+    images, failed, masks = map(corpus.count, ("images", "failed", "masks"))
     models = corpus.info.get("models", {})
     facts = [("Photographs", f"{images - failed:,}"), ("Masks", f"{masks:,}")]
     if failed:
@@ -113,15 +110,13 @@ def _facts(corpus: Corpus) -> list[tuple[str, str]]:
 
 def _images_to_show(corpus: Corpus, rows: list[dict[str, Any]], limit: int) -> tuple[list[dict[str, Any]], int]:
     """Images with a hit, the best ranks first, then others up to `limit`; and how many there are in all."""
-    receipts = corpus.receipts().values()
-    total = sum(receipt["images"] - receipt["failed"] for receipt in receipts)
     wanted = list(dict.fromkeys(row["image_id"] for row in sorted(rows, key=lambda row: row["rank"])))
     by_id = corpus.image_rows(wanted)
     images = [by_id[image_id] for image_id in wanted]
     if len(images) < limit:
         others = _ok_images(corpus, set(wanted))
         images += [image for image, _ in zip(others, range(limit - len(images)), strict=False)]
-    return images, total
+    return images, corpus.count("images") - corpus.count("failed")
 
 
 def _ok_images(corpus: Corpus, without: set[str]) -> Iterator[dict[str, Any]]:

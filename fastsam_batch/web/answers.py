@@ -33,7 +33,7 @@ def corpus_answer(catalogue: Catalogue) -> dict[str, Any]:
         "name": corpus.name,
         "identity": catalogue.identity,
         "version": catalogue.version,
-        **{what: catalogue.count(what) for what in ("images", "failed", "masks")},
+        **{what: corpus.count(what) for what in ("images", "failed", "masks")},
         "searchable": corpus.embedding_dim is not None,
         "models": {role: model and model["name"] for role, model in models.items()},
     }

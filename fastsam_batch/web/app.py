@@ -141,7 +141,7 @@ def _add_images(
         offset: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=200)] = 60
     ) -> dict[str, Any]:
         rows = catalogue.page(offset, limit)
-        return {"total": catalogue.count("images"), "images": [answers.image_row_answer(row) for row in rows]}
+        return {"total": catalogue.corpus.count("images"), "images": [answers.image_row_answer(row) for row in rows]}
 
     @app.get("/api/image")
     async def image(image: ImageId) -> dict[str, Any]:

@@ -42,10 +42,6 @@ class Catalogue:
         units = [[unit, receipt["files"]] for unit, receipt in self.corpus.receipts().items()]
         return _digest([self.identity, units])
 
-    def count(self, what: str) -> int:
-        """Sum over the receipts of `images`, `failed` or `masks`."""
-        return sum(receipt[what] for receipt in self.corpus.receipts().values())
-
     def page(self, offset: int, limit: int) -> list[dict[str, Any]]:
         """Rows of images, failed ones included, from the `offset`-th on in the corpus's order.
 

@@ -44,7 +44,7 @@ def test_a_corpus_keeps_its_identity_while_it_grows(made: MadeCorpus) -> None:
     from fastsam_batch.web.catalogue import Catalogue
 
     before = Catalogue(Corpus.open(made.uri))
-    assert before.count("images") == 7
+    assert before.corpus.count("images") == 7
     path = Path(made.uri, "receipts", "unit-0002.json")
     kept = path.read_text()
     path.unlink()
