@@ -41,7 +41,7 @@ def joined_ray(verbose: bool, needed: str | None = None) -> Iterator[tuple[dict[
         logging.getLogger("ray.data").setLevel(level)
         # A cluster is joined when RAY_ADDRESS names it, as in a submitted job. Left to itself, Ray would try the
         # last cluster this machine ever ran, for minutes if it is gone.
-        address = os.environ.get("RAY_ADDRESS", "local")
+        address = os.environ.get("RAY_ADDRESS") or "local"
         # The dashboard's processes would take CPU from the models all along; a head that was started has its own.
         own_node: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:

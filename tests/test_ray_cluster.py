@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import ray
 from servers import free_ports
 
-from fastsam_batch.ray_cluster import check_answers
+from fastsam_batch.ray_cluster import check_answers, joined_ray
 
 # In a process of its own: one that has joined a Ray stays in it.
 JOIN = """
@@ -36,6 +37,18 @@ def test_an_address_of_no_cluster_is_refused():
     for address, told in zip(addresses, json.loads(printed.splitlines()[-1]), strict=True):
         assert told.startswith(f"RAY_ADDRESS {address}: ") and told.endswith("or unset it to work on this machine")
         assert "ray job submit" in told and "\n" not in told and len(told) < 250
+
+
+def test_an_empty_address_is_none(monkeypatch):
+    begun = []
+    for name, value in {"RAY_ADDRESS": "", "RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("is_initialized", "nodes", "cluster_resources", "shutdown"):
+        monkeypatch.setattr(ray, name, dict)  # nothing there
+    monkeypatch.setattr("fastsam_batch.ray_cluster.JOINING_S", 0)
+    monkeypatch.setattr(ray, "init", lambda address, **_: begun.append(address))
+    with joined_ray(verbose=False):
+        assert begun == ["local"]
 
 
 @pytest.mark.parametrize("address", ["auto", "local", "http://127.0.0.1:1"])
