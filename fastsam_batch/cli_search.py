@@ -76,7 +76,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     if arguments["gallery"]:
         check_ending(arguments["gallery"], GALLERY_FORMATS)
     texts = list(dict.fromkeys(arguments["text"] or []))
-    like = [parse_mask(text, "--like") for text in dict.fromkeys(arguments["like"] or [])]
+    like = list(dict.fromkeys(parse_mask(text, "--like") for text in arguments["like"] or []))
     contrasts = list(dict.fromkeys(arguments["contrasts"] or []))
     if not texts and not like:
         raise InputError("there is nothing to search for; name a --text, or a mask by --like")

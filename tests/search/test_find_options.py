@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -263,6 +264,12 @@ def test_a_text_that_names_an_example_is_refused(made_once: MadeCorpus, capsys: 
     arguments = ["--corpus", made_once.uri, "--like", "astronaut.png#0", "--text", "astronaut.png#0"]
     assert main(["search", *arguments]) == 2
     assert "--text 'astronaut.png#0': names a mask of --like too" in capsys.readouterr().err
+
+
+def test_an_example_named_twice_is_one_search(made_once: MadeCorpus, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--corpus", made_once.uri, "--like", "coffee.png#3", "coffee.png#03"]) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [query["text"] for query in summary["queries"]] == ["coffee.png#3"]
 
 
 @pytest.mark.parametrize(
