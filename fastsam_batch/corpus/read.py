@@ -127,15 +127,13 @@ class Corpus:
         self, columns: Collection[str] | None = None, where: Where = None, batch_rows: int = BATCH_ROWS
     ) -> Iterator[pa.RecordBatch]:
         """As `images`, at most `batch_rows` rows at a time, in the corpus's order and in bounded memory."""
-        batches, _ = self._scan("images", columns, where, batch_rows)
-        return batches
+        return self._scan("images", columns, where, batch_rows)[0]
 
     def mask_batches(
         self, columns: Collection[str] | None = None, where: Where = None, batch_rows: int = BATCH_ROWS
     ) -> Iterator[pa.RecordBatch]:
         """As `masks`, at most `batch_rows` rows at a time, in the corpus's order and in bounded memory."""
-        batches, _ = self._scan("masks", columns, where, batch_rows)
-        return batches
+        return self._scan("masks", columns, where, batch_rows)[0]
 
     def vector_blocks(self, unit_id: str, vectors: NDArray[np.float32], space: Space | None = None) -> Iterator[Block]:
         """A unit's masks that have an embedding, with their cosines with unit vectors [q, D], without Arrow's decoding.
@@ -230,13 +228,14 @@ class Corpus:
         for name in names:
             if name not in schema.names:
                 raise InputError(f"{kind} have no column {name}; the columns are {', '.join(schema.names)}")
+        selected = pa.schema([schema.field(name) for name in names])
         if isinstance(where, str):
             if kind == "masks" and (of_images := named_columns(where) - {*schema.names} & {*images_schema().names}):
-                return self._joined(names, where, sorted(of_images), batch_rows), _selected(schema, names)
+                return self._joined(names, where, sorted(of_images), batch_rows), selected
             where = parse_where(where, self.filter_columns() if kind == "masks" else _columns(schema))
         root = self._root
         paths = {unit: storage.join(root, receipt["files"][kind]["path"]) for unit, receipt in self._receipts.items()}
-        return self._batches(unit_files(self._fs, paths, schema), names, where, batch_rows), _selected(schema, names)
+        return self._batches(unit_files(self._fs, paths, schema), names, where, batch_rows), selected
 
     def filter_columns(self) -> dict[str, pa.DataType]:
         """What a `where` on masks may name: their own columns, and those of their images."""
@@ -283,10 +282,6 @@ class Corpus:
 def of_image(row: Mapping[str, Any]) -> pc.Expression:
     """A filter for the masks of an image, by its row of images; it opens the file of the image's unit only."""
     return (pc.field("unit_id") == row["unit_id"]) & (pc.field("image_id") == row["image_id"])
-
-
-def _selected(schema: pa.Schema, names: list[str]) -> pa.Schema:
-    return pa.schema([schema.field(name) for name in names])
 
 
 def _columns(schema: pa.Schema) -> dict[str, pa.DataType]:

@@ -75,18 +75,13 @@ def verify_corpus(corpus_uri: storage.Uri) -> VerifyReport:
     """
     corpus = Corpus.open(corpus_uri)
     fs, root = storage.filesystem(corpus_uri)
-    report = VerifyReport()
-    report.problems += [Problem(layout.CORPUS_FILE, text) for text in _violations("corpus", corpus.info)]
-
     receipts = storage.list_files(fs, storage.join(root, layout.RECEIPTS_FOLDER), ".json")
     unit_ids = [_stem(path) for path in receipts]
     with ThreadPoolExecutor(VERIFY_THREADS) as pool:
         units = list(pool.map(partial(_check_unit, fs, root, corpus.info), unit_ids))
-    for unit in units:
-        report.units += 1
-        report.images += len(unit.image_ids)
-        report.masks += unit.masks
-        report.problems += unit.problems
+    report = VerifyReport(len(units), sum(len(unit.image_ids) for unit in units), sum(unit.masks for unit in units))
+    report.problems += [Problem(layout.CORPUS_FILE, text) for text in _violations("corpus", corpus.info)]
+    report.problems += [problem for unit in units for problem in unit.problems]
     report.problems += _repeated_images(units)
     _check_plan(corpus.uri, unit_ids, report)
     report.notes += _orphans(fs, root, set(unit_ids))

@@ -73,7 +73,7 @@ class Background:
 
 def background_of(encode: EncodeTexts) -> Background:
     """The background texts in a model's words; TEMPERATURE is the model's where `encode` does not say it."""
-    return Background(_vectors(encode), _temperature(encode))
+    return Background(text_vectors(background_texts(), encode, _TEMPLATES), _temperature(encode))
 
 
 def cached_background(encode: EncodeTexts, sha256: Mapping[str, str]) -> Background:
@@ -93,10 +93,6 @@ def cached_background(encode: EncodeTexts, sha256: Mapping[str, str]) -> Backgro
     with suppress(OSError):
         _keep(cache_folder() / name, background.vectors)
     return background
-
-
-def _vectors(encode: EncodeTexts) -> NDArray[np.float32]:
-    return text_vectors(background_texts(), encode, _TEMPLATES)
 
 
 def _temperature(encode: EncodeTexts) -> float:

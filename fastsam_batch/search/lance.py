@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastsam_batch import storage
@@ -83,8 +84,6 @@ def table_schema(dim: int) -> pa.Schema:
 
 def unit_rows(corpus: Corpus, units: list[str]) -> Iterator[pa.RecordBatch]:
     """The rows of these units, a batch at a time."""
-    import pyarrow.compute as pc
-
     schema = table_schema(corpus.embedding_dim or 1)
     columns = ["unit_id", "image_id", "mask_index", "bbox", *_OF_MASKS, "embedding"]
     for start in range(0, len(units), 64):
