@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.search.best import Hit, plain_queries
-from fastsam_batch.search.index import INDEX_VERSION, Index, IndexInfo, digests, read_info
+from fastsam_batch.search.index import INDEX_VERSION, Index, IndexInfo, digests, read_index_info
 from fastsam_batch.search.lance import SCALARS, TABLE, connect, table_schema, unit_rows
 from fastsam_batch.search.scan import check_embedded, scan
 
@@ -41,7 +41,7 @@ def build_index(corpus: Corpus, queries: NDArray[np.float32], least_rows: int = 
     """
     check_embedded(corpus)
     wanted = digests(corpus)
-    before = read_info(corpus)
+    before = read_index_info(corpus)
     table, held = _table(corpus, before)
     new = [unit for unit, digest in wanted.items() if held.get(unit) != digest]
     gone = [unit for unit in held if unit not in wanted]

@@ -68,7 +68,6 @@ def find_masks(
         raise InputError("there is nothing to search for; name at least one text or mask")
     check_range("--min-score", min_score, -1, 1)
     thin = Thin(top_k, per_image, distinct, min_calibrated)
-    thin.check()
     common: dict[str, Any] = {"min_score": min_score, "contrasts": contrasts, "templates": templates}
     queries: list[Query] = []
     own = encode is None

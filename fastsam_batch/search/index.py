@@ -57,7 +57,7 @@ class IndexInfo:
         storage.write_atomic(fs, storage.join(root, layout.INDEX_FILE), json.dumps(asdict(self)).encode())
 
 
-def read_info(corpus: Corpus) -> IndexInfo | None:
+def read_index_info(corpus: Corpus) -> IndexInfo | None:
     """The corpus's index, None where there is none or one of another version. Raises InputError where it is damaged,
     OutageError where its store fails.
     """
@@ -92,7 +92,7 @@ class Index:
     @classmethod
     def fresh(cls, corpus: Corpus) -> Index | None:
         """The corpus's index where it holds exactly the committed units and LanceDB is installed, else None."""
-        info = read_info(corpus) if find_spec("lancedb") else None
+        info = read_index_info(corpus) if find_spec("lancedb") else None
         if info is None or dict(info.units) != digests(corpus):
             return None
         return cls(corpus, info)

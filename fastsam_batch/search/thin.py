@@ -26,15 +26,17 @@ _CANDIDATES = 1000
 
 @dataclass(frozen=True)
 class Thin:
-    """How the best masks of a query are thinned out; the options are those of `find_masks`."""
+    """How the best masks of a query are thinned out; the options are those of `find_masks`.
+
+    Raises InputError for one out of its range.
+    """
 
     top_k: int
     per_image: int | None = None
     distinct: float | None = None
     min_calibrated: float | None = None
 
-    def check(self) -> None:
-        """Raise InputError for an option out of its range."""
+    def __post_init__(self) -> None:
         if self.per_image is not None and self.per_image < 1:
             raise InputError(f"--per-image {self.per_image}: ask for at least 1 mask an image")
         if self.distinct is not None:

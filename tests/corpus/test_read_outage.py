@@ -19,7 +19,7 @@ from fastsam_batch.evaluate.coco_files import read_results
 from fastsam_batch.export.coco_results import read_ground_truth
 from fastsam_batch.outage import ATTEMPTS
 from fastsam_batch.search.classes import read_classes
-from fastsam_batch.search.index import read_info
+from fastsam_batch.search.index import read_index_info
 from fastsam_batch.storage import read_range
 
 URI = "flaky://bucket/corpus"
@@ -88,10 +88,10 @@ def test_an_index_in_a_store_that_fails_is_not_broken(fails, times):
     fsspec.filesystem("memory").pipe_file("/bucket/corpus/index/index.json", b'{"version": 0}')
     fails("index/index.json", times)
     if times < ATTEMPTS:
-        assert read_info(corpus) is None
+        assert read_index_info(corpus) is None
         return
     with pytest.raises(OutageError, match="SlowDown"):
-        read_info(corpus)
+        read_index_info(corpus)
 
 
 @pytest.mark.parametrize(
