@@ -69,7 +69,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     from fastsam_batch.search.gallery import write_gallery
     from fastsam_batch.search.likeness import mask_name, parse_mask
     from fastsam_batch.search.write import FORMATS, write_hits
-    from fastsam_batch.storage import check_ending
+    from fastsam_batch.storage import check_ending, redact
 
     if arguments["output"]:
         check_ending(arguments["output"], FORMATS)
@@ -119,7 +119,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         why = dict.fromkeys(names, "no mask passes --where" if arguments["where"] else "the corpus has no masks")
     queries = [_query(name, hits, why[name]) for name in names]
     for file in filter(None, (arguments["output"], arguments["gallery"])):
-        print(f"written  {file}")
+        print(f"written  {redact(file)}")
     return {"hits": hits.num_rows, "queries": queries, "engine": engine_of(hits)}, 0
 
 
