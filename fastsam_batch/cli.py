@@ -111,6 +111,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # without a network it warns of every attempt, a dozen lines
+    os.environ.setdefault("LANCEDB_LOG", "error")  # it warns that an index's first table is not there yet
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[..., tuple[Summary, int]]]] = {
