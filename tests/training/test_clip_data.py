@@ -11,14 +11,12 @@ from made_data import COLOURS
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
-from fastsam_batch.models.segmenter import Segmenter
-from fastsam_batch.models.weights import find_segmenter
 from training.clip.augment import augmented
 from training.clip.crops import Row, all_crops, crops_of, read_crops, write_crops
 from training.clip.model import FILL_RGB
 from training.clip.nouns import nouns_of, surface_forms
 from training.clip.sprites import SCENES_A_SPRITE, sprite_crops, sprite_name
-from training.photographs import Photograph, read_data, read_image
+from training.photographs import read_data, read_image
 
 
 def test_forty_photographs_are_held_out_of_every_source(data_folder):
@@ -82,33 +80,6 @@ def test_labels_match_pixels_and_crops_are_the_embedders(data_folder, tmp_path):
     theirs = embedder.crops_of(source, [thing.rle for thing in photograph.things], boxes, "both")
     ours = [pixels for _, pixels in crops_of(photograph, None, embedder.image_size, embedder.fill_rgb)]
     np.testing.assert_array_equal(np.stack(ours), np.stack([crop for pair in theirs for crop in pair]))
-
-
-def test_the_subject_of_a_photograph_takes_its_name(tmp_path):
-    """The disc in its middle; not the smaller one beside it, nor the sky behind both."""
-    picture = np.full((120, 160, 3), (90, 160, 230), np.uint8)
-    picture = np.clip(picture + np.random.default_rng(0).integers(-12, 12, picture.shape), 0, 255).astype(np.uint8)
-    cv2.circle(picture, (80, 60), 38, (220, 20, 20), -1)
-    cv2.circle(picture, (20, 20), 12, (20, 220, 20), -1)
-    cv2.imwrite(str(tmp_path / "a.png"), picture[:, :, ::-1])
-    segmenter = Segmenter(find_segmenter("builtin").main, imgsz=320, device="cpu")
-    assert len(segmenter.segment([picture])[0].rles) > 1
-    crops = list(crops_of(Photograph("caltech101", tmp_path / "a.png", name="ball"), segmenter, 80, FILL_RGB))
-    assert [(row.group, row.kind, row.name) for row, _ in crops] == [
-        ("whole", "context", "ball"),
-        ("subject", "masked", "ball"),
-        ("subject", "context", "ball"),
-    ]
-    masked = crops[1][1].astype(int)
-    assert np.abs(masked[30:50, 30:50].mean((0, 1)) - (220, 20, 20)).max() < 8
-    assert np.abs(masked[2, 2] - FILL_RGB.astype(int)).max() < 12
-
-
-def test_a_photograph_without_a_subject_is_taken_whole(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.png"), np.full((120, 160, 3), 120, np.uint8))
-    segmenter = Segmenter(find_segmenter("builtin").main, imgsz=320, device="cpu")
-    crops = list(crops_of(Photograph("caltech101", tmp_path / "a.png", name="fog"), segmenter, 80, FILL_RGB))
-    assert [row.group for row, _ in crops] == ["whole"]
 
 
 def test_augmented_crops_keep_size_and_centre():

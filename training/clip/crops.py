@@ -3,9 +3,8 @@
 `crops.bin` holds their bytes, uint8 RGB [n, size, size, 3]; `rows.json` says of each where it comes from.
 Regions are the labelled masks, whole photographs, and the built-in segmenter's masks: on labelled
 photographs those that agree with a label take it, those that touch none are background; on captioned ones
-the captions' nouns are their labels, to be dealt out by the model as it learns; on photographs with one name the
-mask that is most likely its subject takes it. Sprites are laid over captioned photographs and cropped from there
-(`sprites.py`).
+the captions' nouns are their labels, to be dealt out by the model as it learns. Sprites are laid over captioned
+photographs and cropped from there (`sprites.py`).
 """
 
 from __future__ import annotations
@@ -32,14 +31,11 @@ MIN_FOUND_AREA = 28 * 28  # pixels of a mask the segmenter found
 FOUND_A_CAPTIONED = 8
 BACKGROUND_A_LABELLED = 6
 SAME_IOU, OTHER_IOU = 0.6, 0.1
-SUBJECT_AREA = 0.08, 0.9  # shares of the photograph
-SUBJECT_MIDDLE, SUBJECT_BORDER = 0.3, 0.5  # least share of its middle, largest of its border
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a crop shows. `group` is labelled, taught, whole, subject, caption, found, background or
-    sprite.
+    """What a crop shows. `group` is labelled, taught, whole, caption, found, background or sprite.
 
     `name` is its label where it has one; `captions` those of its photograph, `nouns` what they name.
     """
@@ -111,7 +107,7 @@ def crops_of(
         if thing.area >= MIN_AREA:
             yield from both(thing.rle, np.array(thing.box_xywh, np.float32), of_things, name=thing.name)
     found = None
-    if segmenter is not None and (photograph.things or photograph.captions or photograph.name):
+    if segmenter is not None and (photograph.things or photograph.captions):
         found = segmenter.segment([image])[0]
     agreeing = dict(_agreeing(photograph, found)) if found else {}
     if photograph.things and not photograph.captions:
@@ -129,12 +125,7 @@ def crops_of(
     group = "caption" if photograph.captions else "whole"
     row = Row(group, photograph.source, "context", photograph.name, photograph.captions, nouns)
     yield row, mask_crop(pyramid, everything, box, size, fill_rgb, "context")
-    if found is None:
-        return
-    if not photograph.captions:
-        subject = subject_of(found)
-        if subject is not None:
-            yield from both(found.rles[subject], found.bboxes_xywh[subject], "subject", name=photograph.name)
+    if not photograph.captions or found is None:
         return
     named = {index: name for index, name in agreeing.items() if name}
     others = tuple(noun for noun in nouns if noun not in {thing.name for thing in photograph.things})
@@ -143,20 +134,6 @@ def crops_of(
     large = [int(index) for index in np.flatnonzero(found.areas >= MIN_FOUND_AREA) if index not in named]
     for index in large[:FOUND_A_CAPTIONED]:
         yield from both(found.rles[index], found.bboxes_xywh[index], "found", nouns=others)
-
-
-def subject_of(found: Segmentation) -> int | None:
-    """Which mask is most likely what the photograph shows: sure, in its middle, and not all around its border."""
-    best, subject = 0.0, None
-    for index, (rle, score) in enumerate(zip(found.rles, found.scores, strict=True)):
-        height, width = rle.size
-        mask = coco_mask.decode(rle.to_coco())
-        middle = mask[height // 3 : height - height // 3, width // 3 : width - width // 3].mean()
-        border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
-        fits = SUBJECT_AREA[0] <= mask.mean() <= SUBJECT_AREA[1]
-        if fits and middle >= SUBJECT_MIDDLE and border < SUBJECT_BORDER and score * middle > best:
-            best, subject = float(score * middle), index
-    return subject
 
 
 def _agreeing(photograph: Photograph, found: Segmentation) -> Iterator[tuple[int, str | None]]:
