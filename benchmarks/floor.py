@@ -62,7 +62,7 @@ def mean_work(works: list[Work]) -> Work:
     return Work(**{field.name: sum(getattr(work, field.name) for work in works) / len(works) for field in fields(Work)})
 
 
-def operations(call, *inputs: torch.Tensor) -> float:
+def operations(call, *inputs: object) -> float:
     """Operations of a network on the inputs, a multiplication and an addition being two."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the counter does not know what is inside the fused attention

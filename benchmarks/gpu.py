@@ -138,13 +138,13 @@ def tensorrt(size: str, folder: Path, batch_size: int) -> dict:
     batch_size = min(batch_size, ENGINE_BATCH)
     pixels = torch.rand(batch_size, 3, 768, 1024, device="cuda")
     for name, path in (("torch", checkpoint), ("tensorrt", engine)):
-        forward = Segmenter(path, batch_size=batch_size, device="cuda", precision="float16").network.forward
+        segmenter = Segmenter(path, batch_size=batch_size, device="cuda", precision="float16")
         with torch.inference_mode():
             for tries in (5, 20):
                 torch.cuda.synchronize()
                 began = time.perf_counter()
                 for _ in range(tries):
-                    forward(pixels)
+                    segmenter.network.forward(pixels, segmenter.conf)
                 torch.cuda.synchronize()
         found[f"{name}_ms_an_image"] = round(1000 * (time.perf_counter() - began) / tries / batch_size, 3)
     return found

@@ -20,6 +20,7 @@ from fastsam_batch.models.weights import BUILTIN_FOLDER
 from fastsam_batch.resources import CPU_CROPS, GPU_CROPS
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
+EVERY_ANCHOR = -1.0  # a confidence below all
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,19 @@ class Pair:
     made: dict[tuple[int, int], Outputs] | None
     crop: str
 
-    def network(self, forward: Callable[[torch.Tensor], Outputs]) -> Network:
-        """Our network, run by `forward`, its outputs replaced where some were made."""
+    def network(self, forward: Callable[..., Any]) -> Network:
+        """Our network, run by `forward`, its outputs replaced where some were made.
 
-        def inner(pixels: torch.Tensor) -> Outputs:
-            found = forward(pixels)
-            return self._made(pixels) if self.made else found
+        An untrained network finds nothing, and would be spared the boxes of what it would have found: it is asked for
+        those of every anchor.
+        """
+
+        def inner(pixels: torch.Tensor, conf: float) -> Any:
+            if not self.made:
+                return forward(pixels, conf)
+            forward(pixels, EVERY_ANCHOR)
+            predictions, prototypes = self._made(pixels)
+            return predictions.unbind(), prototypes
 
         return replace(self.segmenter.network, forward=inner)
 

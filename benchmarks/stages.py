@@ -150,7 +150,7 @@ def work_of(pair: Pair, paths: list[Path], output: Path) -> Work:
                 file_bytes=path.stat().st_size,
                 image_pixels=image_hw[0] * image_hw[1],
                 input_pixels=height * width,
-                forward_operations=operations(segmenter.network.forward, pixels),
+                forward_operations=operations(segmenter.network.forward, pixels, segmenter.conf),
                 forward_bytes=segmenter_bytes + FLOAT * (3 * height * width + 37 * anchors + 2 * height * width),
                 anchors=anchors,
                 candidates=len(masks) * (made_models.CANDIDATES if pair.made else 2),

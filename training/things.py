@@ -51,7 +51,7 @@ class ThingFinder:
     def __init__(self, weights: Path, classes: int, imgsz: int = 640, device: str = "cpu") -> None:
         self.network = load_network(weights, torch.device(device))
         self.imgsz, self.device = imgsz, device
-        found = self._forward(np.zeros((32, 32, 3), np.uint8))[0].shape[0] - 4 - COEFFICIENTS
+        found = self._forward(np.zeros((32, 32, 3), np.uint8), 1.0)[0].shape[0] - 4 - COEFFICIENTS
         if found != classes:
             raise InputError(f"{weights}: knows {found} classes, not the {classes} of coco-masks")
 
@@ -59,7 +59,7 @@ class ThingFinder:
         """What is in an image, uint8 RGB [height, width, 3], with scores above `least`, the surest first."""
         image_hw = (image.shape[0], image.shape[1])
         letterbox = letterbox_of(image_hw, self.imgsz, self.network.stride)
-        predictions, prototypes = self._forward(letterboxed(image, letterbox))
+        predictions, prototypes = self._forward(letterboxed(image, letterbox), least)
         scores, names = predictions[4:-COEFFICIENTS].max(0)
         likely = scores > least
         centres, sizes = predictions[:2, likely].T, predictions[2:4, likely].T
@@ -76,10 +76,12 @@ class ThingFinder:
         ]
 
     @torch.inference_mode()
-    def _forward(self, pixels: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Predictions [4 + classes + 32, anchors] and prototypes [32, h / 4, w / 4] of one input, on the CPU."""
+    def _forward(self, pixels: NDArray[np.uint8], least: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predictions [4 + classes + 32, anchors], those with a score above `least` at any rate, and prototypes
+        [32, h / 4, w / 4] of one input, on the CPU.
+        """
         inputs = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].float().div_(255)
-        predictions, prototypes = self.network.forward(inputs.contiguous(memory_format=torch.channels_last))
+        predictions, prototypes = self.network.forward(inputs.contiguous(memory_format=torch.channels_last), least)
         return predictions[0].float().cpu(), prototypes[0].float().cpu()
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
-from copy import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.models.checkpoint import read_checkpoint
 from fastsam_batch.models.exported import (
     ExportedNetwork,
-    Forward,
     check_outputs,
     engine_metadata,
     load_engine,
@@ -23,6 +21,8 @@ from fastsam_batch.models.exported import (
     load_openvino,
     own_metadata,
 )
+from fastsam_batch.models.head import Head
+from fastsam_batch.models.merged import merge_prototypes
 
 FASTSAM_DEFAULTS = {"imgsz": 1024, "conf": 0.4, "iou": 0.9}  # FastSAM, README and `Inference.py`
 UNSTATED_LICENCE = "not stated in the weights"
@@ -32,12 +32,13 @@ UNSTATED_LICENCE = "not stated in the weights"
 class Network:
     """A YOLOv8-seg on a device, with what its file says of it.
 
-    `forward` takes float [b, 3, h, w] in [0, 1] RGB and gives predictions [b, 4 + classes + 32, anchors] and
-    prototypes [b, 32, h / 4, w / 4]; h and w are multiples of `stride`, b at most `max_batch`. `defaults` has
-    imgsz, conf and iou. `fixed_imgsz` where the file takes one input size only, a square.
+    `forward` takes float [b, 3, h, w] in [0, 1] RGB and a confidence, and gives each image's predictions
+    [4 + classes + 32, anchors], those at least in which a score is above the confidence, and prototypes
+    [b, 32, h / 4, w / 4]; h and w are multiples of `stride`, b at most `max_batch`. `defaults` has imgsz, conf and iou.
+    `fixed_imgsz` where the file takes one input size only, a square.
     """
 
-    forward: Forward
+    forward: Callable[[torch.Tensor, float], tuple[Sequence[torch.Tensor], torch.Tensor]]
     stride: int
     defaults: dict[str, float]
     licence: str
@@ -59,17 +60,13 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype = torch.fl
         check_outputs(path, exported, device)
         return _of_export(exported)
     module, header = load_module(path)
-    head = module.model[-1]
-    strides, bins = [float(stride) for stride in head.stride], int(head.reg_max)
+    merge_prototypes(module.model[-1])
     module.to(device, dtype, memory_format=torch.channels_last)
+    head = Head(module.model[-1])
 
-    own = threading.local()
-
-    def forward(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if not hasattr(own, "module"):
-            own.module = _with_own_head(module)
-        (predictions, prototypes), raw = own.module(pixels.to(dtype))
-        return (predictions if dtype == torch.float32 else _decoded(raw, strides, bins)), prototypes
+    def forward(pixels: torch.Tensor, conf: float) -> tuple[list[torch.Tensor], torch.Tensor]:
+        features = _features(module, pixels.to(dtype))
+        return head.predictions(features, conf), head.prototypes(features)
 
     return Network(
         forward=forward,
@@ -117,44 +114,32 @@ def load_module(path: Path) -> tuple[Any, dict[str, Any]]:
     return _build(path, architecture, state), header
 
 
-def _with_own_head(module: Any) -> Any:
-    """The network with a head of its own on the same weights, for one thread: an Ultralytics head keeps the anchors
-    of the last input's size in itself, and a thread beside it with another size would decode with them.
-    """
-    parts = dict(module.model.named_children())
-    last = list(parts)[-1]
-    layers, own = copy(module.model), copy(module)
-    layers._modules = {**parts, last: copy(parts[last])}
-    own._modules = {**dict(module.named_children()), "model": layers}
-    return own
-
-
-def _decoded(raw: dict[str, Any], strides: list[float], bins: int) -> torch.Tensor:
-    """Predictions float32 [b, 4 + classes + 32, anchors] from a head's outputs in half precision.
-
-    Decoded in that precision, as the head itself does, a box would be off by up to two pixels at 1024.
-    """
-    from ultralytics.utils.tal import dist2bbox, make_anchors
-
-    like = [torch.empty(1, 1, *features.shape[2:]) for features in raw["feats"]]  # made here: a GPU is not waited for
-    points, strides_of = (each.to(raw["boxes"].device, non_blocking=True) for each in make_anchors(like, strides, 0.5))
-    distances = raw["boxes"].float()
-    if bins > 1:  # how likely each distance is, where a head does not give it as it is (YOLO26)
-        count, _, anchors = distances.shape
-        shares = distances.view(count, 4, bins, anchors).softmax(2)
-        distances = torch.einsum("bsna,n->bsa", shares, torch.arange(bins, device=shares.device).float())
-    boxes = dist2bbox(distances, points.T[None], xywh=True, dim=1) * strides_of.T
-    return torch.cat([boxes, raw["scores"].float().sigmoid(), raw["mask_coefficient"].float()], 1)
+def _features(module: Any, pixels: torch.Tensor) -> list[torch.Tensor]:
+    """What the layers before the head hand to it (as Ultralytics' nn/tasks.py, `_predict_once`)."""
+    found: list[Any] = []
+    last: Any = pixels
+    *layers, head = module.model
+    for layer in layers:
+        if layer.f != -1:
+            last = found[layer.f] if isinstance(layer.f, int) else [last if f == -1 else found[f] for f in layer.f]
+        last = layer(last)
+        found.append(last if layer.i in module.save else None)
+    return [found[index] for index in head.f]
 
 
 def _of_export(exported: ExportedNetwork) -> Network:
     own = own_metadata(exported.metadata)
     defaults = own_defaults(own)
     fixed = exported.fixed_hw[0] if exported.fixed_hw else None
+
+    def forward(pixels: torch.Tensor, _conf: float) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
+        predictions, prototypes = exported.forward(pixels)
+        return predictions.unbind(), prototypes
+
     if fixed:
         defaults["imgsz"] = fixed
     return Network(
-        forward=exported.forward,
+        forward=forward,
         # An image in a fixed square is padded to all of it: a stride of the side's length.
         stride=fixed or int(exported.metadata.get("stride", 32)),
         defaults=defaults,

@@ -216,7 +216,7 @@ class Segmenter(OnDevice):
     def _forward(self, inputs: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], torch.Tensor]]:
         """Kept detections [n, 5 + 32] (box in input pixels, score, coefficients) and prototypes, by image."""
         pixels = torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2)
-        predictions, prototypes = self.network.forward(pixels.float().div_(255))
+        predictions, prototypes = self.network.forward(pixels.float().div_(255), self.conf)
         return [
             (keep_best(prediction, self.conf, self.iou, self.max_masks).cpu().numpy(), planes.float())
             for prediction, planes in zip(predictions, prototypes, strict=True)

@@ -205,7 +205,8 @@ def test_an_engine_gets_rows_and_its_outputs_are_kept():
     images = [np.ascontiguousarray(photographs()["coffee"][::step]) for step in (1, -1)]
     segmenter = Segmenter(find_segmenter("builtin").main)
     expected = segmenter.segment(images)
-    segmenter.network = replace(segmenter.network, forward=engine_forward(AsTensorRT()))
+    forward = engine_forward(AsTensorRT())
+    segmenter.network = replace(segmenter.network, forward=lambda pixels, conf: forward(pixels))
     detected = segmenter.detect(images)  # both, before the masks of either
     for one, found in zip(expected, map(segmenter.masks, detected), strict=True):
         same(one, found)

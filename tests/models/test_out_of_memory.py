@@ -42,9 +42,9 @@ def test_the_segmenter_halves_a_batch(error):
     segmenter = Segmenter(find_segmenter("builtin").main, imgsz=64, batch_size=4)
     memory, forward = Small(1, error), segmenter.network.forward
 
-    def limited(pixels):
+    def limited(pixels, conf):
         memory.take(pixels)
-        return forward(pixels)
+        return forward(pixels, conf)
 
     segmenter.network = replace(segmenter.network, forward=limited)
     images = [np.full((64, 64, 3), 60 * shade, np.uint8) for shade in range(4)]
@@ -61,7 +61,7 @@ def test_another_error_is_no_lack_of_memory():
     assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
     segmenter = Segmenter(find_segmenter("builtin").main, imgsz=64, batch_size=2)
 
-    def broken(pixels):
+    def broken(pixels, conf):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     segmenter.network = replace(segmenter.network, forward=broken)

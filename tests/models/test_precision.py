@@ -12,7 +12,7 @@ from ultralytics.nn.tasks import SegmentationModel
 from fastsam_batch.config import segment_options
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
-from fastsam_batch.models.network import _decoded, load_module, load_network
+from fastsam_batch.models.network import load_network
 from fastsam_batch.models.precision import embedder_format, segmenter_format
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import BUILTIN_FOLDER
@@ -40,26 +40,17 @@ def _float16_options():
     return segment_options({"input": "in", "output": "out", "precision": "float16", "device": "cpu"})
 
 
-def test_predictions_are_decoded_as_the_head_decodes_them():
-    module, _ = load_module(WEIGHTS)
-    pixels = torch.rand(2, 3, 96, 160, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        (predictions, _), raw = module(pixels)
-        decoded = _decoded(raw, [8.0, 16.0, 32.0], 16)
-    torch.testing.assert_close(decoded, predictions, atol=1e-3, rtol=1e-5)
-
-
 @pytest.mark.parametrize("name", ["yolo11n-seg.yaml", "yolo26n-seg.yaml"])
-def test_other_heads_are_decoded_as_they_do(name, tmp_path):
-    """YOLO26's gives distances as they are, and has a second branch."""
+def test_boxes_of_half_precision_are_decoded_in_float32(name, tmp_path):
     torch.manual_seed(0)
     torch.save({"model": SegmentationModel(name, nc=3, verbose=False)}, tmp_path / "other.pt")
     pixels = torch.rand(2, 3, 64, 96)
     with torch.inference_mode():
-        expected, half = (load_network(tmp_path / "other.pt", CPU, kind).forward(pixels)[0] for kind in KINDS)
-    assert expected.shape == half.shape == (2, 4 + 3 + 32, 96 + 24 + 6)
-    torch.testing.assert_close(half[:, :4], expected[:, :4], atol=0.5, rtol=0)
-    assert (half[:, 2:4] > 1).all()
+        found = [load_network(tmp_path / "other.pt", CPU, kind).forward(pixels, -1.0)[0] for kind in KINDS]
+    for expected, half in zip(*found, strict=True):
+        assert expected.shape == half.shape == (4 + 3 + 32, 96 + 24 + 6)
+        torch.testing.assert_close(half[:4], expected[:4], atol=0.5, rtol=0)
+        assert (half[2:4] > 1).all()
 
 
 def test_a_segmenter_in_bfloat16_finds_nearly_the_same_masks():
