@@ -89,7 +89,7 @@ class Embedder(OnDevice):
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised input [n, 3, h, w] of images uint8 RGB [n, h, w, 3]."""
         pixels = images.to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        return ((pixels - self._mean) / self._std).to(self._dtype)
+        return pixels.sub_(self._mean).div_(self._std).to(self._dtype)
 
     def pool_masks(
         self,
