@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from typing import Any
 
 import fastsam_batch
 from fastsam_batch.corpus.layout import CORPUS_FILE
-from fastsam_batch.corpus.schema import SCHEMA_VERSION
+from fastsam_batch.corpus.schema import SCHEMA_VERSION, check_document
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import explain, is_refusal
 from fastsam_batch.storage import Uri, absolute, filesystem, join, read_whole, redact, write_atomic
@@ -59,26 +59,12 @@ def describe(
 
 
 def read_info(corpus_uri: str) -> CorpusInfo | None:
-    """What corpus.json says, or None where there is none. Raises InputError where it is not readable."""
-    fs, root = filesystem(corpus_uri)
-    path = join(root, CORPUS_FILE)
-    try:
-        data = read_whole(fs, path)
-    except (FileNotFoundError, NotADirectoryError):
+    """What corpus.json says, or None where there is none. Raises as `read_document`."""
+    document = _document(corpus_uri)
+    if document is None:
         return None
-    try:
-        loaded = json.loads(data)
-        version = loaded["schema_version"]
-        if version == SCHEMA_VERSION:
-            return CorpusInfo(**loaded)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{redact(corpus_uri)}/{CORPUS_FILE}: damaged ({error}); restore it or use another --output"
-        ) from error
-    raise InputError(
-        f"{redact(corpus_uri)}/{CORPUS_FILE}: schema version {version}, this program writes {SCHEMA_VERSION}; "
-        "use another --output or the version of fastsam-batch that made it"
-    )
+    known = {field.name for field in fields(CorpusInfo)}
+    return CorpusInfo(**{name: value for name, value in document.items() if name in known})
 
 
 def write_info(corpus_uri: str, info: CorpusInfo) -> None:
@@ -94,33 +80,42 @@ def write_info(corpus_uri: str, info: CorpusInfo) -> None:
 
 
 def read_document(corpus_uri: Uri) -> dict[str, Any]:
-    """The content of corpus.json (schemas/corpus.v1.json), of which its readers need not know every field.
+    """The content of corpus.json (schemas/corpus.v1.json).
 
-    Raises InputError where there is none, or one of a newer version, OutageError where its store fails.
+    Raises InputError where there is none, a damaged one or one of a newer version, OutageError where its store fails.
     """
-    fs, root = filesystem(corpus_uri)
-    name = redact(corpus_uri)
-    try:
-        document = json.loads(read_whole(fs, join(root, CORPUS_FILE)))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+    document = _document(corpus_uri)
+    if document is None:
         raise InputError(
-            f"{name} is not a corpus: it holds no {CORPUS_FILE}; name the output of a segment job"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{name}/{CORPUS_FILE} is not JSON; restore it or segment anew") from error
+            f"{redact(corpus_uri)} is not a corpus: it holds no {CORPUS_FILE}; name the output of a segment job"
+        )
+    return document
+
+
+def _document(corpus_uri: Uri) -> dict[str, Any] | None:
+    """None where there is no corpus.json."""
+    fs, root = filesystem(corpus_uri)
+    name = f"{redact(corpus_uri)}/{CORPUS_FILE}"
+    try:
+        data = read_whole(fs, join(root, CORPUS_FILE))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
     except OutageError:
         raise
     except OSError as error:
-        raise InputError(f"cannot read {name}/{CORPUS_FILE}: {error}") from error
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if not isinstance(version, int):
-        raise InputError(f"{name}/{CORPUS_FILE} names no schema_version: it is no corpus of ours")
-    if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{name} has schema version {version} and this fastsam-batch reads up to {SCHEMA_VERSION}: "
-            "update fastsam-batch"
-        )
-    return dict(document)
+        raise InputError(f"cannot read {name}: {error}") from error
+    try:
+        document = json.loads(data)
+        version = document.get("schema_version") if isinstance(document, dict) else None
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        if not newer:
+            return check_document("corpus", document)
+    except ValueError as error:
+        raise InputError(f"{name}: damaged ({error}); restore it, or segment to another --output") from error
+    raise InputError(
+        f"{name} has schema version {version} and this fastsam-batch knows {SCHEMA_VERSION}: update fastsam-batch, or "
+        "segment to another --output"
+    )
 
 
 def unwritable(corpus_uri: str, error: Exception) -> InputError | OutageError:

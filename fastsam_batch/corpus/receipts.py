@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.corpus.layout import RECEIPTS_FOLDER
+from fastsam_batch.corpus.schema import check_document
 from fastsam_batch.errors import InputError
 from fastsam_batch.outage import explain
 from fastsam_batch.read_each import READERS, read_each
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_receipt(fs: AbstractFileSystem, path: str) -> dict[str, Any]:
-    """One receipt (schemas/receipt.v1.json). Raises InputError where it is not JSON, FileNotFoundError, OutageError."""
+    """One receipt (schemas/receipt.v1.json). Raises InputError for a damaged one, FileNotFoundError, OutageError."""
     return _parsed(path, read_whole(fs, path))
 
 
@@ -66,10 +67,8 @@ def _read_many(fs: AbstractFileSystem, paths: Sequence[str]) -> Iterator[bytes]:
 
 
 def _parsed(name: str, content: bytes) -> dict[str, Any]:
-    """A receipt's content. Raises InputError where it is not JSON, or names no unit."""
+    """A receipt's content. Raises InputError where it is none."""
     try:
-        receipt: dict[str, Any] = json.loads(content)
-        _ = receipt["unit_id"]
-    except (ValueError, KeyError, TypeError) as error:
+        return check_document("receipt", json.loads(content))
+    except ValueError as error:
         raise InputError(f"{name}: a damaged receipt ({error}); delete it and run the job again") from error
-    return receipt

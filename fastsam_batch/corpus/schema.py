@@ -32,6 +32,19 @@ def contract(name: str) -> dict[str, Any]:
     return loaded
 
 
+def check_document(name: str, document: Any) -> dict[str, Any]:
+    """The content of a receipt or of a corpus.json, as `name` says, if it has the fields that the contract asks for.
+
+    Raises ValueError, saying which it lacks.
+    """
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")
+    missing = [field for field in contract(name)["required"] if field not in document]
+    if missing:
+        raise ValueError(f"without {', '.join(missing)}")
+    return document
+
+
 def masks_schema(embedding_dim: int | None) -> pa.Schema:
     """Columns of masks/<unit>.parquet; without an embedder the embedding column is all null, of width 1."""
     return _schema(contract("masks"), embedding_dim or 1)

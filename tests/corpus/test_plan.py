@@ -19,6 +19,7 @@ from fastsam_batch.corpus.plan import (
     unplanned,
     write_plan,
 )
+from fastsam_batch.corpus.schema import contract
 from fastsam_batch.errors import InputError
 from fastsam_batch.sources.base import ImageRef, PlanRow
 from fastsam_batch.storage import filesystem
@@ -42,7 +43,8 @@ def receipts(corpus, *units, last=()):
     folder = corpus / "receipts"
     folder.mkdir(exist_ok=True)
     for unit in units:
-        (folder / f"{unit}.json").write_text(json.dumps({"unit_id": unit, "last": unit in last}))
+        whole = dict.fromkeys(contract("receipt")["required"])
+        (folder / f"{unit}.json").write_text(json.dumps({**whole, "unit_id": unit, "last": unit in last}))
 
 
 def test_plans_are_read_as_they_were_written(tmp_path):

@@ -145,10 +145,10 @@ def test_a_corpus_without_embeddings(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "is not a corpus: it holds no corpus.json"),
-        (b"{", "corpus.json is not JSON"),
-        (b"[]", "names no schema_version"),
-        (b'{"schema_version": "1"}', "names no schema_version"),
-        (b'{"schema_version": 2}', "has schema version 2 and this fastsam-batch reads up to 1"),
+        (b"{", r"corpus\.json: damaged \(Expecting"),
+        (b"[]", r"corpus\.json: damaged \(not a JSON object\)"),
+        (b'{"schema_version": 1, "options": {}}', r"damaged \(without created_by, .*, models, embedding_dim\)"),
+        (b'{"schema_version": 2}', "has schema version 2 and this fastsam-batch knows 1"),
     ],
 )
 def test_what_is_no_corpus_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:

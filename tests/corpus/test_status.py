@@ -112,9 +112,10 @@ def test_the_command(made: MadeCorpus, capsys):
 def test_what_is_no_corpus_or_damaged_is_refused(tmp_path, made: MadeCorpus):
     with pytest.raises(InputError, match="is not a corpus"):
         corpus_status(str(tmp_path))
-    write(made.uri, "receipts/unit-0001.json", b"{")
-    with pytest.raises(InputError, match=r"receipts/unit-0001\.json: a damaged receipt"):
-        corpus_status(made.uri)
+    for content in (b"{", b"[]", b'{"unit_id": "unit-0001"}'):
+        write(made.uri, "receipts/unit-0001.json", content)
+        with pytest.raises(InputError, match=r"receipts/unit-0001\.json: a damaged receipt"):
+            corpus_status(made.uri)
 
 
 def test_a_corpus_whose_plan_is_lost_is_not_finished(made: MadeCorpus):

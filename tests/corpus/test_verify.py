@@ -125,12 +125,6 @@ TAMPERINGS: list[tuple[str, Callable[[MadeCorpus], object], str, str]] = [
         "corpus.json",
         "created_at",
     ),
-    (
-        "corpus.json lacks a key",
-        lambda m: edit_json(m, "corpus.json", models=...),
-        "corpus.json",
-        "'models' is a req",
-    ),
     ("receipt is no JSON", lambda m: write(m.uri, RECEIPT, b"{"), RECEIPT, "cannot be read as JSON"),
     (
         "receipt breaks its schema",

@@ -192,7 +192,7 @@ def test_a_damaged_corpus_file_is_named(tmp_path, content):
 
 def test_a_newer_corpus_is_refused(tmp_path):
     (tmp_path / "corpus.json").write_text('{"schema_version": 2}')
-    with pytest.raises(InputError, match="schema version 2, this program writes 1"):
+    with pytest.raises(InputError, match="has schema version 2 and this fastsam-batch knows 1"):
         read_info(str(tmp_path))
 
 
