@@ -51,7 +51,7 @@ def write_label_studio(
     tasks name a photograph by an address that Label Studio cannot open.
 
     Masks are polygons where `polygons` says how, else brush regions; those it gives up are brush regions.
-    `image_url` makes the address that Label Studio opens, of `{uri}`, `{image_id}` (quoted for an address) and
+    `image_url` makes the address that Label Studio opens, of `{uri}`, and quoted for an address `{image_id}` and
     `{file}` (the copy's name): by default the photograph's own URI, or that of the copy as a local file of Label
     Studio. Raises InputError for a folder that is not empty, a wrong `image_url`, an unreadable photograph.
     """
@@ -62,7 +62,7 @@ def write_label_studio(
     files, tasks, size, unopened = 0, list[str](), 0, 0
     for image in images:
         file = folder.copy_photograph(image, f"images/{names.stem_of(image.image_id)}") if copy_images else ""
-        fields = {"uri": image.uri, "image_id": quote(image.image_id), "file": file.removeprefix("images/")}
+        fields = {"uri": image.uri, "image_id": quote(image.image_id), "file": quote(file.removeprefix("images/"))}
         unopened += url == FROM_URI and not _opens(image.uri)
         task = _task(image, url.format(**fields), categories, model_version, polygons)
         tasks.append(json.dumps(task, ensure_ascii=False))

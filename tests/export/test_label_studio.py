@@ -6,6 +6,7 @@ import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -163,8 +164,8 @@ def test_specks_are_left_out_and_told(hard: MadeCorpus, tmp_path: Path, capsys) 
 def test_photographs_and_where_label_studio_finds_them(hard: MadeCorpus, tmp_path: Path) -> None:
     assert run(hard, tmp_path / "a", "--images", "copy") == 0
     urls = [task["data"]["image"] for task in tasks_of(tmp_path / "a")]
-    assert "/data/local-files/?d=images/hard___ber_photo.png" in urls
-    assert all((tmp_path / "a" / url.partition("?d=")[2]).is_file() for url in urls)
+    assert "/data/local-files/?d=images/hard__%C3%BCber_photo.png" in urls
+    assert all((tmp_path / "a" / unquote(url.partition("?d=")[2])).is_file() for url in urls)
     assert run(hard, tmp_path / "b", "--image-url", "https://photos.example/{image_id}") == 0
     assert "https://photos.example/hard/%C3%BCber%20photo.png" in [
         task["data"]["image"] for task in tasks_of(tmp_path / "b")

@@ -248,6 +248,16 @@ def test_file_names_are_plain_and_never_the_same() -> None:
     assert FileNames().stem_of("CUP.png") == "CUP"
 
 
+def test_names_of_every_script_stay_readable_and_fit_a_file_system():
+    names = FileNames()
+    assert names.stem_of("写真/東京 2026.jpg") == "写真__東京_2026"
+    assert names.stem_of("photo é (हिन्दी)·✂.jpg") == "photo_é_हिन्दी_"
+    assert names.stem_of("cafe\u0301.jpg") == "café" != names.stem_of("caf\u00e9.png")
+    assert names.stem_of("straße") != names.stem_of("STRASSE")
+    long = names.stem_of("写" * 300)
+    assert long.startswith("写" * 40 + "-") and len(long.encode()) < 150
+
+
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "tif", "gif"])
 def test_a_copied_photograph_is_read_as_it_was_segmented(tmp_path: Path, ending: str) -> None:
     from ultralytics.utils.patches import imread
