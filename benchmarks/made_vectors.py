@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fastsam_batch.corpus.layout import CORPUS_FILE, IMAGES_FOLDER, INDEX_FOLDER, MASKS_FOLDER, RECEIPTS_FOLDER
+from fastsam_batch.corpus.info import describe, write_info
+from fastsam_batch.corpus.layout import IMAGES_FOLDER, INDEX_FOLDER, MASKS_FOLDER, RECEIPTS_FOLDER
+from fastsam_batch.corpus.rows import UnitResult
 from fastsam_batch.corpus.schema import images_schema, masks_schema
-from fastsam_batch.corpus.write import parquet_bytes
+from fastsam_batch.corpus.write import commit_unit
 
 MASKS_AN_IMAGE = 60
 TRUTH_FOLDER = "truth"  # what a benchmark found out about the corpus and keeps beside it
@@ -56,25 +57,14 @@ def write_corpus(
     for name in (MASKS_FOLDER, IMAGES_FOLDER, RECEIPTS_FOLDER, INDEX_FOLDER, TRUTH_FOLDER):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
-    for name in (MASKS_FOLDER, IMAGES_FOLDER, RECEIPTS_FOLDER):
-        (folder / name).mkdir()
-    (folder / CORPUS_FILE).write_text(
-        json.dumps({"schema_version": 1, "embedding_dim": dim, "models": {"embedder": {}}})
-    )
+    model = {"name": "made", "sha256": {}, "licence": ""}
+    info = describe("made", {}, {"segmenter": model, "embedder": model}, dim)
+    write_info(str(folder), info)
     for number, start in enumerate(range(0, rows, unit_rows)):
         count = min(unit_rows, rows - start)
         named = f"{number:05d}"
-        tables = {
-            "masks": masks(start, vectors(count, number), number),
-            "images": images(start, count, named),
-        }
-        files = {}
-        for name, table in tables.items():
-            path, data = f"{name}/{named}.parquet", parquet_bytes(table)
-            (folder / path).write_bytes(data)
-            files[name] = {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        receipt = {"unit_id": named, "images": tables["images"].num_rows, "masks": count, "files": files}
-        (folder / "receipts" / f"{named}.json").write_text(json.dumps(receipt))
+        tables = {"images": images(start, count, named), "masks": masks(start, vectors(count, number), number)}
+        commit_unit(str(folder), info, UnitResult(named, "", False, **tables))
     mark_file.write_text(mark)
 
 

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from fastsam_batch.corpus.layout import RECEIPTS_FOLDER, receipt_file
 from fastsam_batch.corpus.plan import pending, planned, read_plans, write_plan
+from fastsam_batch.corpus.schema import contract
 from fastsam_batch.sources import open_source
 from fastsam_batch.sources.base import PlanRow
 from fastsam_batch.sources.names import unit_name, unit_prefix
@@ -102,7 +103,8 @@ def measure(folder: Path, kind: str) -> dict[str, object]:
 
 
 def _receipt(path: Path, unit_id: str, shard: str, last: bool) -> None:
-    path.write_text(json.dumps({"schema_version": 1, "unit_id": unit_id, "shard": shard, "last": last}))
+    unsaid = dict.fromkeys(contract("receipt")["required"])  # by what makes a plan
+    path.write_text(json.dumps({**unsaid, "unit_id": unit_id, "shard": shard, "last": last}))
 
 
 if __name__ == "__main__":
