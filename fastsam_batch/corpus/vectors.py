@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fastsam_batch.corpus.chunks import COMPRESSIONS, Chunk, Space, open_chunk
 from fastsam_batch.corpus.pages import HalfLists, UnknownPages
 from fastsam_batch.corpus.products import Lists, Products
+from fastsam_batch.storage import is_local
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -52,7 +53,7 @@ def vector_blocks(
     """
     products = Products(vectors)
     space = space or Space()
-    with fs.open(path, "rb") as file:
+    with pa.OSFile(path) if is_local(fs) else fs.open(path, "rb") as file:
         parquet = pq.ParquetFile(file, read_dictionary=["image_id"])  # so that no name is made that nobody asks for
         for group in range(parquet.num_row_groups):
             names = cache(partial(_names, parquet, group))

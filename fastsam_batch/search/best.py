@@ -132,8 +132,8 @@ class Best:
         """Take hits whose similarities are exact."""
         with self._lock:
             self.hits += hits
-            # Sorting only when the list has doubled keeps a large top_k linear in the corpus.
-            if len(self.hits) >= 2 * self.top_k + 64:
+            # Sorting only when a quarter is new keeps a large top_k linear in the corpus.
+            if len(self.hits) >= self.top_k + self.top_k // 4 + 16:
                 self._cut()
 
     def result(self) -> list[Hit]:

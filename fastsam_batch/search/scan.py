@@ -52,8 +52,9 @@ def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best]) -> N
     of_thread = threading.local()
 
     def scan_unit(unit_id: str) -> None:
-        space = of_thread.__dict__.setdefault("space", Space())
-        for block in corpus.vector_blocks(unit_id, vectors, space):
+        if not hasattr(of_thread, "space"):
+            of_thread.space = Space()
+        for block in corpus.vector_blocks(unit_id, vectors, of_thread.space):
             _add(best, block.cosines, block.embeddings, block.keys, unit_id)
 
     # One thread a core, each with a product of its own, keeps all of them at work while others read. OpenMP counts
