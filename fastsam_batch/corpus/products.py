@@ -37,7 +37,7 @@ class Products:
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self.dim = vectors.shape[1]
         self._vectors = vectors
-        self._room = np.empty((max(_VALUES_AT_ONCE // self.dim, 1), self.dim), np.float32)
+        self._room = np.empty((0, self.dim), np.float32)
         torch = _loaded_torch()
         self._torch = torch if len(vectors) <= _ONE_BY_ONE else None
         self._halfs = list(torch.from_numpy(vectors).half()) if self._torch else []
@@ -58,8 +58,11 @@ class Products:
 
     def _together(self, part: NDArray[np.float16]) -> NDArray[np.float32]:
         out = np.empty((len(self._vectors), len(part)), np.float32)
-        for first in range(0, len(part), len(self._room)):
-            some = part[first : first + len(self._room)]
+        together = max(_VALUES_AT_ONCE // self.dim, 1)
+        if len(self._room) < min(together, len(part)):
+            self._room = np.empty((min(together, len(part)), self.dim), np.float32)
+        for first in range(0, len(part), together):
+            some = part[first : first + together]
             several = to_float(some, self._room[: len(some)])
             np.matmul(self._vectors, several.T, out=out[:, first : first + len(some)])
         return out
