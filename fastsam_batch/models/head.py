@@ -16,6 +16,7 @@ from torch.nn import functional
 
 # Share of a map's cells above which convolving all of them costs less than the product over the chosen ones.
 DENSE = 0.6
+_TOGETHER = 1024  # cells whose neighbourhoods are in memory at once, nine times what the map has of them
 _OFFSETS = (-1, 0, 1)
 
 
@@ -115,9 +116,10 @@ class _Around:
         if len(needed) > DENSE * height * width:
             return None
         padded = functional.pad(feature.permute(1, 2, 0), (0, 0, 1, 1, 1, 1)).flatten(0, 1)
-        first = functional.linear(padded[needed[:, None] + offsets].flatten(1), self._first, self._first_bias)
-        middle = first.new_zeros(len(padded), first.shape[1])
-        middle[needed] = self._activation(first)
+        middle = padded.new_zeros(len(padded), len(self._first))
+        for some in torch.split(needed, _TOGETHER):
+            gathered = padded[some[:, None] + offsets].flatten(1)
+            middle[some] = self._activation(functional.linear(gathered, self._first, self._first_bias))
         near = torch.split(middle[places[:, None] + offsets], self._widths, 2)
         return [
             functional.linear(self._activation(functional.linear(rows.flatten(1), *second)), *last).T
@@ -131,7 +133,7 @@ def _around(*branches: Any) -> _Around | None:
         convolutions = [getattr(layer, "conv", layer) for layer in branch]
         if [_form(each) for each in convolutions] != [(3, 1, 1, 1, 1), (3, 1, 1, 1, 1), (1, 1, 0, 1, 1)]:
             return None
-        if any(type(layer.act) is not nn.SiLU for layer in branch[:2]):
+        if any(type(getattr(layer, "act", None)) is not nn.SiLU for layer in branch[:2]):
             return None
     return _Around(branches)
 
