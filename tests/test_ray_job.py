@@ -22,6 +22,7 @@ from photographs import write_photographs
 from servers import KEYS, ray_head, s3_server, wait_for_port
 
 from fastsam_batch.corpus.plan import PlanRow, write_plan
+from fastsam_batch.corpus.schema import contract
 
 ROOT = Path(__file__).parents[1]
 RAY = str(Path(sys.executable).parent / "ray")
@@ -259,11 +260,12 @@ def test_a_job_that_is_stopped_goes_on_when_submitted_again(cluster, shards, fin
 
 
 def test_status_reads_many_receipts_of_an_object_store_at_once(cluster, shards, tmp_path):
-    one = {"shard": "", "last": False, "images": 10, "failed": 0, "masks": 7, "failures": {}, "attempt": 1}
-    one |= {"files": {}, "created_at": "2026-01-02T03:04:05+00:00"}
+    one = dict.fromkeys(contract("receipt")["required"]) | {"shard": "", "last": False, "images": 10, "failed": 0}
+    one |= {"masks": 7, "failures": {}, "attempt": 1, "files": {}, "created_at": "2026-01-02T03:04:05+00:00"}
     for unit_id in (f"u-{number:09d}" for number in range(80)):
         shards.pipe_file(f"photographs/seen/receipts/{unit_id}.json", json.dumps(one | {"unit_id": unit_id}).encode())
-    shards.pipe_file("photographs/seen/corpus.json", b'{"schema_version": 1}')
+    described = dict.fromkeys(contract("corpus")["required"]) | {"schema_version": 1}
+    shards.pipe_file("photographs/seen/corpus.json", json.dumps(described).encode())
     write_plan(str(tmp_path), 1, [PlanRow("u", "u.tar", "stream", 0, None, 10)])
     shards.pipe_file("photographs/seen/plan/0001.parquet", (tmp_path / "plan" / "0001.parquet").read_bytes())
     code = (
