@@ -38,7 +38,7 @@ class Head:
 
         `features` are the levels [b, channels, h, w] that the head reads.
         """
-        if features[0].device.type != "cpu":  # many small products would take a GPU longer than all of it
+        if features[0].device.type != "cpu":  # choosing takes many small steps, and each a call
             return list(torch.cat([self._everywhere(level, each) for level, each in enumerate(features)], 2))
         images = [[each[image : image + 1] for each in features] for image in range(len(features[0]))]
         return [
