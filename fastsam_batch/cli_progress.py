@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from fastsam_batch.words import counted
+
 if TYPE_CHECKING:
     from fastsam_batch.run import Progress
 
@@ -28,8 +30,9 @@ class ProgressLine:
             return
         self._next = time.monotonic() + (0.2 if self._terminal else 10)
         line = (
-            f"{progress.units} units · {progress.images:,} images · {progress.masks:,} masks · "
-            f"{progress.failed:,} failed · {progress.images_per_second:.1f} images/s"
+            f"{counted(progress.units, 'unit')} · {counted(progress.images, 'image')} · "
+            f"{counted(progress.masks, 'mask')} · {progress.failed:,} failed · "
+            f"{progress.images_per_second:.1f} images/s"
         )
         if self._terminal:
             print(f"\r{line}{_ERASE_REST}", end="", file=sys.stderr, flush=True)
@@ -57,9 +60,11 @@ def print_unfinished(summary: dict[str, Any], can_record: bool = False) -> None:
     for unit in summary["unfinished"][:UNFINISHED_SHOWN]:
         place = f"unit {unit['unit_id']}" + (f" of {unit['shard']}" if unit["shard"] else "")
         print(f"unfinished: {place}, {unit['stage']}: {unit['reason']}", file=sys.stderr)
+    units = summary["unfinished_units"]
+    left, them = ("was left as it was", "it") if units == 1 else ("were left as they were", "them")
     print(
-        f"{summary['unfinished_units']} units could not be finished and were left as they were; all others are "
-        "done. Run the same command again to try them again",
+        f"{counted(units, 'unit')} could not be finished and {left}; all others are done. Run the same command again "
+        f"to try {them} again",
         file=sys.stderr,
     )
     if can_record and any(_UNREACHED.match(unit["reason"]) for unit in summary["unfinished"]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from fastsam_batch.words import counted
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -140,7 +142,7 @@ def _any_mask(corpus: Corpus, where: str | None) -> bool:
 def _query(name: str, hits: pa.Table, why_none: str) -> dict[str, Any]:
     """What the summary says of one query; prints its best hits, or why there are none."""
     found = [hit for hit in hits.drop_columns(["rle", "bbox"]).to_pylist() if hit["text"] == name]
-    print(f"{name}: {len(found)} mask{'s' if len(found) > 1 else ''}" if found else f"{name}: {why_none}")
+    print(f"{name}: {counted(len(found), 'mask') if found else why_none}")
     for hit in found[:_SHOWN]:
         sure = "" if hit["calibrated"] is None else f"  ({hit['calibrated']:.2f})"
         print(f"  {hit['similarity']:.3f}{sure}  {hit['image_id']}  mask {hit['mask_index']}  {hit['area']:,} px")

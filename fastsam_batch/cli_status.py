@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.ranges import check_range
+from fastsam_batch.words import counted
 
 if TYPE_CHECKING:
     from fastsam_batch.corpus.status import CorpusStatus
@@ -30,25 +31,21 @@ def status(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 
 def _lines(found: CorpusStatus) -> list[str]:
-    left = "an unknown number of" if found.images_left is None else f"{found.images_left:,}"
+    left = "an unknown number of images" if found.images_left is None else counted(found.images_left, "image")
     about = "about " if found.estimated and found.images_left is not None else ""
-    parts = [_many(found.units_left, "unit")] if found.units_left or not found.shards_left else []
-    parts += [_many(found.shards_left, "shard")] if found.shards_left else []
-    units = _many(found.units, "unit")
+    parts = [counted(found.units_left, "unit")] if found.units_left or not found.shards_left else []
+    parts += [counted(found.shards_left, "shard")] if found.shards_left else []
+    done = f"{counted(found.images, 'image')} in {counted(found.units, 'unit')}, {counted(found.masks, 'mask')}"
     lines = [
-        f"done     {found.images:,} images in {units}, {found.masks:,} masks, {found.bytes:,} bytes",
-        f"failed   {found.failed:,} images",
+        f"done     {done}, {counted(found.bytes, 'byte')}",
+        f"failed   {counted(found.failed, 'image')}",
         *(f"         {count:,} {kind}" for kind, count in found.failures.items()),
-        "left     nothing" if found.finished else f"left     {about}{left} images in {' and '.join(parts)}",
+        "left     nothing" if found.finished else f"left     {about}{left} in {' and '.join(parts)}",
     ]
     if found.retried_units:
-        lines.append(f"retried  {_many(found.retried_units, 'unit')} took more than one attempt")
+        lines.append(f"retried  {counted(found.retried_units, 'unit')} took more than one attempt")
     if found.images_per_hour is not None and found.last_commit is not None:
         lines.append(f"rate     {found.images_per_hour:,.0f} images an hour, the last unit at {found.last_commit}")
     if found.hours_left and not found.finished:
         lines.append(f"time     {about}{found.hours_left:,.1f} hours left at this rate")
     return lines
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

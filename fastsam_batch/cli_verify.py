@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastsam_batch.words import counted
+
 
 def verify_options(parser: argparse.ArgumentParser) -> None:
     """Options of `fastsam-batch verify`."""
@@ -20,7 +22,7 @@ def verify(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         print(f"note   {note.file}: {note.problem}")
     for problem in report.problems:
         print(f"wrong  {problem.file}: {problem.problem}")
-    print("the corpus is whole" if report.ok else f"{len(report.problems)} problems")
+    print("the corpus is whole" if report.ok else counted(len(report.problems), "problem"))
     summary = {
         "ok": report.ok,
         "units": report.units,

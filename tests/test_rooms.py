@@ -11,7 +11,7 @@ PACKAGE = Path(fastsam_batch.__file__).parent
 # From the ground up; what shares a line may import each other.
 ROOMS = [
     "errors",
-    "ranges",
+    "ranges words",
     "outage",
     "read_each",
     "storage signatures",

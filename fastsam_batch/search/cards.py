@@ -16,6 +16,7 @@ from PIL import Image
 from fastsam_batch.corpus.read import Corpus, of_image
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.search.pictures import ReadPixels, hit_picture, photograph_picture, read_photograph
+from fastsam_batch.words import counted
 
 _WIDEST, _TALLEST = 3.0, 0.6
 
@@ -91,7 +92,7 @@ def make_gallery(
         cards = [hit_cards[row["text"], row["rank"]] for row in rows if row["text"] == text]
         note = _query_note(cards, found[text], min_score, None if text in like else min_calibrated)
         queries.append(QueryRow(text, note, cards))
-    shown = f"{len(photographs)} of {_count(total, 'photograph')}, each with all of its masks"
+    shown = f"{len(photographs)} of {counted(total, 'photograph')}, each with all of its masks"
     return Gallery(corpus.name, _facts(corpus), queries, [card for _, card in sorted(photographs.items())], shown)
 
 
@@ -139,7 +140,7 @@ def _photograph_or_why_not(image: dict[str, Any], read: ReadPixels) -> NDArray[n
 
 
 def _hit_card(row: dict[str, Any], pixels: NDArray[np.uint8] | str) -> Card:
-    area = _count(row["area"], "pixel")
+    area = counted(row["area"], "pixel")
     title, detail = row["image_id"], f"mask {row['mask_index']}, {area}"
     described = f"Match {row['rank']} for {row['text']!r}: mask {row['mask_index']} of {row['image_id']}"
     if isinstance(pixels, str):
@@ -148,8 +149,8 @@ def _hit_card(row: dict[str, Any], pixels: NDArray[np.uint8] | str) -> Card:
 
 
 def _photograph_card(image: dict[str, Any], masks: list[dict[str, Any]], pixels: NDArray[np.uint8] | str) -> Card:
-    title, detail = image["image_id"], f"{_count(len(masks), 'mask')}, {image['width']} x {image['height']}"
-    described = f"{image['image_id']} with its {_count(len(masks), 'mask')} drawn over it"
+    title, detail = image["image_id"], f"{counted(len(masks), 'mask')}, {image['width']} x {image['height']}"
+    described = f"{image['image_id']} with its {counted(len(masks), 'mask')} drawn over it"
     if isinstance(pixels, str):
         return Card(title, detail, described, problem=pixels)
     return Card(title, detail, described, photograph_picture(pixels, masks))
@@ -163,7 +164,3 @@ def _query_note(cards: list[Card], found: int, min_score: float | None, min_cali
     if min_calibrated:
         return f"No mask convinces: none has a calibrated score of {min_calibrated:g} or more."
     return "No mask to compare with." if min_score is None else f"No mask scores above {min_score:g}."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -17,6 +17,7 @@ from fastsam_batch.search.pictures import photograph_picture, read_photograph
 from fastsam_batch.search.prompts import ImageSelection, Prompts, select_masks
 from fastsam_batch.search.selection import selection_picture
 from fastsam_batch.search.texts import EncodeTexts
+from fastsam_batch.words import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,4 +99,4 @@ class CorpusImage:
         return photograph_picture(self.pixels(), rows)
 
     def __str__(self) -> str:
-        return f"{self.image_id} of {storage.redact(self.corpus.uri)}, {self.masks.num_rows} masks"
+        return f"{self.image_id} of {storage.redact(self.corpus.uri)}, {counted(self.masks.num_rows, 'mask')}"

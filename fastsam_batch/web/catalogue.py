@@ -15,6 +15,7 @@ from fastsam_batch.errors import NotInCorpusError
 from fastsam_batch.search.image import CorpusImage
 from fastsam_batch.storage import absolute, redact
 from fastsam_batch.web.cache import BoundedCache
+from fastsam_batch.words import counted
 
 _IMAGE_BYTES = 64 * 2**20
 _HIT_BYTES = 32 * 2**20
@@ -89,7 +90,7 @@ class Catalogue:
         found = image.masks.filter(pc.field("mask_index") == mask_index).to_pylist()
         if not found:
             raise NotInCorpusError(
-                f"{image_id!r} has no mask {mask_index}; it has {image.masks.num_rows} masks, from 0 on"
+                f"{image_id!r} has no mask {mask_index}; it has {counted(image.masks.num_rows, 'mask')}, from 0 on"
             )
         mask: dict[str, Any] = found[0]
         return mask | {"uri": image.row["uri"]}
