@@ -125,7 +125,7 @@ def select_masks(
     cannot be read.
     """
     if not (prompts.foreground or prompts.boxes or prompts.texts):
-        raise InputError("there is nothing to select by; name a --point, a --box or a --text")
+        raise InputError("there is nothing to select by; name a point, a box or a text")
     check_range("--smooth", prompts.smooth_radius, 0)
     size = image.size_hw
     texts = _by_text(image, prompts, encode, text_background)

@@ -68,6 +68,11 @@ def test_prompts_of_numpy(made_once: MadeCorpus) -> None:
     assert json.dumps(image.box(*boxes[0]).to_json()) == json.dumps(image.box(40.0, 50.0, 200.0, 210.0).to_json())
 
 
+def test_what_selects_nothing_is_told_without_the_command_s_options(made_once: MadeCorpus) -> None:
+    with pytest.raises(InputError, match="there is nothing to select by; name a point, a box or a text"):
+        Corpus.open(made_once.uri).image(IMAGE).select(background=[(1, 1)])
+
+
 @pytest.mark.parametrize(
     "prompts",
     [

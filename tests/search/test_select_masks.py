@@ -164,7 +164,7 @@ def test_a_corpus_without_embeddings_takes_points_but_no_text(tmp_path: Path, ca
         (["--point=-1,5"], "outside the image"),
         (["--point", "1,1", "--smooth", "-2"], "--smooth -2: give 0 or more"),
         (["--box", "0,0,512,512", "--smooth", "100000"], "--smooth 100000: leaves nothing"),
-        ([], "nothing to select by"),
+        ([], "nothing to select by; name a point, a box or a text"),
         (["--background", "1,1"], "nothing to select by"),
         (["--point", "1,1", "--image", "unknown.png"], "holds no image 'unknown.png'"),
         (["--point", "1,1", "--image", "broken.png"], r"failed \(not_an_image\)"),
