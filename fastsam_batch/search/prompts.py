@@ -94,7 +94,7 @@ class ImageSelection:
     image: dict[str, Any]
     prompts: Prompts
     mask_indices: list[int]
-    rle: Rle
+    rle: Rle = field(repr=False)  # kilobytes that say nothing to a reader
     area: int
     boxes: list[BoxAnswer]
     texts: list[TextAnswer] = field(default_factory=list)

@@ -68,6 +68,12 @@ def test_prompts_of_numpy(made_once: MadeCorpus) -> None:
     assert json.dumps(image.box(*boxes[0]).to_json()) == json.dumps(image.box(40.0, 50.0, 200.0, 210.0).to_json())
 
 
+def test_a_selection_is_shown_without_its_runs(made_once: MadeCorpus) -> None:
+    found = Corpus.open(made_once.uri).image(IMAGE).box(40, 50, 200, 210)
+    assert f"mask_indices={found.mask_indices}" in repr(found) and f"area={found.area}" in repr(found)
+    assert found.rle.counts not in repr(found)
+
+
 def test_what_selects_nothing_is_told_without_the_command_s_options(made_once: MadeCorpus) -> None:
     with pytest.raises(InputError, match="there is nothing to select by; name a point, a box or a text"):
         Corpus.open(made_once.uri).image(IMAGE).select(background=[(1, 1)])
