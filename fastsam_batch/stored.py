@@ -65,7 +65,7 @@ class StoredUnit:
     def masks(self, image_id: str) -> MaskColumns:
         """An image's masks by their index, without embeddings."""
         rows: pa.Table = self._masks.filter(pc.field("image_id") == image_id).sort_by("mask_index")
-        rles = [Rle((rle["size"][0], rle["size"][1]), rle["counts"]) for rle in rows["rle"].to_pylist()]
+        rles = [Rle.from_coco(rle) for rle in rows["rle"].to_pylist()]
         boxes = rows["bbox"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return MaskColumns(
             scores=rows["score"].to_numpy().astype(np.float32),

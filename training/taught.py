@@ -74,8 +74,7 @@ def _with_others(things: list[Thing], others: list[Thing]) -> list[Thing]:
 
 
 def _thing(each: dict[str, Any]) -> Thing:
-    height, width = each["size"]
-    rle = Rle((height, width), each["counts"])
+    rle = Rle.from_coco(each)
     x, y, box_width, box_height = (int(value) for value in coco_mask.toBbox(rle.to_coco()))
     box = (x, y, box_width, box_height)
     return Thing(each.get("name", NAMELESS), rle, box, float(coco_mask.area(rle.to_coco())))

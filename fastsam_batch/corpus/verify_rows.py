@@ -100,7 +100,7 @@ def _rle_faults(row: dict[str, Any], image_hw: tuple[int, int] | None) -> list[s
     if not height or not width or min(height, width) < 1:
         return ["have an rle of no size"]
     try:
-        starts, ends = foreground_runs(Rle((height, width), row["rle"]["counts"]))
+        starts, ends = foreground_runs(Rle.from_coco(row["rle"]))
     except ValueError:
         return ["have an rle that is not one, or not of its size"]
     faults = []

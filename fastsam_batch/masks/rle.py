@@ -7,8 +7,9 @@ to the count two before it, in groups of five bits, lowest first, as characters 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,12 @@ class Rle:
 
     size: tuple[int, int]
     counts: str
+
+    @classmethod
+    def from_coco(cls, stored: Mapping[str, Any]) -> Rle:
+        """Of `to_coco`'s dict, which is also the `rle` of a row of masks."""
+        height, width = stored["size"]
+        return cls((height, width), stored["counts"])
 
     def to_coco(self) -> dict[str, object]:
         """The dict that pycocotools takes."""

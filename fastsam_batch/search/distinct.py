@@ -51,8 +51,7 @@ def _may_reach(mask: Mapping[str, Any], other: Mapping[str, Any], max_iou: float
 
 
 def _runs(key: MaskKey, row: Mapping[str, Any]) -> Runs:
-    height, width = row["rle"]["size"]
     try:
-        return runs_of(Rle((height, width), row["rle"]["counts"]))
+        return runs_of(Rle.from_coco(row["rle"]))
     except ValueError as error:
         raise InputError(f"mask {key[1]} of {key[0]!r} is broken ({error}); verify_corpus names its file") from error

@@ -82,8 +82,7 @@ def scaled(width: float, height: float, scale: float) -> tuple[int, int]:
 
 def boxed_mask(mask: dict[str, Any]) -> BoxedMask:
     """A row of masks as `masks.draw` takes it."""
-    height, width = mask["rle"]["size"]
-    return BoxedMask(Rle((height, width), mask["rle"]["counts"]), mask["bbox"])
+    return BoxedMask(Rle.from_coco(mask["rle"]), mask["bbox"])
 
 
 def window_around(bbox_xywh: Sequence[float], image_hw: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -73,6 +73,7 @@ def test_runs_decode_and_box(mask):
     np.testing.assert_array_equal(decode_in_box(rle, (0, 0, mask.shape[1], mask.shape[0])), mask)
     if mask.any():
         assert list(tight_box(starts, ends, mask.shape[0])) == coco_mask.toBbox(rle.to_coco()).tolist()
+    assert Rle.from_coco(rle.to_coco()) == rle
 
 
 @given(masks(), st.data())
