@@ -134,5 +134,4 @@ def fill_pixels(ring: Ring, box_xywh: tuple[int, int, int, int]) -> NDArray[np.b
 
 def iou_of(one: Rle, other: Rle) -> float:
     """Intersection over union of two masks of one size."""
-    pair = [{"size": list(mask.size), "counts": mask.counts.encode()} for mask in (one, other)]
-    return float(coco_mask.iou(pair[:1], pair[1:], [False])[0, 0])
+    return float(coco_mask.iou([one.to_coco()], [other.to_coco()], [False])[0, 0])
