@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from fastsam_batch.corpus.photographs import Photographs
 from fastsam_batch.errors import InputError
@@ -35,6 +35,14 @@ class ExportMask:
     rle: Rle
     label: int = 0
     similarity: float | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], label: int = 0, similarity: float | None = None) -> ExportMask:
+        """A stored mask, by its row of masks (schemas/masks.v1.json)."""
+        x, y, width, height = map(round, row["bbox"])
+        numbers = {name: row[name] for name in ("mask_index", "area", "score", "stability")}
+        rle = Rle.from_coco(row["rle"])
+        return cls(**numbers, bbox_xywh=(x, y, width, height), rle=rle, label=label, similarity=similarity)
 
     def worth(self, rank_by: RankBy) -> float:
         """What puts masks in order: the confidence of the box, the mask's stability, or their product."""

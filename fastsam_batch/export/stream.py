@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.export.budget import Budget, within
 from fastsam_batch.export.images import ExportImage, ExportMask
-from fastsam_batch.masks.rle import Rle
 from fastsam_batch.sources.shards import ShardReader
 
 # Stored embeddings of n masks in, for each its category (-1 for none, int64 [n]) and cosine (float32 [n]) out.
@@ -101,27 +101,8 @@ def _labelled(rows: pa.Table, labeller: Labeller | None, counts: Counts) -> list
         counts.left_out["no_label"] += int((labels < 0).sum())
         kept = np.flatnonzero(labels >= 0)
         rows, labels, similarities = rows.take(pa.array(kept)), labels[kept], similarities[kept]
-    boxes = rows["bbox"].to_pylist()
+    stored = rows.select(_MASK_COLUMNS).to_pylist()
     return [
-        ExportMask(
-            mask_index,
-            (round(box[0]), round(box[1]), round(box[2]), round(box[3])),
-            area,
-            score,
-            stability,
-            Rle((rle["size"][0], rle["size"][1]), rle["counts"]),
-            label,
-            None if similarity != similarity else similarity,
-        )
-        for mask_index, box, area, score, stability, rle, label, similarity in zip(
-            rows["mask_index"].to_pylist(),
-            boxes,
-            rows["area"].to_pylist(),
-            rows["score"].to_pylist(),
-            rows["stability"].to_pylist(),
-            rows["rle"].to_pylist(),
-            labels.tolist(),
-            similarities.tolist(),
-            strict=True,
-        )
+        ExportMask.of(row, label, None if math.isnan(similarity) else similarity)
+        for row, label, similarity in zip(stored, labels.tolist(), similarities.tolist(), strict=True)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, Field
 
@@ -11,7 +11,6 @@ from fastsam_batch.errors import InputError, NotInCorpusError
 from fastsam_batch.export.coco import write_document
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.run import export_info
-from fastsam_batch.search.pictures import boxed_mask
 from fastsam_batch.web.catalogue import Catalogue
 
 MOST_PICKS = 10_000
@@ -41,13 +40,14 @@ def picked_coco(catalogue: Catalogue, picks: Sequence[Pick]) -> tuple[bytes, int
     picks = [pick for pick in asked.values() if _is_held(catalogue, pick)]
     if not picks:
         raise InputError("none of the picked masks is in this corpus; put them back and pick anew")
-    categories = list(dict.fromkeys(pick.label for pick in picks))
+    categories: dict[str, int] = {}
     by_image: dict[str, list[Pick]] = {}
     for pick in picks:
+        categories.setdefault(pick.label, len(categories))
         by_image.setdefault(pick.image_id, []).append(pick)
     images = [_image(catalogue, image_id, of_image, categories) for image_id, of_image in by_image.items()]
     sink = io.BytesIO()
-    write_document(sink, images, categories, export_info(catalogue.corpus))
+    write_document(sink, images, list(categories), export_info(catalogue.corpus))
     return sink.getvalue(), len(asked) - len(picks)
 
 
@@ -59,21 +59,9 @@ def _is_held(catalogue: Catalogue, pick: Pick) -> bool:
     return True
 
 
-def _image(catalogue: Catalogue, image_id: str, picks: Sequence[Pick], categories: Sequence[str]) -> ExportImage:
+def _image(catalogue: Catalogue, image_id: str, picks: Sequence[Pick], categories: Mapping[str, int]) -> ExportImage:
     masks = []
     for pick in picks:
         image, row = catalogue.mask(image_id, pick.mask_index)
-        x, y, width, height = (round(value) for value in row["bbox"])
-        masks.append(
-            ExportMask(
-                pick.mask_index,
-                (x, y, width, height),
-                row["area"],
-                row["score"],
-                row["stability"],
-                boxed_mask(row).rle,
-                categories.index(pick.label),
-                None,
-            )
-        )
+        masks.append(ExportMask.of(row, categories[pick.label]))
     return ExportImage(image_id, image["uri"], image["width"], image["height"], tuple(masks))
