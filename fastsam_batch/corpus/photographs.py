@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,19 @@ from numpy.typing import NDArray
 from fastsam_batch.corpus.info import BYTES_COLUMN
 from fastsam_batch.images import MAX_PIXELS, decode_image
 from fastsam_batch.sources.locate import read_image_bytes
+from fastsam_batch.sources.shards import ShardReader
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """Reads photographs as the job that made the corpus did: its `bytes_column` of Parquet, its `max_pixels`."""
+    """Reads photographs as the job that made the corpus did: its `bytes_column` of Parquet, its `max_pixels`.
+
+    `shards` are what `opened` keeps open.
+    """
 
     bytes_column: str = BYTES_COLUMN
     max_pixels: int = MAX_PIXELS
+    shards: ShardReader | None = None
 
     @classmethod
     def of(cls, info: dict[str, Any]) -> Photographs:
@@ -26,8 +33,16 @@ class Photographs:
         max_pixels = info["options"].get("max_pixels", MAX_PIXELS)
         return cls(info.get("bytes_column", BYTES_COLUMN), max_pixels)
 
+    @contextmanager
+    def opened(self) -> Iterator[Photographs]:
+        """The same for one who reads many, until the end: tars are read on, as `ShardReader` does."""
+        with closing(ShardReader(self.data)) as shards:
+            yield replace(self, shards=shards)
+
     def data(self, uri: str) -> bytes:
         """The encoded photograph at an image's `uri`. Raises as `read_image_bytes`."""
+        if self.shards is not None:
+            return self.shards.read(uri)
         return read_image_bytes(uri, bytes_column=self.bytes_column)
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:

@@ -48,7 +48,7 @@ def speed_figures(images: Iterable[ExportImage], limit: int, segment: Segment | 
         counted += 1
         masks += len(image.masks)
         if segment is not None:
-            pixels = image.photographs.decode(image.read(image.uri))
+            pixels = image.photographs.pixels(image.uri)
             if counted == 1:
                 segment(pixels)
             began = time.perf_counter()

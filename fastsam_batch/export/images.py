@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fastsam_batch.corpus.photographs import Photographs
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
-from fastsam_batch.sources.locate import read_image_bytes
 from fastsam_batch.storage import redact
 
 RankBy = Literal["score", "stability", "product"]
@@ -53,8 +52,8 @@ class ExportMask:
 class ExportImage:
     """An image that was segmented, with the masks to export by mask_index; they can be none.
 
-    `photographs` decodes the photograph, `read` gives its bytes by its `uri`; `sha256` is that of the bytes that were
-    segmented, None where nobody will ask for them.
+    `photographs` reads its photograph; `sha256` is that of the bytes that were segmented, None where nobody will ask
+    for them.
     """
 
     image_id: str
@@ -63,12 +62,11 @@ class ExportImage:
     height: int
     masks: tuple[ExportMask, ...]
     photographs: Photographs = field(default_factory=Photographs)
-    read: Callable[[str], bytes] = read_image_bytes
     sha256: str | None = None
 
     def data(self) -> bytes:
         """The encoded photograph. Raises OSError, and InputError where it is not the one that was segmented."""
-        data = self.read(self.uri)
+        data = self.photographs.data(self.uri)
         if self.sha256 is not None and hashlib.sha256(data).hexdigest() != self.sha256:
             raise InputError(
                 f"the photograph of {self.image_id!r} at {redact(self.uri)} has changed since it was segmented; "

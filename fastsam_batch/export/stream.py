@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.export.budget import Budget, within
 from fastsam_batch.export.images import ExportImage, ExportMask
-from fastsam_batch.sources.shards import ShardReader
 
 # Stored embeddings of n masks in, for each its category (-1 for none, int64 [n]) and cosine (float32 [n]) out.
 Labeller = Callable[[pa.FixedSizeListArray], tuple[NDArray[np.int64], NDArray[np.float32]]]
@@ -46,8 +44,7 @@ def labelled_images(
     `counts` follows what has been given out. Raises InputError as `Corpus.masks`.
     """
     columns = _MASK_COLUMNS if labeller is None else [*_MASK_COLUMNS, "embedding"]
-    photographs = corpus.photographs
-    with closing(ShardReader(photographs.data)) as shards:
+    with corpus.photographs.opened() as photographs:
         for image, masks in _images_with_masks(corpus, columns, where, counts):
             found = [] if masks is None else _labelled(masks, labeller, counts)
             kept, left_out = within(budget, found)
@@ -56,7 +53,7 @@ def labelled_images(
             counts.images += 1
             counts.masks += len(kept)
             named = {name: image[name] for name in ("image_id", "uri", "width", "height", "sha256")}
-            yield ExportImage(**named, masks=tuple(kept), photographs=photographs, read=shards.read)
+            yield ExportImage(**named, masks=tuple(kept), photographs=photographs)
 
 
 def _images_with_masks(

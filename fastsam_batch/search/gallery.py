@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Sequence
-from contextlib import closing
 
 import pyarrow as pa
 
@@ -15,7 +14,6 @@ from fastsam_batch.search.cards import make_gallery
 from fastsam_batch.search.page import html_page
 from fastsam_batch.search.pictures import ReadPixels
 from fastsam_batch.search.sheet import contact_sheet
-from fastsam_batch.sources.shards import ShardReader
 
 FORMATS = (".html", ".png")
 
@@ -43,10 +41,9 @@ def write_gallery(
     Raises InputError for another ending, or where the file cannot be written.
     """
     storage.check_ending(uri, FORMATS)
-    photographs = corpus.photographs
     queries = list(dict.fromkeys(texts))
-    with closing(ShardReader(photographs.data)) as shards:
-        read = read or (lambda uri: photographs.decode(shards.read(uri)))
+    with corpus.photographs.opened() as photographs:
+        read = read or photographs.pixels
         gallery = make_gallery(corpus, hits, queries, min_score, max_hits, max_photographs, read, min_calibrated, like)
     made_by = f"Made by fastsam-batch {fastsam_batch.__version__}"
     if storage.ends_in(uri, ".html"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,6 @@ from fastsam_batch.search.pictures import ReadPixels, boxed_mask, whole_view
 from fastsam_batch.search.prompts import ImageSelection, Prompts, select_masks
 from fastsam_batch.search.selection import selection_png
 from fastsam_batch.search.texts import EncodeTexts
-from fastsam_batch.sources.shards import ShardReader
 from fastsam_batch.web import answers
 from fastsam_batch.web.access import Guard
 from fastsam_batch.web.catalogue import Catalogue
@@ -76,15 +75,15 @@ def make_app(
     `token` is what every request must bring, None for requests to localhost; `read` gives the pixels of a URI,
     from where the corpus says without it.
     """
-    photographs = corpus.photographs
-    shards = ShardReader(photographs.data)
-    catalogue, pictures = Catalogue(corpus), Pictures(read or (lambda uri: photographs.decode(shards.read(uri))))
+    opened = ExitStack()
+    photographs = opened.enter_context(corpus.photographs.opened())
+    catalogue, pictures = Catalogue(corpus), Pictures(read or photographs.pixels)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         pictures.close()
-        shards.close()
+        opened.close()
 
     app = FastAPI(title="fastsam-batch", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     _add_errors(app, corpus)
