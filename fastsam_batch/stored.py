@@ -65,14 +65,11 @@ class StoredUnit:
     def masks(self, image_id: str) -> MaskColumns:
         """An image's masks by their index, without embeddings."""
         rows: pa.Table = self._masks.filter(pc.field("image_id") == image_id).sort_by("mask_index")
-        rles = [Rle.from_coco(rle) for rle in rows["rle"].to_pylist()]
         boxes = rows["bbox"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return MaskColumns(
+        return MaskColumns.found(
             scores=rows["score"].to_numpy().astype(np.float32),
             stability=rows["stability"].to_numpy().astype(np.float32),
             areas=rows["area"].to_numpy().astype(np.int64),
             bboxes_xywh=boxes.astype(np.float32).reshape(-1, 4),
-            rles=rles,
-            embeddings=np.zeros((len(rles), 0), np.float32),
-            embedded=np.zeros(len(rles), np.bool_),
+            rles=[Rle.from_coco(rle) for rle in rows["rle"].to_pylist()],
         )

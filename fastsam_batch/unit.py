@@ -28,7 +28,7 @@ from fastsam_batch.threads import Threads, threads_for
 
 if TYPE_CHECKING:  # torch loads where there are models: what fetches and commits knows none
     from fastsam_batch.models.embedder import Embedder
-    from fastsam_batch.models.segmenter import Segmentation, Segmenter
+    from fastsam_batch.models.segmenter import Segmenter
 
 WINDOW_PIXELS = 32_000_000  # decoded pixels held at once, about 100 MB, but never fewer than one image
 WINDOW_PIXELS_ON_GPU = 128_000_000  # full batches of large images take more
@@ -205,20 +205,11 @@ def _begin(masks_of: MaskQueue | StoredUnit, item: _Decoded) -> None:
 
 
 def _next_masks(masks_of: MaskQueue | StoredUnit, item: _Decoded) -> MaskColumns:
-    return masks_of.masks(item.result.image_id) if isinstance(masks_of, StoredUnit) else _columns(masks_of.get())
+    if isinstance(masks_of, StoredUnit):
+        return masks_of.masks(item.result.image_id)
+    found = masks_of.get()
+    return MaskColumns.found(found.scores, found.stability, found.areas, found.bboxes_xywh, found.rles)
 
 
 def _pixels(window: Iterable[_Decoded]) -> int:
     return sum(item.pixels.size // 3 for item in window if item.pixels is not None)
-
-
-def _columns(found: Segmentation) -> MaskColumns:
-    return MaskColumns(
-        scores=found.scores,
-        stability=found.stability,
-        areas=found.areas,
-        bboxes_xywh=found.bboxes_xywh,
-        rles=found.rles,
-        embeddings=np.zeros((len(found.rles), 0), np.float32),
-        embedded=np.zeros(len(found.rles), np.bool_),
-    )

@@ -46,14 +46,12 @@ class Slow:
 @pytest.mark.parametrize(("device", "workers"), [("cpu", 1), ("cpu", 2), ("cuda", 1), ("cuda", 3)])
 def test_crops_do_not_pile_up_and_none_is_lost_or_moved(device, workers):
     count = 250
-    columns = MaskColumns(
+    columns = MaskColumns.found(
         scores=np.ones(count, np.float32),
         stability=np.ones(count, np.float32),
         areas=np.full(count, 1000),
         bboxes_xywh=np.tile(np.arange(count, dtype=np.float32)[:, None], 4),
         rles=[Rle((2, 2), "")] * count,
-        embeddings=np.zeros((count, 0), np.float32),
-        embedded=np.zeros(count, np.bool_),
     )
     embedder = Slow()
     with threads_for(device, workers) as threads:

@@ -34,6 +34,19 @@ class MaskColumns:
     embeddings: NDArray[np.float32]
     embedded: NDArray[np.bool_]
 
+    @classmethod
+    def found(
+        cls,
+        scores: NDArray[np.float32],
+        stability: NDArray[np.float32],
+        areas: NDArray[np.int64],
+        bboxes_xywh: NDArray[np.float32],
+        rles: Sequence[Rle],
+    ) -> MaskColumns:
+        """Masks that have no embeddings yet."""
+        none = np.zeros((len(rles), 0), np.float32), np.zeros(len(rles), np.bool_)
+        return cls(scores, stability, areas, bboxes_xywh, rles, *none)
+
 
 @dataclass(frozen=True)
 class ImageResult:
