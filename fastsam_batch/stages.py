@@ -7,9 +7,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from typing import TypeVar
-
-T = TypeVar("T")
 
 
 class Stages:
@@ -28,12 +25,3 @@ class Stages:
             seconds = time.perf_counter() - began
             with self._lock:
                 self.seconds[name] += seconds
-
-    def each(self, name: str, items: Iterator[T]) -> Iterator[T]:
-        """The items of an iterator, the time each one took counted under `name`."""
-        while True:
-            with self(name):
-                item = next(items, None)
-            if item is None:
-                return
-            yield item

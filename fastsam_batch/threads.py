@@ -6,6 +6,7 @@ import collections
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -72,3 +73,13 @@ def in_order(executor: Executor, function: Callable[[T], R], items: Iterable[T],
             yield begun.popleft().result()
     while begun:
         yield begun.popleft().result()
+
+
+def each_within(guard: Callable[[], AbstractContextManager[None]], items: Iterator[T]) -> Iterator[T]:
+    """The items of an iterator, none of them None, each waited for within a guard of its own."""
+    while True:
+        with guard():
+            item = next(items, None)
+        if item is None:
+            return
+        yield item

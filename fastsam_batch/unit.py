@@ -8,8 +8,9 @@ import faulthandler
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ from fastsam_batch.mask_queue import MaskQueue
 from fastsam_batch.sources.base import EncodedImage, UnitBytes
 from fastsam_batch.stages import Stages
 from fastsam_batch.stored import StoredUnit
-from fastsam_batch.threads import Threads, threads_for
+from fastsam_batch.threads import Threads, each_within, in_order, threads_for
 
 if TYPE_CHECKING:  # torch loads where there are models: what fetches and commits knows none
     from fastsam_batch.models.embedder import Embedder
@@ -118,7 +119,7 @@ def _process(
             result = replace(result, masks=embeddings.add(item.pixels, masks))
         results.append(result)
 
-    for item in stages.each("decode", decoded):
+    for item in each_within(partial(stages, "decode"), decoded):
         _begin(masks_of, item)
         window.append(item)
         while len(window) >= window_images or _pixels(window) >= window_pixels:
@@ -159,17 +160,7 @@ def _decode_ahead(
     decode = decoder()
     watch = _ending_if_stuck(options.decode_seconds) if end_if_stuck else contextlib.nullcontext
     with ThreadPoolExecutor(threads) as pool:
-        ahead: collections.deque[Future[_Decoded]] = collections.deque()
-        for image in images:
-            ahead.append(pool.submit(_decode, image, options, decode))
-            if len(ahead) >= threads:
-                with watch():
-                    first = ahead.popleft().result()
-                yield first
-        while ahead:
-            with watch():
-                first = ahead.popleft().result()
-            yield first
+        yield from each_within(watch, in_order(pool, lambda image: _decode(image, options, decode), images, threads))
 
 
 def _ending_if_stuck(seconds: float) -> Callable[[], contextlib.AbstractContextManager[None]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
-from fastsam_batch.threads import InThisThread, in_order, threads_for
+from fastsam_batch.threads import InThisThread, each_within, in_order, threads_for
 
 
 @pytest.mark.parametrize(("device", "workers"), [("cpu", 1), ("cpu", 3), ("cuda", 1), ("cuda", 3)])
@@ -50,6 +51,25 @@ def test_a_gpu_s_thread_outlives_a_unit_and_begins_the_next_with_nothing_to_do()
                 threads.device.submit(lambda: (time.sleep(0.02), ended.append(1)))
             assert len(ended) == number + 1
         assert len(seen) == 1
+
+
+def test_a_guard_stands_around_the_waiting_alone():
+    guarded, seen = [], []
+
+    @contextmanager
+    def guard():
+        guarded.append(True)
+        yield
+        guarded.pop()
+
+    def items():
+        for number in range(3):
+            seen.append(len(guarded))
+            yield number
+
+    for number in each_within(guard, items()):
+        assert not guarded and number == len(seen) - 1
+    assert seen == [1, 1, 1] and not guarded
 
 
 @pytest.mark.parametrize(("device", "workers"), [("cpu", 1), ("cpu", 2), ("cuda", 2)])
