@@ -12,8 +12,8 @@ import argparse
 import json
 
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.search.background import MIN_CALIBRATED
 from fastsam_batch.search.find import corpus_background, corpus_encoder, find_masks
+from fastsam_batch.search.thresholds import MIN_CALIBRATED
 
 PEOPLE = {"astronaut.png", "bus.jpg", "grace_hopper.jpg", "zidane.jpg"}
 RIGHT = {

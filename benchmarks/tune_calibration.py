@@ -20,10 +20,11 @@ import numpy as np
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.vectors import embedding_matrix
-from fastsam_batch.search.background import MIN_CALIBRATED, background_of
+from fastsam_batch.search.background import background_of
 from fastsam_batch.search.best import exact_cosines
 from fastsam_batch.search.find import corpus_encoder
 from fastsam_batch.search.texts import text_vectors
+from fastsam_batch.search.thresholds import MIN_CALIBRATED
 
 THRESHOLDS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 

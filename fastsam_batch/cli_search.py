@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from fastsam_batch.search.thresholds import MIN_CALIBRATED, least_calibrated
 from fastsam_batch.words import counted
 
 if TYPE_CHECKING:
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
     from fastsam_batch.corpus.read import Corpus
 
-# As `background.MIN_CALIBRATED`, which --help has no time to import; a test holds them equal.
-MIN_CALIBRATED = 0.5
 _SHOWN = 5
 
 
@@ -86,9 +85,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         raise InputError(f"--text {both.pop()!r}: names a mask of --like too; search for it in a run of its own")
     if arguments["distributed"] and arguments["engine"] != "auto":
         raise InputError(f"--distributed is a scan on a cluster; leave out --engine {arguments['engine']}")
-    min_calibrated = arguments["min_calibrated"]
-    if min_calibrated is None and arguments["min_score"] is None:
-        min_calibrated = MIN_CALIBRATED
+    min_calibrated = least_calibrated(arguments["min_calibrated"], arguments["min_score"])
     corpus = Corpus.open(arguments["corpus"])
     encode = corpus_encoder(corpus, arguments["embedder"]) if texts or contrasts else None
     background = corpus_background(corpus, encode) if encode and texts else None

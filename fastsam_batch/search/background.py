@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 
 from fastsam_batch.search.texts import TEMPERATURE, EncodeTexts, TextEncoder, bare, text_vectors
 
-# The text is likelier than all of the background together.
-MIN_CALIBRATED = 0.5
 # One wording: the first search with an embedder encodes the whole background.
 _TEMPLATES = ("a photo of a {}.",)
 # A background text says the same as the query where its cosine lies this many deviations above the usual one.

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.masks.draw import PALETTE, RGB
-from fastsam_batch.search.background import MIN_CALIBRATED
 from fastsam_batch.search.image import CorpusImage
 from fastsam_batch.search.pictures import boxed_mask
 from fastsam_batch.search.prompts import ImageSelection, TextAnswer
+from fastsam_batch.search.thresholds import MIN_CALIBRATED
 from fastsam_batch.storage import redact
 from fastsam_batch.web.catalogue import Catalogue
 from fastsam_batch.web.outlines import svg_path

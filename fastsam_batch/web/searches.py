@@ -9,16 +9,17 @@ import pyarrow as pa
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.where import parse_where
-from fastsam_batch.search.background import MIN_CALIBRATED, Background
+from fastsam_batch.search.background import Background
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.texts import EncodeTexts
+from fastsam_batch.search.thresholds import least_calibrated
 
 
 @dataclass(frozen=True)
 class Filters:
     """What every search of the page takes: masks at most, in all and an image; the least cosine and the least
-    calibrated score (None: `MIN_CALIBRATED`, or none beside a least cosine); what they must look less like; the
-    IoU from which masks are near-duplicates; areas in pixels; and a filter.
+    calibrated score (None: as `least_calibrated`); what they must look less like; the IoU from which masks are
+    near-duplicates; areas in pixels; and a filter.
     """
 
     top_k: int = 60
@@ -55,9 +56,7 @@ def find_text(
 
     Raises InputError as `find_masks`.
     """
-    least = filters.min_calibrated
-    if least is None and filters.min_score is None:
-        least = MIN_CALIBRATED
+    least = least_calibrated(filters.min_calibrated, filters.min_score)
     options = {**filters.options(corpus), "min_calibrated": least, "background": background}
     return find_masks(corpus, [text], encode=encode, **options)
 

@@ -10,10 +10,9 @@ import pytest
 from corpus.made_corpus import DIM, MadeCorpus
 from reference.search import cosine
 
-from fastsam_batch import Corpus, cli_search
+from fastsam_batch import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.background import (
-    MIN_CALIBRATED,
     Background,
     background_of,
     background_texts,
@@ -21,6 +20,7 @@ from fastsam_batch.search.background import (
 )
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.texts import TEMPERATURE, TextEncoder, text_vectors
+from fastsam_batch.search.thresholds import MIN_CALIBRATED, least_calibrated
 
 
 def encode(sentences: Sequence[str]) -> np.ndarray:
@@ -151,5 +151,7 @@ def test_a_cache_that_cannot_be_used_is_done_without(monkeypatch: pytest.MonkeyP
     np.testing.assert_array_equal(cached_background(encode, {"weights": "a" * 64}).vectors, expected)
 
 
-def test_the_command_has_the_same_default() -> None:
-    assert cli_search.MIN_CALIBRATED == MIN_CALIBRATED
+def test_what_a_search_shows_where_nobody_says_it() -> None:
+    assert least_calibrated(None, None) == MIN_CALIBRATED
+    assert least_calibrated(None, 0.2) is None
+    assert [least_calibrated(0.0, score) for score in (None, 0.2)] == [0, 0]
