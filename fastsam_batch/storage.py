@@ -183,7 +183,7 @@ def write_atomic(fs: AbstractFileSystem, path: str, data: bytes) -> None:
             if not is_local(fs):
                 fs.pipe_file(path, data)
                 return
-            with _renamed_when_whole(path) as file:
+            with renamed_when_whole(path) as file:
                 file.write(data)
 
     with _told_of(path):
@@ -208,7 +208,7 @@ def create_new(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
     def create() -> None:
         with answering():
             if is_local(fs):
-                with _renamed_when_whole(path, _link) as file:
+                with renamed_when_whole(path, _link) as file:
                     file.write(data)
                 return
             try:
@@ -265,7 +265,7 @@ def open_result(uri: Uri) -> Iterator[IO[bytes]]:
             path = os.path.realpath(path)
             if os.path.exists(path) and not os.path.isfile(path):
                 raise InputError(f"cannot write {redact(uri)}: a device, pipe or folder is there; name a file")
-            with _renamed_when_whole(path) as file:
+            with renamed_when_whole(path) as file:
                 yield file
             return
         with tempfile.NamedTemporaryFile() as local:
@@ -285,7 +285,8 @@ def open_result(uri: Uri) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _renamed_when_whole(path: str, rename: Callable[[str, str], None] = os.replace) -> Iterator[IO[bytes]]:
+def renamed_when_whole(path: str, rename: Callable[[str, str], None] = os.replace) -> Iterator[IO[bytes]]:
+    """A local file that is beside its name until the block ends, and not at all where that fails. Raises OSError."""
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{uuid.uuid4().hex}.tmp")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.outage import explain, is_storage_error
-from fastsam_batch.storage import absolute, filesystem, redact
+from fastsam_batch.storage import absolute, filesystem, redact, renamed_when_whole
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -90,14 +88,8 @@ def local_copy(uri: str, option: str) -> Path:
         version = hashlib.sha256(_version(fs, remote).encode()).hexdigest()[:16]
         target = cache_folder() / f"{version}-{os.path.basename(told)}"
         if not target.is_file():
-            handle, temporary = tempfile.mkstemp(dir=target.parent)
-            os.close(handle)
-            try:
-                fs.get_file(remote, temporary)
-                os.replace(temporary, target)
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary)
+            with renamed_when_whole(str(target)) as file:
+                fs.get_file(remote, file.name)
     except Exception as error:
         if not is_storage_error(error):
             raise

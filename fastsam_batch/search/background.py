@@ -10,19 +10,17 @@ answer needs no more than the mask itself, and so it does not depend on the size
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsam_batch.search.texts import TEMPERATURE, EncodeTexts, TextEncoder, bare, text_vectors
+from fastsam_batch.storage import renamed_when_whole
 
 # One wording: the first search with an embedder encodes the whole background.
 _TEMPLATES = ("a photo of a {}.",)
@@ -88,24 +86,13 @@ def cached_background(encode: EncodeTexts, sha256: Mapping[str, str]) -> Backgro
         return Background(stored, _temperature(encode))
     except (OSError, ValueError, EOFError):  # none there yet, or damaged
         background = background_of(encode)
-    with suppress(OSError):
-        _keep(cache_folder() / name, background.vectors)
+    with suppress(OSError), renamed_when_whole(str(cache_folder() / name)) as file:
+        np.save(file, background.vectors)
     return background
 
 
 def _temperature(encode: EncodeTexts) -> float:
     return encode.temperature if isinstance(encode, TextEncoder) else TEMPERATURE
-
-
-def _keep(path: Path, vectors: NDArray[np.float32]) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npy")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, vectors)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _words(text: str) -> frozenset[str]:
