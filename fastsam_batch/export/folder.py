@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 from PIL import Image
 
 from fastsam_batch import storage
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.export.images import ExportImage
 from fastsam_batch.images import ImageError, image_format
+from fastsam_batch.search.pictures import png_bytes
 
 # Formats that browsers and training code read as they are, by Pillow's name: few browsers show a TIFF.
 _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp"}
@@ -38,9 +37,7 @@ class Folder:
             data = image.data()
             ending = _ENDINGS.get(image_format(data) or "")
             if ending is None:
-                sink = io.BytesIO()
-                Image.fromarray(image.photographs.decode(data)).save(sink, "PNG")
-                data, ending = sink.getvalue(), "png"
+                data, ending = png_bytes(Image.fromarray(image.photographs.decode(data))), "png"
         except OutageError as error:
             raise OutageError(f"the photograph of {image.image_id!r}, {storage.redact(image.uri)}: {error}") from error
         except (OSError, ImageError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Sequence
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ from fastsam_batch import storage
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.search.cards import make_gallery
 from fastsam_batch.search.page import html_page
-from fastsam_batch.search.pictures import ReadPixels
+from fastsam_batch.search.pictures import ReadPixels, png_bytes
 from fastsam_batch.search.sheet import contact_sheet
 
 FORMATS = (".html", ".png")
@@ -49,7 +48,5 @@ def write_gallery(
     if storage.ends_in(uri, ".html"):
         data = html_page(gallery, made_by).encode()
     else:
-        sink = io.BytesIO()
-        contact_sheet(gallery, made_by).save(sink, "PNG")
-        data = sink.getvalue()
+        data = png_bytes(contact_sheet(gallery, made_by))
     storage.write_result(uri, data)

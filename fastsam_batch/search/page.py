@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 from html import escape
 
 from PIL import Image
 
 from fastsam_batch.search.cards import Card, Gallery, QueryRow
+from fastsam_batch.search.pictures import jpeg_bytes
 
 _JPEG_QUALITY = 86
 
@@ -135,6 +135,4 @@ def _detail(card: Card) -> str:
 
 
 def _data_uri(picture: Image.Image) -> str:
-    sink = io.BytesIO()
-    picture.save(sink, "JPEG", quality=_JPEG_QUALITY, optimize=True, progressive=True)
-    return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode("ascii")
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(picture, _JPEG_QUALITY)).decode("ascii")

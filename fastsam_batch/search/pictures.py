@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,6 +84,20 @@ def scaled(width: float, height: float, scale: float) -> tuple[int, int]:
 def boxed_mask(mask: dict[str, Any]) -> BoxedMask:
     """A row of masks as `masks.draw` takes it."""
     return BoxedMask(Rle.from_coco(mask["rle"]), mask["bbox"])
+
+
+def jpeg_bytes(picture: Image.Image, quality: int) -> bytes:
+    """A picture as a progressive JPEG file."""
+    sink = io.BytesIO()
+    picture.save(sink, "JPEG", quality=quality, optimize=True, progressive=True)
+    return sink.getvalue()
+
+
+def png_bytes(picture: Image.Image) -> bytes:
+    """A picture as a PNG file."""
+    sink = io.BytesIO()
+    picture.save(sink, "PNG")
+    return sink.getvalue()
 
 
 def window_around(bbox_xywh: Sequence[float], image_hw: tuple[int, int]) -> tuple[float, float, float, float]:

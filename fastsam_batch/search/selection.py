@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 
@@ -12,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fastsam_batch import storage
 from fastsam_batch.masks.draw import RGB, BoxedMask, spotlight
 from fastsam_batch.masks.rle import foreground_runs, tight_box
-from fastsam_batch.search.pictures import ACCENT, ReadPixels, read_photograph, whole_view
+from fastsam_batch.search.pictures import ACCENT, ReadPixels, png_bytes, read_photograph, whole_view
 from fastsam_batch.search.prompts import ImageSelection, Prompts
 
 FORMATS = (".json", ".png")
@@ -41,9 +40,7 @@ def write_selection(uri: storage.Uri, selection: ImageSelection, read: ReadPixel
 
 def selection_png(selection: ImageSelection, read: ReadPixels) -> bytes:
     """`selection_picture` as a PNG file."""
-    sink = io.BytesIO()
-    selection_picture(selection, read).save(sink, "PNG")
-    return sink.getvalue()
+    return png_bytes(selection_picture(selection, read))
 
 
 def selection_picture(selection: ImageSelection, read: ReadPixels) -> Image.Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from PIL import Image
 
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.images import ImageError
-from fastsam_batch.search.pictures import ReadPixels, hit_picture, read_photograph, scaled
+from fastsam_batch.search.pictures import ReadPixels, hit_picture, jpeg_bytes, read_photograph, scaled
 from fastsam_batch.web.cache import BoundedCache
 
 THUMBNAIL_SIDE = 440
@@ -74,7 +73,7 @@ class Pictures:
             raise InputError(_told(image, error)) from error
 
     async def _made(self, key: tuple[Any, ...], draw: Callable[[], Image.Image]) -> bytes:
-        return await self.run(lambda: self._jpegs.get(key, lambda: _jpeg(draw())))
+        return await self.run(lambda: self._jpegs.get(key, lambda: jpeg_bytes(draw(), _QUALITY)))
 
 
 def _told(image: dict[str, Any], error: InputError | OutageError) -> str:
@@ -94,9 +93,3 @@ def _reduced(pixels: NDArray[np.uint8], long_side: int) -> Image.Image:
     if scale >= 1:
         return picture
     return picture.resize(scaled(picture.width, picture.height, scale), Image.Resampling.LANCZOS, reducing_gap=2.0)
-
-
-def _jpeg(picture: Image.Image) -> bytes:
-    sink = io.BytesIO()
-    picture.save(sink, "JPEG", quality=_QUALITY, optimize=True, progressive=True)
-    return sink.getvalue()
