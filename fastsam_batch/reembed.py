@@ -15,7 +15,7 @@ from fastsam_batch.corpus.plan import PendingRow, pending, read_plans, stream_un
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
-from fastsam_batch.run import Progress, Tally, Work, embedder_arguments, embedder_entry, run_units, store_basis
+from fastsam_batch.run import Progress, Tally, embedder_arguments, embedder_entry, job_of, run_units, store_basis
 from fastsam_batch.sources import open_source
 from fastsam_batch.storage import redact
 
@@ -63,8 +63,8 @@ def embed_corpus(
         left = _committed(left, set(corpus.receipts()))
         tally = Tally(skipped)
         if left:
-            work = Work(options, made or info, source, None, embedder_arguments(options), stored=corpus_uri)
-            run_units(work, left, lease, begin=begin, tally=tally, report=report)
+            job = job_of(options, lease, made or info, source, None, embedder_arguments(options), stored=corpus_uri)
+            run_units(options, job, left, lease, begin=begin, tally=tally, report=report)
         else:
             begin()
     return tally.summary(time.perf_counter() - began)

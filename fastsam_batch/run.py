@@ -24,7 +24,7 @@ from fastsam_batch.storage import absolute
 from fastsam_batch.unit import UnitOptions
 
 if TYPE_CHECKING:
-    from fastsam_batch.pipeline import Unfinished
+    from fastsam_batch.pipeline import Job, Unfinished
 
 UNFINISHED_NAMED = 100  # units named in a summary; their number is told in full
 
@@ -67,8 +67,8 @@ def segment_corpus(
         tally = Tally(skipped)
         begin = partial(store_basis, options.output, None if there else info, files + 1, new)
         if left:
-            work = Work(options, there or info, source, segmenter, embedder)
-            run_units(work, left, lease, begin=begin, tally=tally, report=report)
+            job = job_of(options, lease, there or info, source, segmenter, embedder)
+            run_units(options, job, left, lease, begin=begin, tally=tally, report=report)
         else:
             begin()
     return tally.summary(time.perf_counter() - began)
@@ -138,23 +138,32 @@ def store_basis(output: str, info: CorpusInfo | None, number: int, rows: list[Pl
         write_plan(output, number, rows)
 
 
-@dataclass(frozen=True)
-class Work:
-    """What the units of a run are made of, and the arguments that make its models.
+def job_of(
+    options: SegmentOptions,
+    lease: Lease,
+    info: CorpusInfo,
+    source: Source,
+    segmenter: dict[str, Any] | None,
+    embedder: dict[str, Any] | None,
+    stored: str | None = None,
+) -> Job:
+    """The job of a run, but for the batches of its models, which `run_units` knows."""
+    from fastsam_batch.pipeline import Job
 
-    Without a segmenter the masks are those of the corpus that `stored` names.
-    """
-
-    options: SegmentOptions
-    info: CorpusInfo
-    source: Source
-    segmenter: dict[str, Any] | None
-    embedder: dict[str, Any] | None
-    stored: str | None = None
+    place = stored and absolute(stored)
+    unit = UnitOptions(
+        crop=options.crop,
+        embedding_mode=options.embedding_mode,
+        min_area=options.min_area,
+        max_pixels=options.max_pixels,
+        decode_seconds=options.decode_seconds,
+    )
+    return Job(absolute(options.output), lease.run, info, source, segmenter, embedder, unit, place)
 
 
 def run_units(
-    work: Work,
+    options: SegmentOptions,
+    job: Job,
     left: list[PendingRow],
     lease: Lease,
     *,
@@ -169,29 +178,17 @@ def run_units(
     from fastsam_batch import pipeline
     from fastsam_batch.resources import divide
 
-    options, source, segmenter, embedder = work.options, work.source, work.segmenter, work.embedder
-    rows = source.renewed([row.row for row in left])
+    rows = job.source.renewed([row.row for row in left])
     left = [replace(row, row=renewed) for row, renewed in zip(left, rows, strict=True)]
     with joined_ray(options.verbose, "GPU" if options.device == "cuda" else None) as (total, node_cpus):
         resources = divide(options, total, node_cpus)
-        if segmenter is not None:
-            check_device(find_segmenter(segmenter["path"]).main, resources.device)
+        if job.segmenter is not None:
+            check_device(find_segmenter(job.segmenter["path"]).main, resources.device)
         begin()
-        job = pipeline.Job(
-            corpus_uri=absolute(options.output),
-            run=lease.run,
-            info=work.info,
-            source=source,
-            segmenter=segmenter and {**segmenter, "batch_size": resources.batch_size},
-            embedder=embedder and {**embedder, "batch_size": resources.crops},
-            unit=UnitOptions(
-                crop=options.crop,
-                embedding_mode=options.embedding_mode,
-                min_area=options.min_area,
-                max_pixels=options.max_pixels,
-                decode_seconds=options.decode_seconds,
-            ),
-            stored=work.stored and absolute(work.stored),
+        job = replace(
+            job,
+            segmenter=job.segmenter and {**job.segmenter, "batch_size": resources.batch_size},
+            embedder=job.embedder and {**job.embedder, "batch_size": resources.crops},
         )
         for outcome in pipeline.run(job, left, resources):
             lease.check()
