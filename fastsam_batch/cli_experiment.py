@@ -38,7 +38,9 @@ def load_segmenter(arguments: dict[str, Any]) -> Segmenter:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = {"path": options.segmenter, **{key: given[key] for key in ("imgsz", "conf", "iou", "max_masks")}}
-    return load_models(model, None, device, None)[0]
+    segmenter, _ = load_models(model, None, device, None)
+    assert segmenter is not None
+    return segmenter
 
 
 def output_option(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -35,10 +35,6 @@ from fastsam_batch.sources.base import PlanRow, Source, UnitBytes
 from fastsam_batch.sources.tasks import tasks
 from fastsam_batch.storage import filesystem, join
 from fastsam_batch.unit import UnitOptions
-
-if TYPE_CHECKING:
-    from fastsam_batch.models.embedder import Embedder
-    from fastsam_batch.models.segmenter import Segmenter
 
 MOST_BLOCKS = 1000  # of the plan's rows
 RETRIES = 3
@@ -148,17 +144,14 @@ class SegmentUnits:
     """One actor: both models, one unit at a time."""
 
     def __init__(self, job: Job, device: str, threads: int) -> None:
-        from fastsam_batch.models.pair import check_weights, load_embedder, load_models  # torch loads where it runs
+        from fastsam_batch.models.pair import check_weights, load_models  # torch loads where it runs
 
         self._job = job
         self._metrics = JobMetrics()
         self._workers = threads
         self._of_device = ThreadPoolExecutor(1)  # for the life of the process
-        if job.segmenter is None:  # each of the threads works on its own, so torch keeps to one
-            models: tuple[Segmenter | None, Embedder | None] = None, load_embedder(job.embedder, device, 1)
-        else:
-            models = load_models(job.segmenter, job.embedder, device, 1)
-        self._segmenter, self._embedder = models
+        # Each of the threads works on its own, so torch keeps to one.
+        self._segmenter, self._embedder = load_models(job.segmenter, job.embedder, device, 1)
         check_weights(job.info.models, job.segmenter, self._embedder)
         self._worked = False  # has this process finished a unit?
 

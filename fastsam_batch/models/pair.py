@@ -15,16 +15,22 @@ from fastsam_batch.models.weights import find_segmenter
 
 
 def load_models(
-    segmenter: dict[str, Any], embedder: dict[str, Any] | None, device: str, threads: int | None
-) -> tuple[Segmenter, Embedder | None]:
-    """Segmenter and embedder on a device, with `threads` CPU threads for torch where that is given.
+    segmenter: dict[str, Any] | None, embedder: dict[str, Any] | None, device: str, threads: int | None
+) -> tuple[Segmenter | None, Embedder | None]:
+    """Segmenter and embedder on a device, with `threads` CPU threads for torch where that is given; None for None.
 
     `segmenter` and `embedder` are the arguments of their classes, with the segmenter's option (a name, path
-    or URI) under `path`. Raises InputError as the two do.
+    or URI) under `path`. What holds for the whole process that models run in is settled. Raises InputError as the two
+    do.
     """
-    _settle(device, threads)
-    arguments = {**segmenter, "path": find_segmenter(segmenter["path"]).main}
-    return Segmenter(**arguments, device=device), Embedder(**embedder, device=device) if embedder else None
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device == "cpu":
+        keep_freed_memory()
+    found = None
+    if segmenter is not None:
+        found = Segmenter(**{**segmenter, "path": find_segmenter(segmenter["path"]).main}, device=device)
+    return found, Embedder(**embedder, device=device) if embedder else None
 
 
 def check_weights(recorded: dict[str, Any], segmenter: dict[str, Any] | None, embedder: Embedder | None) -> None:
@@ -42,17 +48,3 @@ def check_weights(recorded: dict[str, Any], segmenter: dict[str, Any] | None, em
                 f"--{role} {files.name}: {files.main} on the node {socket.gethostname()} is not the file that the "
                 "corpus is made with; put the same file on every node"
             )
-
-
-def load_embedder(embedder: dict[str, Any] | None, device: str, threads: int | None) -> Embedder | None:
-    """The embedder alone, as `load_models`."""
-    _settle(device, threads)
-    return Embedder(**embedder, device=device) if embedder else None
-
-
-def _settle(device: str, threads: int | None) -> None:
-    """What holds for the whole process that a model runs in."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if device == "cpu":
-        keep_freed_memory()
