@@ -9,14 +9,22 @@ from functools import partial
 from typing import Any
 
 from fastsam_batch.config import LATER_OPTIONS, SegmentOptions, segment_options
-from fastsam_batch.corpus.info import CorpusInfo, admit, describe, read_info
+from fastsam_batch.corpus.info import CorpusInfo, admit, describe
 from fastsam_batch.corpus.lease import hold
 from fastsam_batch.corpus.plan import PendingRow, pending, read_plans, stream_units, units_by_prefix
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
-from fastsam_batch.run import Progress, Tally, embedder_arguments, embedder_entry, job_of, run_units, store_basis
-from fastsam_batch.sources import open_source
+from fastsam_batch.run import (
+    Progress,
+    Tally,
+    embedder_arguments,
+    embedder_entry,
+    job_of,
+    run_units,
+    source_of,
+    store_basis,
+)
 from fastsam_batch.storage import redact
 
 # What an embedder does with a mask; everything else stays as the corpus was made.
@@ -36,9 +44,7 @@ def embed_corpus(
     """
     began = time.perf_counter()
     corpus = Corpus.open(corpus_uri)
-    there = read_info(corpus_uri)
-    if there is None:  # Corpus.open has just read it
-        raise InputError(f"{redact(corpus_uri)} is not a corpus any more")
+    there = CorpusInfo.of(corpus.info)
     options = _options(there, values)
     if redact(options.output).rstrip("/") == redact(corpus_uri).rstrip("/"):
         raise InputError(f"--output {redact(options.output)}: is the corpus itself; name another place")
@@ -47,12 +53,7 @@ def embed_corpus(
     embedder = Embedder(options.embedder, mode=options.embedding_mode)
     models = {"segmenter": there.models["segmenter"], "embedder": embedder_entry(embedder)}
     info = describe(there.input, _results(there.options, options), models, embedder.dim, options.bytes_column)
-    source = open_source(
-        there.input,
-        bytes_column=options.bytes_column,
-        uri_column=options.uri_column,
-        id_column=options.id_column,
-    )
+    source = source_of(options)
     admit(options.output, info)
     with hold(options.output) as lease:
         made = admit(options.output, info)

@@ -50,13 +50,7 @@ def segment_corpus(
     fails before there is any work to report.
     """
     began = time.perf_counter()
-    source = open_source(
-        options.input,
-        bytes_column=options.bytes_column,
-        uri_column=options.uri_column,
-        id_column=options.id_column,
-        record_unreachable=options.record_unreachable,
-    )
+    source = source_of(options)
     info, segmenter, embedder = _describe(options)
     admit(options.output, info)  # before waiting for another job: this one may be refused anyway
     with hold(options.output) as lease:
@@ -72,6 +66,17 @@ def segment_corpus(
         else:
             begin()
     return tally.summary(time.perf_counter() - began)
+
+
+def source_of(options: SegmentOptions) -> Source:
+    """What a run reads. Raises InputError as `open_source`."""
+    return open_source(
+        options.input,
+        bytes_column=options.bytes_column,
+        uri_column=options.uri_column,
+        id_column=options.id_column,
+        record_unreachable=options.record_unreachable,
+    )
 
 
 def _describe(options: SegmentOptions) -> tuple[CorpusInfo, dict[str, Any], dict[str, Any] | None]:

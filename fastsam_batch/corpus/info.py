@@ -35,6 +35,12 @@ class CorpusInfo:
     schema_version: int = SCHEMA_VERSION
     bytes_column: str = BYTES_COLUMN
 
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> CorpusInfo:
+        """What a corpus.json says, but for fields that this version does not know."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in document.items() if name in known})
+
 
 def describe(
     input_uri: str,
@@ -61,10 +67,7 @@ def describe(
 def read_info(corpus_uri: str) -> CorpusInfo | None:
     """What corpus.json says, or None where there is none. Raises as `read_document`."""
     document = _document(corpus_uri)
-    if document is None:
-        return None
-    known = {field.name for field in fields(CorpusInfo)}
-    return CorpusInfo(**{name: value for name, value in document.items() if name in known})
+    return None if document is None else CorpusInfo.of(document)
 
 
 def write_info(corpus_uri: str, info: CorpusInfo) -> None:
