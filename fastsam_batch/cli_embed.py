@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastsam_batch.cli_options import ACTORS, CORPUS, GPUS_PER_ACTOR, MAX_FAILED
+
 
 def embed_options(parser: argparse.ArgumentParser) -> None:
     """Options of `fastsam-batch embed`."""
     add = parser.add_argument
-    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    add("--corpus", **CORPUS)
     add("--output", required=True, metavar="URI", help="the new corpus; run again to go on")
     add(
         "--embedder",
@@ -27,9 +29,9 @@ def embed_options(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument_group("running").add_argument
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs")
-    add("--actors", metavar="N|MIN:MAX", help="size of the actor pool; default: what the cluster holds")
-    add("--gpus-per-actor", type=float, default=1.0, help="share of a GPU an actor takes")
-    add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more of the corpus failed")
+    add("--actors", **ACTORS)
+    add("--gpus-per-actor", **GPUS_PER_ACTOR)
+    add("--max-failed-fraction", **MAX_FAILED)
     add("--verbose", action="store_true", help="show Ray's own log")
     add = parser.add_argument_group(
         "columns of Parquet and manifest inputs (default: as the corpus has them)"

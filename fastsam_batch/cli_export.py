@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from fastsam_batch.cli_options import CORPUS, TEXT_ENCODER
+
 
 def export_options(parser: argparse.ArgumentParser) -> None:
     """Options of `fastsam-batch export`."""
     add = parser.add_argument
-    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    add("--corpus", **CORPUS)
     add(
         "--format",
         required=True,
@@ -27,7 +29,7 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         help="YAML of saved queries or class names, as for label_masks; masks without a label are left out. "
         "Without it every mask is an object",
     )
-    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
+    add("--embedder", **TEXT_ENCODER)
     add = parser.add_argument_group("masks (rules apply in this order, within one image)").add_argument
     add("--where", metavar="EXPR", help='only masks for which this holds, such as "stability >= 0.8"')
     add("--min-score", type=float, help="leave out masks with a lower score")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastsam_batch.cli_options import TEXT_ENCODER
+
 
 def index_options(parser: argparse.ArgumentParser) -> None:
     """Options of `fastsam-batch index`."""
     add = parser.add_argument
     add("--corpus", required=True, metavar="URI", help="what segment_corpus made; on a local disk, s3:// or gs://")
-    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
+    add("--embedder", **TEXT_ENCODER)
 
 
 def index(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastsam_batch.cli_options import CORPUS, TEXT_ENCODER
+
 
 def label_options(parser: argparse.ArgumentParser) -> None:
     """Options of `fastsam-batch label`."""
     add = parser.add_argument
-    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    add("--corpus", **CORPUS)
     add(
         "--classes",
         required=True,
@@ -18,7 +20,7 @@ def label_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--output", required=True, metavar="FILE", help="image_id, mask_index, label and score, as .parquet")
     add("--where", metavar="EXPR", help='only masks for which this holds, such as "area > 5000"')
-    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
+    add("--embedder", **TEXT_ENCODER)
 
 
 def label(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from fastsam_batch.cli_options import CORPUS, SEVERAL, TEXT_ENCODER
 from fastsam_batch.search.thresholds import MIN_CALIBRATED, least_calibrated
 from fastsam_batch.words import counted
 
@@ -18,16 +19,15 @@ _SHOWN = 5
 
 def search_options(parser: argparse.ArgumentParser) -> None:
     """Options of `fastsam-batch search`."""
-    several: dict[str, Any] = {"nargs": "+", "action": "extend"}
     add = parser.add_argument
-    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    add("--corpus", **CORPUS)
     add(
         "--text",
         help='what to find; several texts are several searches, and "a cup|a mug" is one for either',
-        **several,
+        **SEVERAL,
     )
-    add("--like", metavar="ID#N", help="find what looks like mask N of the image ID; a search each", **several)
-    add("--not", dest="contrasts", metavar="TEXT", help="leave out masks that look more like this", **several)
+    add("--like", metavar="ID#N", help="find what looks like mask N of the image ID; a search each", **SEVERAL)
+    add("--not", dest="contrasts", metavar="TEXT", help="leave out masks that look more like this", **SEVERAL)
     add("--top-k", type=int, default=20, help="masks a search at most")
     add("--min-score", type=float, help="leave out masks whose cosine with the text is lower")
     add(
@@ -56,7 +56,7 @@ def search_options(parser: argparse.ArgumentParser) -> None:
         help="auto: a fresh index where there is one, else the exact scan",
     )
     add("--distributed", action="store_true", help="scan as a Ray Data job, on the cluster RAY_ADDRESS names")
-    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
+    add("--embedder", **TEXT_ENCODER)
     add("--output", metavar="FILE", help="hits with their RLE, as .parquet or .jsonl")
     add("--gallery", metavar="FILE", help="pictures of the hits and the photographs, as .html or .png")
 

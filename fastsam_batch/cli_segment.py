@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastsam_batch.cli_options import ACTORS, GPUS_PER_ACTOR, MAX_FAILED
+
 
 def segment_options(parser: argparse.ArgumentParser) -> None:
     """Options of `fastsam-batch segment`."""
@@ -59,8 +61,8 @@ def segment_options(parser: argparse.ArgumentParser) -> None:
     add("--unit-size", type=int, default=128, help="images committed together")
     add("--batch-size", type=int, help="images a forward pass; default: 16 on a GPU, 1 on a CPU")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the models run")
-    add("--actors", metavar="N|MIN:MAX", help="size of the actor pool; default: what the cluster holds")
-    add("--gpus-per-actor", type=float, default=1.0, help="share of a GPU an actor takes")
+    add("--actors", **ACTORS)
+    add("--gpus-per-actor", **GPUS_PER_ACTOR)
     add(
         "--limit",
         type=int,
@@ -72,7 +74,7 @@ def segment_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="images named by URI whose server does not answer fail, instead of leaving their unit to a rerun",
     )
-    add("--max-failed-fraction", type=float, default=1.0, help="exit 3 where more of the corpus failed")
+    add("--max-failed-fraction", **MAX_FAILED)
     add("--verbose", action="store_true", help="show Ray's own log, and its statistics of the stages at the end")
     add = parser.add_argument_group("columns of Parquet and manifest inputs").add_argument
     add("--bytes-column", default="bytes", help="encoded image")

@@ -5,35 +5,35 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastsam_batch.cli_options import CORPUS, SEVERAL, TEXT_ENCODER
+
 
 def select_options(parser: argparse.ArgumentParser) -> None:
     """Options of `fastsam-batch select`."""
     add = parser.add_argument
-    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    add("--corpus", **CORPUS)
     add("--image", required=True, metavar="ID", help="image_id, as the corpus's images table has it")
     add(
         "--output",
         required=True,
-        nargs="+",
-        action="extend",
         metavar="FILE",
+        **SEVERAL,
         help="the union's RLE and the masks as .json, the photograph with the union lit as .png, or both",
     )
     add = parser.add_argument_group("prompts (in pixels of the image; any number, together one selection)").add_argument
-    several: dict[str, Any] = {"nargs": "+", "action": "extend"}
-    add("--point", metavar="X,Y", help="add every mask around this point", **several)
+    add("--point", metavar="X,Y", help="add every mask around this point", **SEVERAL)
     add(
         "--background",
         metavar="X,Y",
         help="clear masks around this point, not smaller selected ones in them",
-        **several,
+        **SEVERAL,
     )
-    add("--box", metavar="X1,Y1,X2,Y2", help="add the mask that overlaps this box best", **several)
-    add("--text", help="add the mask that looks most like this text", **several)
+    add("--box", metavar="X1,Y1,X2,Y2", help="add the mask that overlaps this box best", **SEVERAL)
+    add("--text", help="add the mask that looks most like this text", **SEVERAL)
     add("--smallest", action="store_true", help="a point adds the smallest mask around it only")
     add("--top-k", type=int, default=1, help="masks a text at most")
     add("--min-score", type=float, help="a text adds no mask whose cosine with it is lower")
-    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
+    add("--embedder", **TEXT_ENCODER)
     add("--smooth", type=int, default=0, metavar="N", help="open and close the union by a disc of this radius")
 
 

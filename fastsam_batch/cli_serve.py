@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastsam_batch.cli_options import CORPUS, TEXT_ENCODER
+
 
 def serve_options(parser: argparse.ArgumentParser) -> None:
     """Options of `fastsam-batch serve`."""
     add = parser.add_argument
-    add("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    add("--corpus", **CORPUS)
     add("--host", default="127.0.0.1", help="where to listen; anything but this machine needs a --token")
     add("--port", type=int, default=8000, help="0 takes a free one")
     add("--token", metavar="T", help="to be brought as ?token=T, once, or as Authorization: Bearer T")
-    add("--embedder", help="where the corpus's own text encoder is now, if not where it was")
+    add("--embedder", **TEXT_ENCODER)
 
 
 def serve(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from fastsam_batch.cli_options import CORPUS
 from fastsam_batch.words import counted
 
 
 def verify_options(parser: argparse.ArgumentParser) -> None:
     """Options of `fastsam-batch verify`."""
-    parser.add_argument("--corpus", required=True, metavar="URI", help="what segment_corpus made")
+    parser.add_argument("--corpus", **CORPUS)
 
 
 def verify(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
