@@ -76,9 +76,7 @@ def _proposals(arguments: dict[str, Any]) -> Summary:
     if arguments["corpus"]:
         summary["not_in_corpus"] = len(lacking)
     name = redact(arguments["corpus"] or arguments["results"])
-    report(
-        arguments["output"], "proposals", summary, proposal_table(summary, name), lambda: proposal_plot(summary, name)
-    )
+    report(arguments["output"], "proposals", summary, name, proposal_table, proposal_plot)
     return summary
 
 
@@ -115,9 +113,7 @@ def _instances(arguments: dict[str, Any]) -> Summary:
     summary = instance_figures(pairs, read_category_names(arguments["ground_truth"]), arguments["max_det"])
     summary["not_in_corpus"] = len(lacking)
     name = f"{redact(arguments['corpus'])}, boxes of {redact(arguments['detections'])}"
-    report(
-        arguments["output"], "instances", summary, instance_table(summary, name), lambda: instance_plot(summary, name)
-    )
+    report(arguments["output"], "instances", summary, name, instance_table, instance_plot)
     return summary
 
 
@@ -152,7 +148,7 @@ def _regions(arguments: dict[str, Any]) -> Summary:
     prompts = list(dict.fromkeys(arguments["prompt"] or _PROMPTS))
     summary = region_figures(pairs, prompts, smallest=arguments["smallest"])
     name = f"{redact(arguments['corpus'])} against {arguments['ground_truth']}"
-    report(arguments["output"], "regions", summary, region_table(summary, name), lambda: region_plot(summary, name))
+    report(arguments["output"], "regions", summary, name, region_table, region_plot)
     return summary
 
 
@@ -182,7 +178,7 @@ def _speed(arguments: dict[str, Any]) -> Summary:
         figures = speed_figures(images, arguments["images"])
     summary = {**machine, **figures}
     name = redact(arguments["corpus"])
-    report(arguments["output"], "speed", summary, speed_table(summary, name), lambda: speed_plot(summary, name))
+    report(arguments["output"], "speed", summary, name, speed_table, speed_plot)
     return summary
 
 

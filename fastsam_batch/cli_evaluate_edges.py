@@ -74,7 +74,7 @@ def _score_edges(arguments: dict[str, Any], maps: Path, truth: Path, name: str) 
         progress=_progress_line("images scored"),
     )
     summary = summarise_edges(counts)
-    report(arguments["output"], "edges", summary, edge_table(summary, name), lambda: edge_plot(summary, name))
+    report(arguments["output"], "edges", summary, name, edge_table, edge_plot)
     return {key: value for key, value in summary.items() if key != "curve"}
 
 

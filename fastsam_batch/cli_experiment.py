@@ -49,12 +49,18 @@ def output_option(parser: argparse.ArgumentParser) -> None:
 
 
 def report(
-    output: str | None, experiment: str, summary: dict[str, Any], table: str, plot: Callable[[], Figure]
+    output: str | None,
+    experiment: str,
+    summary: dict[str, Any],
+    name: str,
+    table: Callable[[dict[str, Any], str], str],
+    plot: Callable[[dict[str, Any], str], Figure],
 ) -> None:
-    """Print a table, and write it, the summary and the plot where `output` says, if it does."""
+    """Print a summary's table under `name`, and write it, the summary and its plot where `output` says, if it does."""
     from fastsam_batch.storage import redact
 
-    print(table)
+    text = table(summary, name)
+    print(text)
     if output:
-        for uri in write_report(output, experiment, summary, table, plot()):
+        for uri in write_report(output, experiment, summary, text, plot(summary, name)):
             print(f"written  {redact(uri)}")
