@@ -50,6 +50,10 @@ class BoundedCache(Generic[V]):
             self._drop()
         return value
 
+    def keep(self, key: Hashable, value: V) -> None:
+        """Have the value that is made already; one that the key has stays."""
+        self.get(key, lambda: value)
+
     def _drop(self) -> None:
         while self.bytes > self.max_bytes:
             oldest = next((key for key, future in self._values.items() if future.done()), None)

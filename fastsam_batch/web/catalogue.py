@@ -59,7 +59,7 @@ class Catalogue:
                 break
             first = end
         for row in rows:
-            self._rows.get(row["image_id"], lambda row=row: row)  # type: ignore[misc]
+            self._rows.keep(row["image_id"], row)
         return rows
 
     def row(self, image_id: str) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Catalogue:
     def remember(self, hits: pa.Table) -> None:
         """Keep what a search found (`find.hits_schema`): its cards are asked for next."""
         for hit in hits.to_pylist():
-            self._hits.get((hit["image_id"], hit["mask_index"]), lambda hit=hit: hit)  # type: ignore[misc]
+            self._hits.keep((hit["image_id"], hit["mask_index"]), hit)
 
     def mask(self, image_id: str, mask_index: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """An image's row (its image_id, uri, width and height at least) and the row of one of its masks.
