@@ -23,9 +23,12 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
     """A matrix float32 [m, n] with about the same singular vectors and singular values near 1."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
-    if computes_in_bfloat16(wide.device):
-        result = _iterated(wide.bfloat16()).to(matrix.dtype)
-        return result if matrix.shape[0] <= matrix.shape[1] else result.T
+    bfloat16 = computes_in_bfloat16(wide.device)
+    result = _iterated(wide.bfloat16()).to(matrix.dtype) if bfloat16 else _by_gram(wide)
+    return result if matrix.shape[0] <= matrix.shape[1] else result.T
+
+
+def _by_gram(wide: torch.Tensor) -> torch.Tensor:
     gram = wide @ wide.T
     identity = torch.eye(len(gram), device=gram.device)
     product = identity
@@ -33,8 +36,7 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
         factor = _A * identity + _B * gram + _C * (gram @ gram)
         product = factor @ product
         gram = factor @ gram @ factor
-    result = product @ wide
-    return result if matrix.shape[0] <= matrix.shape[1] else result.T
+    return product @ wide
 
 
 def _iterated(wide: torch.Tensor) -> torch.Tensor:
@@ -72,9 +74,9 @@ class Muon(torch.optim.Optimizer):
 
 def optimisers(model: torch.nn.Module, lr: float) -> list[torch.optim.Optimizer]:
     """Muon over the convolutions behind the first, AdamW over everything else that learns."""
-    learns = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    convolutions = [p for _, p in learns if p.ndim == 4 and p.shape[1] > 3]
-    rest = [p for _, p in learns if not (p.ndim == 4 and p.shape[1] > 3)]
+    learns = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    convolutions = [p for p in learns if p.ndim == 4 and p.shape[1] > 3]
+    rest = [p for p in learns if not (p.ndim == 4 and p.shape[1] > 3)]
     decayed = [p for p in rest if p.ndim > 1]
     plain = [p for p in rest if p.ndim <= 1]
     adam = torch.optim.AdamW(
