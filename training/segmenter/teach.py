@@ -102,7 +102,7 @@ def smoothed(mask: Mask) -> Mask | None:
 def look(segmenter: Segmenter, image: Mask, mirrored: bool = False) -> list[Seen]:
     """What a segmenter sees in uint8 RGB [h, w, 3], or in its mirror image, in the frame of the image."""
     found = segmenter.segment([np.ascontiguousarray(image[:, ::-1]) if mirrored else image])[0]
-    rles = [{"size": list(rle.size), "counts": rle.counts.encode("ascii")} for rle in found.rles]
+    rles = [rle.to_coco() for rle in found.rles]
     if mirrored:
         rles = [coco_mask.encode(np.asfortranarray(coco_mask.decode(rle)[:, ::-1])) for rle in rles]
     large = found.areas >= MIN_AREA
