@@ -32,19 +32,20 @@ def short_name() -> str:
     return f"{platform.machine()}-{os.cpu_count()}cpu"
 
 
-def matrix_rate(side: int = 1024, tries: int = 8) -> float:
+def matrix_rate() -> float:
     """Operations a second of one thread in a float32 matrix product, a multiplication and an addition being two."""
     import torch
 
+    side = 1024
     a, b, out = (torch.rand(side, side) for _ in range(3))
-    return 2 * side**3 / min(_seconds(lambda: torch.mm(a, b, out=out)) for _ in range(tries))
+    return 2 * side**3 / min(_seconds(lambda: torch.mm(a, b, out=out)) for _ in range(8))
 
 
-def memory_bandwidth(mebibytes: int = 256, tries: int = 5) -> float:
+def memory_bandwidth() -> float:
     """Bytes a second that one thread moves while copying, read and written ones both counted."""
-    source = np.ones(mebibytes * 2**20, np.uint8)
+    source = np.ones(256 * 2**20, np.uint8)
     target = np.zeros_like(source)
-    return 2 * source.nbytes / min(_seconds(lambda: np.copyto(target, source)) for _ in range(tries))
+    return 2 * source.nbytes / min(_seconds(lambda: np.copyto(target, source)) for _ in range(5))
 
 
 def _seconds(work) -> float:

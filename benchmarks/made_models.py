@@ -45,10 +45,10 @@ def fastsam_checkpoint(path: Path, size: str | None = None) -> Path:
     return path
 
 
-def clip_folder(folder: Path, architecture: str = "ViT-B-32") -> Path:
-    """An untrained open_clip model as `local-dir:` takes it. Its text tower, which is not timed, has one layer."""
+def clip_folder(folder: Path) -> Path:
+    """An untrained ViT-B-32 as `local-dir:` takes it. Its text tower, which is not timed, has one layer."""
     folder.mkdir()
-    config = open_clip.get_model_config(architecture)
+    config = open_clip.get_model_config("ViT-B-32")
     config["text_cfg"]["layers"] = 1
     preprocess = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
@@ -60,15 +60,15 @@ def clip_folder(folder: Path, architecture: str = "ViT-B-32") -> Path:
     return folder
 
 
-def made_output(image_hw: tuple[int, int], imgsz: int, masks: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def made_output(image_hw: tuple[int, int], imgsz: int, masks: int) -> tuple[torch.Tensor, torch.Tensor]:
     """What a trained network of one class gives for an image with `masks` things in it.
 
     Predictions float32 [1, 37, anchors], where every thing has CANDIDATES boxes that overlap by more than 0.9, and
     smooth prototypes [1, 32, h / 4, w / 4].
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     letterbox = letterbox_of(image_hw, imgsz)
-    prototypes, coefficients, boxes = detections(masks, image_hw, imgsz, seed)
+    prototypes, coefficients, boxes = detections(masks, image_hw, imgsz, 0)
     height, width = letterbox.input_hw
     anchors = sum((height // stride) * (width // stride) for stride in STRIDES)
     gain = letterbox.resized_hw[0] / image_hw[0]

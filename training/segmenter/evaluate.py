@@ -19,10 +19,10 @@ SIZES = ("all", "small", "medium", "large")  # COCO's: below 32 x 32, below 96 x
 
 
 def evaluate(
-    weights: Path, photographs: list[Photograph], imgsz: int, iou: float = 0.7, conf: float = CONF, device: str = "cpu"
+    weights: Path, photographs: list[Photograph], imgsz: int, iou: float = 0.7, device: str = "cpu"
 ) -> dict[str, float]:
     """Recall at IoU 0.5 by size, AR@100 and AR@10 (IoU 0.5 to 0.95) of a published file, through the segmenter."""
-    segmenter = Segmenter(weights, imgsz=imgsz, conf=conf, iou=iou, max_masks=MAX_MASKS, device=device)
+    segmenter = Segmenter(weights, imgsz=imgsz, conf=CONF, iou=iou, max_masks=MAX_MASKS, device=device)
     images, labels, found = [], [], []
     for number, photograph in enumerate(photographs):
         image = read_image(photograph.path)
