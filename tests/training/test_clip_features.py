@@ -1,4 +1,4 @@
-"""What another network sees in the crops: kept beside them, and learnt by the image tower."""
+"""What another network sees in the crops, learnt by the image tower."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from training.clip.__main__ import main
-from training.clip.batches import Batch
+from training.clip.batches import Sampler, Seen
 from training.clip.crops import Crops, all_crops, read_crops, write_crops
-from training.clip.features import crop_features, kept_features
-from training.clip.losses import losses
+from training.clip.features import Seer
+from training.clip.losses import feature_loss
 from training.clip.model import FILL_RGB
 from training.clip.text import TextBank
 from training.photographs import read_data
@@ -26,46 +26,64 @@ def crops(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Crops:
     return read_crops(folder)
 
 
-def test_a_mask_s_two_crops_have_the_features_of_the_one_with_its_surroundings(
-    crops: Crops, weights: Path, tmp_path: Path
-) -> None:
-    features = crop_features(crops, weights)
-    masked = np.flatnonzero([row.kind == "masked" for row in crops.rows])
-    assert 0 < len(masked) < len(crops.rows) and features.shape == (len(crops.rows), 128 + 256)
-    np.testing.assert_array_equal(features[masked], features[masked + 1])
-    seen = features[[row.kind == "context" for row in crops.rows]].astype(np.float32)
-    np.testing.assert_allclose(seen.mean(0), 0, atol=0.01)
-    assert 0.5 < seen.std(0).max() < 1.01  # without training they hardly vary
-    assert len(np.unique(seen, axis=0)) == len(seen)
-    kept = kept_features(tmp_path / "features.npy", crops, weights)
-    np.testing.assert_array_equal(kept, features)
-    assert [path.name for path in tmp_path.iterdir()] == ["features.npy"]
-    np.testing.assert_array_equal(kept_features(tmp_path / "features.npy", crops, tmp_path / "gone.pt"), features)
+@pytest.fixture(scope="module")
+def sampler(crops: Crops) -> Sampler:
+    names = sorted({row.name for row in crops.rows if row.name} | {noun for row in crops.rows for noun in row.nouns})
+    same = torch.eye(len(names)) > 0
+    bank = TextBank(
+        names, torch.eye(len(names)), torch.eye(len(names)), same, same, torch.arange(1), torch.zeros(0, len(names))
+    )
+    return Sampler(crops, bank, FILL_RGB, 0, sees=True)
+
+
+def test_features_have_mean_nothing_and_deviation_one(crops: Crops, weights: Path) -> None:
+    seer = Seer(weights, crops)
+    surrounded = np.stack(
+        [pixels for pixels, row in zip(crops.pixels, crops.rows, strict=True) if row.kind == "context"]
+    )
+    features = seer.features(Seen(surrounded, np.arange(len(surrounded))))
+    assert features.shape == (len(surrounded), seer.width) == (len(surrounded), 128 + 256)
+    torch.testing.assert_close(features.mean(0), torch.zeros(seer.width), atol=0.05, rtol=0)
+    assert 0.5 < features.std(0).max() < 1.05  # without training they hardly vary
+    assert len(features.unique(dim=0)) == len(features)
+    twice = seer.features(Seen(surrounded, np.array([1, 1, 0])))
+    torch.testing.assert_close(twice, features[[1, 1, 0]])
+
+
+def test_a_mask_s_two_crops_are_seen_once_and_changed_alike(sampler: Sampler) -> None:
+    crops, seen = sampler.draw_seen(40, 48)
+    assert len(seen.crops) == 24 < len(crops) == len(seen.of)
+    for view in range(len(seen.crops)):
+        mine = np.flatnonzero(seen.of == view)
+        assert 1 <= len(mine) <= 2
+        np.testing.assert_array_equal(crops[mine[-1]], seen.crops[view])  # with surroundings: as it is seen
+        if len(mine) == 2:
+            assert (crops[mine[0]] != seen.crops[view]).any()
+
+
+def test_of_a_batch_each_crop_is_seen_with_its_surroundings(sampler: Sampler) -> None:
+    batch = sampler.draw(40, 32)
+    assert batch.seen is not None and batch.crops.shape[1:] == (32, 32, 3) and batch.seen.crops.shape[1:] == (48, 48, 3)
+    np.testing.assert_array_equal(batch.seen.of, np.arange(len(batch.crops)))
 
 
 def test_the_loss_is_least_where_the_features_are_foretold() -> None:
-    no, none = np.zeros(2, np.bool_), [np.zeros(0, np.int64)] * 2
-    same = torch.eye(3) > 0
-    bank = TextBank(["a", "b", "c"], torch.eye(4)[:3], torch.eye(3), same, same, torch.arange(3), torch.zeros(0, 4))
-    features = np.array([[1, 0], [0, 1]], np.float16)
-    batch = Batch(np.zeros((2, 8, 8, 3), np.uint8), np.array([-1, -1]), no, no, no, none, none, features)
+    features = torch.eye(2)
 
-    def of(foretold: list[list[float]]) -> dict[str, float]:
-        parts = losses(
-            torch.eye(4)[:2], torch.tensor(20.0), batch, bank, torch.Generator(), None, torch.tensor(foretold)
-        )
-        return {name: float(part) for name, part in parts.items()}
+    def of(foretold: list[list[float]]) -> float:
+        return float(feature_loss(torch.tensor(foretold), features))
 
-    assert of([[2.0, 0], [0, 3]]) == {"features": pytest.approx(0, abs=1e-6)}
-    assert of([[0, 2.0], [3, 0]]) == {"features": pytest.approx(1)}
-    assert of([[-2.0, 0], [0, 1]]) == {"features": pytest.approx(1)}
+    assert of([[2.0, 0], [0, 3]]) == pytest.approx(0, abs=1e-6)
+    assert of([[0, 2.0], [3, 0]]) == pytest.approx(1)
+    assert of([[-2.0, 0], [0, 1]]) == pytest.approx(1)
 
 
-def test_a_run_with_features_goes_on_where_it_stopped(data_folder: Path, weights: Path, tmp_path: Path) -> None:
+def test_a_run_that_foretells_first_goes_on_where_it_stopped(data_folder: Path, weights: Path, tmp_path: Path) -> None:
     arguments = ["--data", str(data_folder), "--output", str(tmp_path), "--batch", "16", "--size", "48"]
     arguments += ["--segmenter", "none", "--threads", "1", "--features", str(weights)]
-    assert main([*arguments, "--steps", "3"]) == 0
+    assert main([*arguments, "--steps", "3", "--foretell", "1"]) == 0
     before = json.loads((tmp_path / "metrics.json").read_text())["losses"]
-    assert (tmp_path / "crops" / "features.npy").is_file()
-    assert main([*arguments, "--steps", "5", "--resume"]) == 0
-    assert json.loads((tmp_path / "metrics.json").read_text())["losses"][:3] == before
+    assert len(before) == 3 and all(0 < loss <= 4 for loss in before)  # twice one less a cosine, and nothing else
+    assert main([*arguments, "--steps", "6", "--foretell", "0.6", "--resume"]) == 0
+    after = json.loads((tmp_path / "metrics.json").read_text())["losses"]
+    assert after[:3] == before and after[3] <= 4 < min(after[4:])

@@ -24,7 +24,7 @@ from training.clip.batches import SHARES, Sampler
 from training.clip.crops import all_crops, read_crops, write_crops
 from training.clip.evaluate import evaluate
 from training.clip.export import export
-from training.clip.features import kept_features
+from training.clip.features import Seer
 from training.clip.model import FILL_RGB, build, configuration, published, take_image_tower
 from training.clip.sprites import sprite_crops
 from training.clip.text import text_bank
@@ -83,10 +83,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     model.to(device)
     teachers = [published(folder).to(device, memory_format=torch.channels_last) for folder in options.teachers]
     bank = text_bank(model, crops.rows, data.coco_names)
-    features = None
-    if options.features:
-        features = kept_features(cache / "features.npy", crops, options.features, device)
-    sampler = Sampler(crops, bank, FILL_RGB, options.seed, options.taught_share, features)
+    seer = Seer(options.features, crops, device) if options.features else None
+    sampler = Sampler(crops, bank, FILL_RGB, options.seed, options.taught_share, seer is not None)
     log.info("%d crops, %d names, %d captions", len(crops.rows), len(bank.names), len(bank.captions))
     plan = Plan(
         seconds=options.seconds,
@@ -95,6 +93,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         lr=options.lr,
         size=options.size,
         grow=not options.start,
+        foretell=options.foretell,
     )
 
     def publish(average: torch.nn.Module, progress: float) -> None:
@@ -112,6 +111,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         resume=options.resume,
         on_save=publish,
         teachers=teachers,
+        seer=seer,
     )
     export(average, config, output)
     embedder = Embedder(f"local-dir:{output}", device=device)
@@ -170,6 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--taught-share", type=float, default=SHARES["taught"], help="of a batch, beside .42 of labels")
     parser.add_argument("--features", type=Path, help="YOLO weights whose features of each crop are to be foretold too")
+    parser.add_argument(
+        "--foretell", type=float, default=0.0, metavar="SHARE", help="of the run, in which nothing else is learnt"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")

@@ -1,15 +1,15 @@
-"""What a detection network sees in every crop, for the image tower to learn to see as well.
+"""What a detection network sees in a crop, for the image tower to learn to see as well.
 
 Labels are few, and a name says little of a crop. A network that learnt from many more photographs describes each crop
 by some hundred numbers; to foretell them, the image tower must find what they rest on.
 
 Method: "FitNets", Romero et al. 2015: a linear map from the student's last features to the teacher's, with a loss.
+Teacher and student see the same changed crop, and long enough: "Knowledge distillation: A good teacher is patient and
+consistent", Beyer et al. 2022.
 """
 
 from __future__ import annotations
 
-import io
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +18,35 @@ import torch
 from numpy.typing import NDArray
 
 from fastsam_batch.models.network import load_module
-from fastsam_batch.storage import write_result
+from training.clip.batches import Seen
 from training.clip.crops import Crops
 from training.loop import mixed_precision
 
-log = logging.getLogger("training.clip")
-
-SIDE = 160  # pixels of a crop as the network gets it
+SIDE = 128  # pixels of a crop as the network gets it
 LAYERS = 2  # of the backbone, the deepest ones that its head takes
 _BATCH = 64
+_MEASURED = 2048  # crops whose mean and deviation stand for those of all
 
 
-def crop_features(crops: Crops, weights: Path, device: str = "cpu") -> NDArray[np.float16]:
-    """Float16 [n, d] of n crops: channels of a YOLO's backbone, averaged over the crop, of mean 0 and deviation 1.
+class Seer:
+    """Says what a YOLO's backbone sees in crops, in numbers of mean 0 and deviation 1 over the crops given here.
 
-    A masked crop has those of the same mask's crop with context, where the network sees more. Raises InputError for
-    weights that cannot be read.
+    Raises InputError for weights that cannot be read.
     """
-    seen = np.flatnonzero([row.kind == "context" for row in crops.rows])
-    of_row = np.searchsorted(seen, np.arange(len(crops.rows)))  # a mask's crop with context comes after its masked one
-    backbone = _Backbone(weights, device)
-    parts = []
-    for first in range(0, len(seen), _BATCH):
-        parts.append(backbone.features(crops.pixels[seen[first : first + _BATCH]]))
-        if first % (100 * _BATCH) == 0:
-            log.info("features of %d of %d crops", first, len(seen))
-    features = np.concatenate(parts)
-    return ((features - features.mean(0)) / (features.std(0) + 1e-6)).astype(np.float16)[of_row]
 
+    def __init__(self, weights: Path, crops: Crops, device: str = "cpu") -> None:
+        self._backbone = _Backbone(weights, device)
+        seen = np.flatnonzero([row.kind == "context" for row in crops.rows])
+        some = np.sort(np.random.default_rng(0).choice(seen, min(_MEASURED, len(seen)), replace=False))
+        parts = [crops.pixels[some[first : first + _BATCH]] for first in range(0, len(some), _BATCH)]
+        features = torch.cat([self._backbone.features(part) for part in parts])
+        self._mean, self._deviation = features.mean(0), features.std(0) + 1e-6
+        self.width = features.shape[1]
 
-def kept_features(path: Path, crops: Crops, weights: Path, device: str = "cpu") -> NDArray[np.float16]:
-    """`crop_features`, made where `path` does not hold them yet. Raises InputError where it cannot be written."""
-    if not path.is_file():
-        file = io.BytesIO()
-        np.save(file, crop_features(crops, weights, device))
-        write_result(path, file.getvalue())
-    features: NDArray[np.float16] = np.load(path, mmap_mode="r")
-    return features
+    def features(self, seen: Seen) -> torch.Tensor:
+        """Float32 [n, width] of a batch's crops: channels of the backbone, averaged over what is seen of each."""
+        features = (self._backbone.features(seen.crops) - self._mean) / self._deviation
+        return features[torch.from_numpy(seen.of).to(features.device)]
 
 
 class _Backbone:
@@ -75,10 +67,10 @@ class _Backbone:
 
         return keep
 
-    @torch.inference_mode()
-    def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    @torch.no_grad()
+    def features(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         crops = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device).permute(0, 3, 1, 2).float().div_(255)
         crops = torch.nn.functional.interpolate(crops, size=(SIDE, SIDE), mode="bilinear", antialias=True)
         with mixed_precision(self._device):
             self._network.model(crops.contiguous(memory_format=torch.channels_last))
-        return torch.cat([self._kept[layer] for layer in self._layers], 1).cpu().numpy()
+        return torch.cat([self._kept[layer] for layer in self._layers], 1)

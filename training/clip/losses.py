@@ -31,7 +31,6 @@ def losses(
     bank: TextBank,
     generator: torch.Generator,
     taught: torch.Tensor | None = None,
-    foretold: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Each loss of unit vectors [n, dim], a scalar; only those whose crops the batch has.
 
@@ -39,7 +38,7 @@ def losses(
     like all of them equally little. images: from each name of the batch to its crops. captions: to a
     photograph's own captions among others. nouns: over all names, the captions' shared alike. found: to any of
     the captions' nouns. cosine: to the name's own vector. teachers: to `taught`, unit vectors [n, dim] that other
-    models give the same crops. features: one less the cosine of `foretold` [n, d] with the batch's.
+    models give the same crops.
     """
     device = vectors.device
     names = torch.from_numpy(batch.names).to(device)
@@ -78,10 +77,12 @@ def losses(
         out["captions"] = _to_captions(vectors, scale, captioned, batch, bank, generator)
     if taught is not None:
         out["teachers"] = (1 - (vectors * taught).sum(1)).mean()
-    if foretold is not None and batch.features is not None:
-        features = torch.from_numpy(batch.features).to(device).float()
-        out["features"] = (1 - cosine_similarity(foretold, features)).mean()
     return out
+
+
+def feature_loss(foretold: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """One less the cosine of what is foretold [n, d] with what another network sees [n, d]: a scalar."""
+    return (1 - cosine_similarity(foretold, features)).mean()
 
 
 def _to_images(

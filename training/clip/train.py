@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from training.clip.batches import Sampler
-from training.clip.losses import WEIGHTS, losses
+from training.clip.features import Seer
+from training.clip.losses import WEIGHTS, feature_loss, losses
 from training.clip.model import as_input
 from training.clip.text import TextBank
 from training.loop import follow, mixed_precision, save_checkpoint, set_rate
@@ -42,6 +45,7 @@ class Plan:
     grow: bool = True  # small crops first; not from weights that know the last size
     ema: float = 0.99
     save_every: float = 180.0
+    foretell: float = 0.0  # share of the run in which nothing is learnt but what another network sees
 
 
 def train(
@@ -55,10 +59,12 @@ def train(
     resume: bool = False,
     on_save: Callable[[torch.nn.Module, float], None] | None = None,
     teachers: Sequence[torch.nn.Module] = (),
+    seer: Seer | None = None,
 ) -> tuple[torch.nn.Module, list[float]]:
     """Train `model` in place; returns its moving average, with the temperature it was trained to, and every loss.
 
-    With `teachers`, models of the same space, it follows the mean of their vectors too.
+    With `teachers`, models of the same space, it follows the mean of their vectors too. With a `seer`, for which the
+    sampler must see, it learns to foretell what that sees in each crop.
 
     `folder` gets `checkpoint.pt` every `plan.save_every` seconds and at the end; `on_save` then gets
     the average and the progress.
@@ -69,8 +75,8 @@ def train(
     scale = torch.nn.Parameter(torch.tensor(2.7, device=device))
     steppers = [*optimisers(model, plan.lr), torch.optim.Adam([scale], lr=plan.lr)]
     modules = {"model": model, "average": average}
-    if sampler.features is not None:
-        foretell = torch.nn.Linear(model.visual.trunk.num_features, sampler.features.shape[1]).to(device)
+    if seer is not None:
+        foretell = torch.nn.Linear(model.visual.trunk.num_features, seer.width).to(device)
         steppers.append(torch.optim.Adam(foretell.parameters(), lr=plan.lr))
         modules["foretell"] = foretell
     generator = torch.Generator().manual_seed(seed)
@@ -101,12 +107,19 @@ def train(
             break
         size = size_at(progress, plan.size) if plan.grow else plan.size
         set_rate(steppers, plan.lr * _rate(progress))
-        batch = sampler.draw(batch_size(plan, size), size)
-        crops = as_input(batch.crops, device).contiguous(memory_format=torch.channels_last)
-        vectors, seen = unit_vectors_and_features(model, crops)
-        taught = mean_vectors(teachers, crops) if teachers else None
-        foretold = foretell(seen) if sampler.features is not None else None
-        parts = losses(vectors, scale.exp().clamp(max=MAX_SCALE), batch, bank, generator, taught, foretold)
+        count = batch_size(plan, size)
+        if seer is not None and progress < plan.foretell:
+            crops, seen = sampler.draw_seen(count, size)
+            _, features = unit_vectors_and_features(model, _as_input(crops, device))
+            parts = {"features": feature_loss(foretell(features), seer.features(seen))}
+        else:
+            batch = sampler.draw(count, size)
+            crops = _as_input(batch.crops, device)
+            vectors, features = unit_vectors_and_features(model, crops)
+            taught = mean_vectors(teachers, crops) if teachers else None
+            parts = losses(vectors, scale.exp().clamp(max=MAX_SCALE), batch, bank, generator, taught)
+            if seer is not None:
+                parts["features"] = feature_loss(foretell(features), seer.features(batch.seen))
         loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
         for stepper in steppers:
             stepper.zero_grad(set_to_none=True)
@@ -153,6 +166,10 @@ def unit_vectors(model: torch.nn.Module, crops: torch.Tensor) -> torch.Tensor:
 def mean_vectors(models: Sequence[torch.nn.Module], crops: torch.Tensor) -> torch.Tensor:
     """The mean of several models' unit vectors, of unit length again."""
     return torch.nn.functional.normalize(torch.stack([unit_vectors(model, crops) for model in models]).mean(0), dim=-1)
+
+
+def _as_input(crops: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    return as_input(crops, device).contiguous(memory_format=torch.channels_last)
 
 
 def batch_size(plan: Plan, size: int) -> int:
