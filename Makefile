@@ -31,7 +31,7 @@ demo: setup
 	$(BIN)/python jobs/verify_corpus.py --corpus $(DEMO)/corpus
 	@echo
 	@echo "Look at   $(DEMO)/gallery.html (in a browser) or $(DEMO)/contact-sheet.png"
-	@echo "Ask more  $(BIN)/python jobs/search_masks.py --corpus $(DEMO)/corpus --text 'a helmet' --gallery $(DEMO)/helmet.html"
+	@echo "Ask more  $(BIN)/python jobs/search_masks.py --corpus $(DEMO)/corpus --text 'a bicycle' --gallery $(DEMO)/bicycle.html"
 
 # Two at a time, then those that measure time.
 test: setup chromium

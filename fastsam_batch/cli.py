@@ -120,7 +120,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Calla
     "export-model": ("Write a segmenter for ONNX Runtime, OpenVINO or TensorRT.", export_model_options, export_model),
     "search": ("Find the masks of a corpus that look like a text, or like a mask.", search_options, search),
     "index": ("Build or renew an index of a corpus's embeddings, for fast searches.", index_options, index),
-    "select": ("Select masks of one image by points, boxes or a text, without a model.", select_options, select),
+    "select": ("Select masks of one image by points and boxes, without a model, or by texts.", select_options, select),
     "label": ("Give every mask of a corpus a label by saved queries, or none.", label_options, label),
     "export": ("Write a corpus's masks as labels, for annotation tools and training.", export_options, export),
     "serve": ("Open a page to search a corpus, prompt its photographs and pick masks.", serve_options, serve),

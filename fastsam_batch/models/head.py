@@ -120,10 +120,14 @@ class _Around:
         for some in torch.split(needed, _TOGETHER):
             gathered = padded[some[:, None] + offsets].flatten(1)
             middle[some] = self._activation(functional.linear(gathered, self._first, self._first_bias))
-        near = torch.split(middle[places[:, None] + offsets], self._widths, 2)
+        parts = [self._then(middle[some[:, None] + offsets]) for some in torch.split(places, _TOGETHER)]
+        return [torch.cat(of_branch, 1) for of_branch in zip(*parts, strict=True)]
+
+    def _then(self, near: torch.Tensor) -> list[torch.Tensor]:
+        """Each branch's [channels, n] of what the first convolutions give around n cells, [n, 9, channels]."""
         return [
             functional.linear(self._activation(functional.linear(rows.flatten(1), *second)), *last).T
-            for rows, second, last in zip(near, self._second, self._last, strict=True)
+            for rows, second, last in zip(near.split(self._widths, 2), self._second, self._last, strict=True)
         ]
 
 

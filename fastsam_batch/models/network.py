@@ -25,6 +25,7 @@ from fastsam_batch.models.head import Head
 from fastsam_batch.models.merged import merge_prototypes
 
 FASTSAM_DEFAULTS = {"imgsz": 1024, "conf": 0.4, "iou": 0.9}  # FastSAM, README and `Inference.py`
+COEFFICIENTS = 32  # of a mask, one for each prototype
 UNSTATED_LICENCE = "not stated in the weights"
 
 
@@ -188,6 +189,10 @@ def _build(path: Path, architecture: dict[str, Any], state: dict[str, torch.Tens
         raise InputError(f"{path}: its architecture cannot be built ({type(error).__name__}: {error})") from error
     if not isinstance(module.model[-1], Segment):
         raise InputError(f"{path}: not a segmentation network; pass a -seg checkpoint")
+    if module.model[-1].nm != COEFFICIENTS:
+        raise InputError(
+            f"{path}: has {module.model[-1].nm} mask coefficients; pass a checkpoint of the usual {COEFFICIENTS}"
+        )
     try:
         module.load_state_dict(state)  # copies, so float16 tensors arrive in float32
     except RuntimeError as error:

@@ -115,7 +115,8 @@ class Best:
         `embeddings` gives rows of them, float32 [rows, D], and `keys` names rows, where some qualify.
         """
         query = self.query
-        rows = np.flatnonzero(similarities >= self.least)  # never a NaN
+        # Never a NaN, nor an infinite one, which is of no unit vectors and would take the place of a mask.
+        rows = np.flatnonzero((similarities >= self.least) & (similarities < np.inf))
         enough = self.top_k + len(query.without)
         if len(rows) > enough and not (len(query.none_of) or query.per_image):
             kth_best = np.partition(similarities[rows], -enough)[-enough]

@@ -243,9 +243,18 @@ def test_file_names_are_plain_and_never_the_same() -> None:
     second, third = names.stem_of("CUP.png"), names.stem_of("cup.webp")
     assert second.startswith("CUP-") and third.startswith("cup-") and len({second.lower(), third}) == 2
     assert names.stem_of("rows.parquet#12") == "rows.parquet_12"
-    assert names.stem_of(".hidden") == ".hidden"
+    assert names.stem_of("./img/.hidden.jpg") == "img__.hidden"
+    assert names.stem_of(".hidden") == "_hidden" and names.stem_of("../2.png") == "___2"  # YOLO reads no hidden files
     assert len(names.stem_of("x" * 300)) < 150
     assert FileNames().stem_of("CUP.png") == "CUP"
+
+
+def test_a_name_that_another_would_have_got_is_not_given_again() -> None:
+    first = FileNames()
+    first.stem_of("a.jpg")
+    hashed = first.stem_of("a.png")
+    names = FileNames()
+    assert len({names.stem_of(image_id) for image_id in (f"{hashed}.png", "a.jpg", "a.png")}) == 3
 
 
 def test_names_of_every_script_stay_readable_and_fit_a_file_system():

@@ -13,7 +13,7 @@ import torch
 from reference.checkpoints import official_checkpoint
 from safetensors.torch import load_file, save_file
 from ultralytics.nn import tasks
-from ultralytics.nn.tasks import DetectionModel, SegmentationModel
+from ultralytics.nn.tasks import DetectionModel, SegmentationModel, yaml_model_load
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.models import checkpoint
@@ -166,6 +166,12 @@ def detection(path):
     torch.save({"model": DetectionModel("yolov8n.yaml", nc=1, verbose=False)}, path)
 
 
+def of_64_coefficients(path):
+    architecture = yaml_model_load("yolov8n-seg.yaml")
+    architecture["head"][-1][3] = ["nc", 64, 256]
+    torch.save({"model": SegmentationModel(architecture, nc=1, verbose=False)}, path)
+
+
 def truncated(path):
     whole = official_checkpoint(path).read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -179,6 +185,7 @@ def truncated(path):
         ("a.pt", truncated, "not a"),
         ("a.pt", lambda p: torch.save({"state": torch.zeros(3)}, p), "holds no Ultralytics network"),
         ("a.pt", detection, "not a segmentation network"),
+        ("a.pt", of_64_coefficients, "has 64 mask coefficients; pass a checkpoint of the usual 32"),
         ("a.safetensors", lambda p: p.write_bytes(b"hello"), "not a readable safetensors"),
         ("a.safetensors", lambda p: save_file({"x": torch.zeros(1)}, p), "architecture"),
         (

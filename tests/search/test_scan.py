@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from corpus.made_corpus import DIM, MadeCorpus, make_corpus, masks_table, write_
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference.search import best_masks
+from threadpoolctl import threadpool_info
 
 from fastsam_batch import Corpus
 from fastsam_batch.corpus import chunks, pages, vectors
@@ -73,6 +75,29 @@ def test_vectors_that_are_no_numbers_are_never_hits(made: MadeCorpus) -> None:
     write_unit(made.uri, "unit-0009", [], bad)
     hits = scan(Corpus.open(made.uri), plain_queries(unit_vectors(1, 0)), 100)[0]
     assert "unit-0009" not in {hit.unit_id for hit in hits}
+
+
+@pytest.mark.parametrize("where", [None, "score >= 0"])
+def test_infinite_vectors_take_no_other_s_place(made: MadeCorpus, where: str | None) -> None:
+    vector = unit_vectors(1, 0)
+    rows = [
+        made.masks[0] | {"mask_index": index, "embedding": embedding}
+        for index, embedding in enumerate([(np.inf * np.sign(vector[0])).tolist(), vector[0].tolist()])
+    ]
+    write_unit(made.uri, "unit-0009", [], rows)
+    hits = scan(Corpus.open(made.uri), plain_queries(vector), 1, where)[0]
+    assert [(hit.unit_id, hit.mask_index) for hit in hits] == [("unit-0009", 1)]
+
+
+def test_scans_that_overlap_leave_blas_its_threads(made: MadeCorpus) -> None:
+    def threads() -> list[int]:
+        return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+
+    corpus, before = Corpus.open(made.uri), threads()
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(lambda seed: scan(corpus, plain_queries(unit_vectors(1, seed)), 2), range(24)):
+            pass
+    assert threads() == before
 
 
 def test_embedding_matrix_of_a_slice_with_nulls(made: MadeCorpus) -> None:
