@@ -47,5 +47,9 @@ def _lines(found: CorpusStatus) -> list[str]:
     if found.images_per_hour is not None and found.last_commit is not None:
         lines.append(f"rate     {found.images_per_hour:,.0f} images an hour, the last unit at {found.last_commit}")
     if found.hours_left and not found.finished:
-        lines.append(f"time     {about}{found.hours_left:,.1f} hours left at this rate")
+        lines.append(f"time     {about}{_duration(found.hours_left)} left at this rate")
     return lines
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:,.1f} hours" if hours >= 1 else counted(max(round(60 * hours), 1), "minute")

@@ -127,7 +127,7 @@ class _Around:
         """Each branch's [channels, n] of what the first convolutions give around n cells, [n, 9, channels]."""
         return [
             functional.linear(self._activation(functional.linear(rows.flatten(1), *second)), *last).T
-            for rows, second, last in zip(near.split(self._widths, 2), self._second, self._last, strict=True)
+            for rows, second, last in zip(torch.split(near, self._widths, 2), self._second, self._last, strict=True)
         ]
 
 

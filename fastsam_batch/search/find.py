@@ -14,7 +14,7 @@ from fastsam_batch.ranges import check_range, several
 from fastsam_batch.search.background import Background, background_of, cached_background
 from fastsam_batch.search.best import Hit, MaskKey, Query
 from fastsam_batch.search.engine import Engine
-from fastsam_batch.search.likeness import mask_name
+from fastsam_batch.search.likeness import mask_keys, mask_name
 from fastsam_batch.search.queries import mask_queries, text_queries
 from fastsam_batch.search.scan import check_embedded
 from fastsam_batch.search.texts import TEMPLATES, EncodeTexts, TextEncoder
@@ -28,7 +28,7 @@ def find_masks(
     corpus: Corpus,
     texts: str | Sequence[str] = (),
     *,
-    like: Sequence[MaskKey] = (),
+    like: str | MaskKey | Sequence[str | MaskKey] = (),
     top_k: int = 10,
     min_score: float | None = None,
     min_calibrated: float | None = None,
@@ -44,7 +44,7 @@ def find_masks(
     """The masks of the whole corpus that look most like each text, or each mask of `like`: `hits_schema`.
 
     Rows go by query, texts first, then by rank. Each text is a query of its own; `a cup|a mug` is one query of
-    which any alternative will do. `like` are (image_id, mask_index) of stored masks, which their own query
+    which any alternative will do. `like` are stored masks, as `mask_keys` takes them, which their own query
     leaves out and whose `text` is `image_id#mask_index`. `contrasts` are texts that a mask must look less like
     than the query. `where` filters masks by their own columns and their image's (see `parse_where`).
 
@@ -63,8 +63,8 @@ def find_masks(
     the column `calibrated` is null without.
     Raises InputError for a corpus without embeddings, a wrong filter or option, an empty text, an unknown mask.
     """
-    texts, like, contrasts = several(texts), list(dict.fromkeys(like)), several(contrasts)
-    if not like and not texts:
+    texts, masks, contrasts = several(texts), mask_keys(like), several(contrasts)
+    if not masks and not texts:
         raise InputError("there is nothing to search for; name at least one text or mask")
     check_range("--min-score", min_score, -1, 1)
     thin = Thin(top_k, per_image, distinct, min_calibrated)
@@ -77,11 +77,11 @@ def find_masks(
         if min_calibrated is not None and background is None:
             background = corpus_background(corpus, encode) if own else background_of(encode)
         queries += text_queries(texts, encode, background=background, **common)
-    if like:
-        queries += mask_queries(corpus, like, encode, **common)
+    if masks:
+        queries += mask_queries(corpus, masks, encode, **common)
     answering = Engine(corpus, engine)
     hits, rows = thin.search(answering, queries, where)
-    table = _table([*texts, *map(mask_name, like)], hits, rows)
+    table = _table([*texts, *map(mask_name, masks)], hits, rows)
     return table.replace_schema_metadata({ENGINE_KEY: "+".join(answering.used)})
 
 

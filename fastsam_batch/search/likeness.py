@@ -43,6 +43,24 @@ def parse_mask(text: str, option: str) -> MaskKey:
     return image_id, int(index)
 
 
+def mask_keys(like: str | MaskKey | Sequence[str | MaskKey]) -> list[MaskKey]:
+    """Masks to search by, once each: one or several, each (image_id, mask_index) or `image_id#mask_index`.
+
+    Raises InputError for anything else.
+    """
+    alone = isinstance(like, str) or (len(like) == 2 and isinstance(like[1], (int, np.integer)))
+    named: Sequence[Any] = [like] if alone else like
+    keys = []
+    for mask in named:
+        if isinstance(mask, str):
+            keys.append(parse_mask(mask, "like"))
+        elif len(mask) == 2 and isinstance(mask[0], str) and isinstance(mask[1], (int, np.integer)):
+            keys.append((mask[0], int(mask[1])))
+        else:
+            raise InputError(f"like {mask!r}: give (image_id, mask_index), such as ('00000.tar/cup.jpg', 3)")
+    return list(dict.fromkeys(keys))
+
+
 def _vector(corpus: Corpus, image: dict[str, Any], mask: MaskKey) -> NDArray[np.float32]:
     masks = corpus.masks(["mask_index", "embedding"], of_image(image))
     found = masks.filter(pc.field("mask_index") == mask[1])

@@ -300,3 +300,18 @@ def test_the_files_written_are_named(made_once: MadeCorpus, tmp_path: Path, caps
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "astronaut.png#0: 1 mask"
     assert lines[-3:-1] == [f"written  {file}" for file in files] and all(Path(file).is_file() for file in files)
+
+
+@pytest.mark.parametrize("like", ["coffee.png#3", ("coffee.png", 3), ["coffee.png#3"], [("coffee.png", np.int64(3))]])
+def test_an_example_is_named_in_any_way(made_once: MadeCorpus, like) -> None:
+    corpus = Corpus.open(made_once.uri)
+    hits = find_masks(corpus, like=like, top_k=3)
+    assert hits.equals(find_masks(corpus, like=[("coffee.png", 3)], top_k=3)) and hits.num_rows == 3
+
+
+@pytest.mark.parametrize(
+    "like", [[("coffee.png", "3")], [("coffee.png",)], "coffee.png", ("coffee.png", "chelsea.png")]
+)
+def test_what_names_no_example_is_a_sentence(made_once: MadeCorpus, like) -> None:
+    with pytest.raises(InputError, match="image_id"):
+        find_masks(Corpus.open(made_once.uri), like=like)
