@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
-from fastsam_batch.corpus.plan import read_plans, unplanned
+from fastsam_batch.corpus.plan import pending, read_plans, unplanned
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.rows import FOOTER_KEY
 from fastsam_batch.corpus.schema import contract, images_schema, masks_schema
@@ -70,7 +70,8 @@ class _Unit:
 def verify_corpus(corpus_uri: storage.Uri) -> VerifyReport:
     """Check all of a corpus. Reads every file once; holds a few units and all image_ids.
 
-    Files without a receipt are notes: an interrupted run leaves them and the next one overwrites them.
+    Units that are not finished are notes, and so are files without a receipt: an interrupted run leaves them and the
+    next one overwrites them.
     Raises InputError where there is no corpus at all, OutageError where its store fails.
     """
     corpus = Corpus.open(corpus_uri)
@@ -209,7 +210,7 @@ def _repeated_images(units: list[_Unit]) -> list[Problem]:
 
 
 def _check_plan(corpus_uri: str, unit_ids: list[str], report: VerifyReport) -> None:
-    """Tell what would keep the next run from knowing what is there."""
+    """Tell what would keep the next run from knowing what is there, and how much is left for it."""
     try:
         rows, files = read_plans(corpus_uri)
     except InputError as error:
@@ -222,6 +223,9 @@ def _check_plan(corpus_uri: str, unit_ids: list[str], report: VerifyReport) -> N
         Problem(layout.receipt_file(unit_id), f"is of a unit that no file in {layout.PLAN_FOLDER}/ names")
         for unit_id in unplanned(rows, unit_ids)
     ]
+    if report.ok and (left := len(pending(corpus_uri, rows)[0])):
+        unfinished = f"units and shards that are not finished: {left:,}; run the same job again"
+        report.notes.append(Problem(layout.PLAN_FOLDER, unfinished))
 
 
 def _orphans(fs: AbstractFileSystem, root: str, unit_ids: set[str]) -> list[Problem]:

@@ -49,11 +49,12 @@ def test_a_corpus_in_another_filesystem_passes(tmp_path: Path, dim: int | None) 
     assert verify_corpus(made.uri).problems == []
 
 
-def test_files_without_a_receipt_are_notes(made: MadeCorpus) -> None:
+def test_what_is_not_finished_is_noted(made: MadeCorpus) -> None:
     Path(made.uri, RECEIPT).unlink()
     report = verify_corpus(made.uri)
     assert report.ok
-    assert [note.file for note in report.notes] == [MASKS, IMAGES]
+    assert [note.file for note in report.notes] == ["plan", MASKS, IMAGES]
+    assert report.notes[0].problem == "units and shards that are not finished: 1; run the same job again"
 
 
 def test_no_corpus_is_an_input_error(tmp_path: Path) -> None:
