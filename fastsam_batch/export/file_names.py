@@ -27,9 +27,8 @@ class FileNames:
 
     def stem_of(self, image_id: str) -> str:
         """The name for an image, its own ending dropped. Ask once for each image."""
-        name = unicodedata.normalize(
-            "NFC", _HERE.sub("", image_id).replace("/", "__")
-        )  # some file systems take no other form
+        flat = _HERE.sub("", image_id).replace("/", "__")
+        name = unicodedata.normalize("NFC", flat)  # some file systems take no other form
         stem = _HIDING.sub("_", _ENDING.sub("", _NOT_PLAIN.sub(_plain, name)))
         readable = stem.encode()[:_LONGEST].decode(errors="ignore")
         digest = hashlib.sha256(image_id.encode()).hexdigest()
