@@ -113,6 +113,14 @@ def test_orthogonalised_keeps_directions(shape, half, monkeypatch):
     assert torch.nn.functional.cosine_similarity((left @ right).flatten(), whole.flatten(), dim=0) > 0.98
 
 
+def test_blocks_of_rows_are_orthogonalised_each_by_itself():
+    matrix = torch.randn((300, 400), generator=torch.Generator().manual_seed(1))
+    result = orthogonalised(matrix)
+    parts = [orthogonalised(matrix[rows]) for rows in (slice(0, 128), slice(128, 256), slice(256, 300))]
+    assert torch.equal(result, torch.cat(parts))
+    assert torch.allclose(orthogonalised(matrix.T.contiguous()), result.T, atol=2e-2)
+
+
 def test_figures_by_hand():
     scores = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.1], [0.7, 0.3, 0.2]], np.float32)
     labels = np.array([0, 1, 2])
