@@ -10,7 +10,7 @@ from typing import Any
 
 import fastsam_batch
 from fastsam_batch.corpus.layout import CORPUS_FILE
-from fastsam_batch.corpus.schema import SCHEMA_VERSION, check_document
+from fastsam_batch.corpus.schema import SCHEMA_VERSION, check_document, violations
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import explain, is_refusal
 from fastsam_batch.storage import Uri, absolute, filesystem, join, read_whole, redact, write_atomic
@@ -112,7 +112,10 @@ def _document(corpus_uri: Uri) -> dict[str, Any] | None:
         version = document.get("schema_version") if isinstance(document, dict) else None
         newer = isinstance(version, int) and version > SCHEMA_VERSION
         if not newer:
-            return check_document("corpus", document)
+            content = check_document("corpus", document)
+            if faults := violations("corpus", content, unknown_fields=True):
+                raise ValueError(faults[0])
+            return content
     except ValueError as error:
         raise InputError(f"{name}: damaged ({error}); restore it, or segment to another --output") from error
     raise InputError(

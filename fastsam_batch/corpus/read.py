@@ -23,7 +23,7 @@ from fastsam_batch.corpus.chunks import Space
 from fastsam_batch.corpus.dataset import broken_files, rows_of, unit_files
 from fastsam_batch.corpus.info import read_document
 from fastsam_batch.corpus.joined import filter_joined, named_columns
-from fastsam_batch.corpus.schema import images_schema, masks_schema
+from fastsam_batch.corpus.schema import check_document, images_schema, masks_schema
 from fastsam_batch.corpus.units_of import units_of_images
 from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
@@ -211,8 +211,8 @@ class Corpus:
 
     def _receipt(self, path: str) -> dict[str, Any]:
         try:
-            receipt: dict[str, Any] = json.loads(storage.read_whole(self._fs, path))
-            _ = receipt["unit_id"], receipt["files"]["masks"]["path"], receipt["files"]["images"]["path"]
+            receipt = check_document("receipt", json.loads(storage.read_whole(self._fs, path)))
+            _ = receipt["files"]["masks"]["path"], receipt["files"]["images"]["path"]
         except OutageError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from fastsam_batch.errors import first_line
+
 SCHEMA_VERSION = 1
 
 _SCALARS = {
@@ -35,7 +37,7 @@ def contract(name: str) -> dict[str, Any]:
 def check_document(name: str, document: Any) -> dict[str, Any]:
     """The content of a receipt or of a corpus.json, as `name` says, if it has the fields that the contract asks for.
 
-    Raises ValueError, saying which it lacks.
+    Raises ValueError, saying which it lacks. Their values are `violations`' matter: of a million receipts too much.
     """
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")
@@ -43,6 +45,17 @@ def check_document(name: str, document: Any) -> dict[str, Any]:
     if missing:
         raise ValueError(f"without {', '.join(missing)}")
     return document
+
+
+def violations(name: str, document: Any, *, unknown_fields: bool = False) -> list[str]:
+    """Where a JSON document breaks its contract, in words; `unknown_fields` are let pass if so asked."""
+    import jsonschema
+
+    errors = jsonschema.Draft202012Validator(contract(name)).iter_errors(document)
+    counted = [error for error in errors if not (unknown_fields and error.validator == "additionalProperties")]
+    return [
+        f"{error.json_path}: {first_line(error.message)}" for error in sorted(counted, key=lambda each: each.json_path)
+    ]
 
 
 def masks_schema(embedding_dim: int | None) -> pa.Schema:

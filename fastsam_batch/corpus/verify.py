@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,7 +18,7 @@ from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.plan import pending, read_plans, unplanned
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.rows import FOOTER_KEY
-from fastsam_batch.corpus.schema import contract, images_schema, masks_schema
+from fastsam_batch.corpus.schema import images_schema, masks_schema, violations
 from fastsam_batch.corpus.verify_rows import image_problems, mask_problems
 from fastsam_batch.errors import InputError, OutageError, first_line
 
@@ -81,7 +80,7 @@ def verify_corpus(corpus_uri: storage.Uri) -> VerifyReport:
     with ThreadPoolExecutor(VERIFY_THREADS) as pool:
         units = list(pool.map(partial(_check_unit, fs, root, corpus.info), unit_ids))
     report = VerifyReport(len(units), sum(len(unit.image_ids) for unit in units), sum(unit.masks for unit in units))
-    report.problems += [Problem(layout.CORPUS_FILE, text) for text in _violations("corpus", corpus.info)]
+    report.problems += [Problem(layout.CORPUS_FILE, text) for text in violations("corpus", corpus.info)]
     report.problems += [problem for unit in units for problem in unit.problems]
     report.problems += _repeated_images(units)
     _check_plan(corpus.uri, unit_ids, report)
@@ -99,7 +98,7 @@ def _check_unit(fs: AbstractFileSystem, root: str, info: dict[str, Any], unit_id
     except (OSError, ValueError) as error:
         unit.add(name, f"cannot be read as JSON ({first_line(error)})")
         return unit
-    if faults := _violations("receipt", receipt):
+    if faults := violations("receipt", receipt):
         unit.problems += [Problem(name, fault) for fault in faults]
         return unit
     if receipt["unit_id"] != unit_id:
@@ -187,13 +186,6 @@ def _schema_faults(found: pa.Schema, expected: pa.Schema) -> list[str]:
         for theirs, ours in zip(found, expected, strict=True)
         if not theirs.equals(ours)
     ]
-
-
-def _violations(name: str, content: Any) -> list[str]:
-    """Where a JSON document breaks its contract, in words."""
-    validator = jsonschema.Draft202012Validator(contract(name))
-    errors = sorted(validator.iter_errors(content), key=lambda error: error.json_path)
-    return [f"{error.json_path}: {first_line(error.message)}" for error in errors]
 
 
 def _repeated_images(units: list[_Unit]) -> list[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -158,6 +159,28 @@ def test_what_is_no_corpus_is_refused(tmp_path: Path, content: bytes | None, mes
         Corpus.open(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("options", None, r"damaged \(\$\.options: None is not of type 'object'\)"),
+        ("models", {}, r"damaged \(\$\.models: 'segmenter' is a required property\)"),
+        ("input", None, r"damaged \(\$\.input: None is not of type 'string'\)"),
+        ("schema_version", "one", r"damaged \(\$\.schema_version: 1 was expected\)"),
+    ],
+)
+def test_a_field_of_another_type_is_refused(made: MadeCorpus, field: str, value: Any, message: str) -> None:
+    document = json.loads(read(made.uri, "corpus.json"))
+    write(made.uri, "corpus.json", json.dumps({**document, field: value}).encode())
+    with pytest.raises(InputError, match=message):
+        Corpus.open(made.uri)
+
+
+def test_a_field_of_a_later_version_is_let_pass(made: MadeCorpus) -> None:
+    document = json.loads(read(made.uri, "corpus.json"))
+    write(made.uri, "corpus.json", json.dumps({**document, "colour": "red"}).encode())
+    assert Corpus.open(made.uri).count("masks") == len(made.masks)
+
+
 def cut(made: MadeCorpus, path: str, share: float) -> None:
     data = read(made.uri, path)
     write(made.uri, path, data[: int(len(data) * share)])
@@ -184,6 +207,11 @@ def flip(made: MadeCorpus, path: str) -> None:
             lambda made: write(made.uri, "receipts/unit-0001.json", b"{"),
             "receipts/unit-0001.json",
             "is broken",
+        ),
+        (
+            lambda made: write(made.uri, "receipts/unit-0001.json", b'{"unit_id": "unit-0001"}'),
+            "receipts/unit-0001.json",
+            r"is broken \(without schema_version, shard, ",
         ),
         (
             lambda made: write(made.uri, "receipts/unit-0001.json", b"[]"),

@@ -122,9 +122,9 @@ def cut_counts(made: MadeCorpus) -> None:
 TAMPERINGS: list[tuple[str, Callable[[MadeCorpus], object], str, str]] = [
     (
         "corpus.json breaks its schema",
-        lambda m: edit_json(m, "corpus.json", created_at=7),
+        lambda m: edit_json(m, "corpus.json", colour="red"),
         "corpus.json",
-        "created_at",
+        "'colour' was unexpected",
     ),
     ("receipt is no JSON", lambda m: write(m.uri, RECEIPT, b"{"), RECEIPT, "cannot be read as JSON"),
     (
