@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.cli_evaluate_edges import edges, edges_options
-from fastsam_batch.cli_experiment import load_segmenter, output_option, report, segmenter_options
+from fastsam_batch.cli_experiment import (
+    load_segmenter,
+    output_option,
+    refuse_model_options,
+    report,
+    segmenter_options,
+)
+from fastsam_batch.cli_options import refuse_unused
 from fastsam_batch.ranges import check_range
 
 if TYPE_CHECKING:
@@ -143,9 +150,11 @@ def _regions(arguments: dict[str, Any]) -> Summary:
     from fastsam_batch.evaluate.regions import drawn_masks, pair_regions, region_figures
     from fastsam_batch.storage import redact
 
+    prompts = list(dict.fromkeys(arguments["prompt"] or _PROMPTS))
+    if "point" not in prompts:
+        refuse_unused(arguments, {"smallest": False}, "--prompt point")
     _, images = _corpus_images(arguments["corpus"])
     pairs = pair_regions(images, drawn_masks(Path(arguments["ground_truth"])))
-    prompts = list(dict.fromkeys(arguments["prompt"] or _PROMPTS))
     summary = region_figures(pairs, prompts, smallest=arguments["smallest"])
     name = f"{redact(arguments['corpus'])} against {arguments['ground_truth']}"
     report(arguments["output"], "regions", summary, name, region_table, region_plot)
@@ -175,6 +184,7 @@ def _speed(arguments: dict[str, Any]) -> Summary:
         machine |= {"segmenter": redact(arguments["segmenter"]), "device": str(segmenter.device)}
         figures = speed_figures(images, arguments["images"], lambda pixels: segmenter.segment([pixels]))
     else:
+        refuse_model_options(arguments)
         figures = speed_figures(images, arguments["images"])
     summary = {**machine, **figures}
     name = redact(arguments["corpus"])

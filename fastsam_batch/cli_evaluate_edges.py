@@ -7,7 +7,14 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fastsam_batch.cli_experiment import load_segmenter, output_option, report, segmenter_options
+from fastsam_batch.cli_experiment import (
+    load_segmenter,
+    output_option,
+    refuse_model_options,
+    report,
+    segmenter_options,
+)
+from fastsam_batch.cli_options import refuse_unused
 from fastsam_batch.ranges import check_range
 
 if TYPE_CHECKING:
@@ -46,6 +53,8 @@ def edges(arguments: dict[str, Any]) -> Summary:
         raise InputError("there is not one thing to measure; name either --edge-maps or --segmenter")
     truth = Path(arguments["ground_truth"])
     if arguments["edge_maps"]:
+        refuse_model_options(arguments)
+        refuse_unused(arguments, {"images": None, "maps": None}, "--segmenter")
         maps = Path(arguments["edge_maps"])
         return _score_edges(arguments, maps, truth, maps.resolve().name)
     if arguments["images"] is None:

@@ -6,12 +6,16 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fastsam_batch.cli_options import refuse_unused
 from fastsam_batch.evaluate.report import write_report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fastsam_batch.models.segmenter import Segmenter
+
+
+_DEFAULTS: dict[str, Any] = {"imgsz": None, "conf": None, "iou": None, "max_masks": 300, "device": "auto"}
 
 
 def segmenter_options(parser: argparse.ArgumentParser, help_text: str) -> None:
@@ -21,8 +25,14 @@ def segmenter_options(parser: argparse.ArgumentParser, help_text: str) -> None:
     add("--imgsz", type=int, help="long side of the network's input")
     add("--conf", type=float, help="confidence threshold")
     add("--iou", type=float, help="NMS threshold")
-    add("--max-masks", type=int, default=300, help="masks an image at most")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs")
+    add("--max-masks", type=int, help="masks an image at most")
+    add("--device", choices=("auto", "cpu", "cuda"), help="where the model runs")
+    parser.set_defaults(**_DEFAULTS)
+
+
+def refuse_model_options(arguments: dict[str, Any]) -> None:
+    """Raise InputError where the model of `segmenter_options` is set and there is none."""
+    refuse_unused(arguments, _DEFAULTS, "--segmenter")
 
 
 def load_segmenter(arguments: dict[str, Any]) -> Segmenter:
@@ -30,7 +40,7 @@ def load_segmenter(arguments: dict[str, Any]) -> Segmenter:
     from fastsam_batch.config import segment_options
     from fastsam_batch.models.pair import load_models
 
-    given = {key: arguments[key] for key in ("imgsz", "conf", "iou", "max_masks", "device", "segmenter")}
+    given = {key: arguments[key] for key in (*_DEFAULTS, "segmenter")}
     options = segment_options({"input": "-", "output": "-", **given})
     import torch
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from fastsam_batch.cli_options import CORPUS, TEXT_ENCODER
+from fastsam_batch.cli_options import CORPUS, TEXT_ENCODER, refuse_unused
 
 
 def export_options(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +116,8 @@ def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         classes = read_classes(arguments["classes"])
         labels["categories"] = tuple(each.name for each in classes)
         labels["labeller"] = labeller_of(classes, corpus_encoder(corpus, arguments["embedder"]))
+    else:
+        refuse_unused(arguments, {"embedder": None}, "--classes")
     asked = Export(
         **labels,
         format=arguments["format"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from fastsam_batch.cli_options import CORPUS, SEVERAL, TEXT_ENCODER
+from fastsam_batch.cli_options import CORPUS, SEVERAL, TEXT_ENCODER, refuse_unused
 from fastsam_batch.search.thresholds import MIN_CALIBRATED, least_calibrated
 from fastsam_batch.words import counted
 
@@ -81,6 +81,8 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     contrasts = list(dict.fromkeys(arguments["contrasts"] or []))
     if not texts and not like:
         raise InputError("there is nothing to search for; name a --text, or a mask by --like")
+    if not texts:
+        refuse_unused(arguments, {"min_calibrated": None} | ({} if contrasts else {"embedder": None}), "--text")
     if both := set(texts) & set(map(mask_name, like)):
         raise InputError(f"--text {both.pop()!r}: names a mask of --like too; search for it in a run of its own")
     if arguments["distributed"] and arguments["engine"] != "auto":

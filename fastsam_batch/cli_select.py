@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fastsam_batch.cli_options import CORPUS, SEVERAL, TEXT_ENCODER
+from fastsam_batch.cli_options import CORPUS, SEVERAL, TEXT_ENCODER, refuse_unused
+
+_TOP_K = 1
 
 
 def select_options(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +33,7 @@ def select_options(parser: argparse.ArgumentParser) -> None:
     add("--box", metavar="X1,Y1,X2,Y2", help="add the mask that overlaps this box best", **SEVERAL)
     add("--text", help="add the mask that looks most like this text", **SEVERAL)
     add("--smallest", action="store_true", help="a point adds the smallest mask around it only")
-    add("--top-k", type=int, default=1, help="masks a text at most")
+    add("--top-k", type=int, default=_TOP_K, help="masks a text at most")
     add("--min-score", type=float, help="a text adds no mask whose cosine with it is lower")
     add("--embedder", **TEXT_ENCODER)
     add("--smooth", type=int, default=0, metavar="N", help="open and close the union by a disc of this radius")
@@ -47,6 +49,10 @@ def select(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
     for output in arguments["output"]:
         check_ending(output, FORMATS)
+    if not arguments["text"]:
+        refuse_unused(arguments, {"top_k": _TOP_K, "min_score": None, "embedder": None}, "--text")
+    if not arguments["point"]:
+        refuse_unused(arguments, {"smallest": False}, "--point")
     prompts = Prompts(
         foreground=parse_points(arguments["point"] or [], "--point"),
         background=parse_points(arguments["background"] or [], "--background"),

@@ -13,6 +13,7 @@ from fastsam_batch.config import LATER_OPTIONS, RESULT_OPTIONS, SegmentOptions
 from fastsam_batch.corpus.info import CorpusInfo, admit, describe, write_info
 from fastsam_batch.corpus.lease import Lease, hold
 from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, write_plan
+from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.exported import check_device
 from fastsam_batch.models.network import read_header
@@ -22,6 +23,7 @@ from fastsam_batch.sources import open_source
 from fastsam_batch.sources.base import PlanRow, Source
 from fastsam_batch.storage import absolute
 from fastsam_batch.unit import UnitOptions
+from fastsam_batch.words import counted
 
 if TYPE_CHECKING:
     from fastsam_batch.pipeline import Job, Unfinished
@@ -58,6 +60,8 @@ def segment_corpus(
         rows, files = read_plans(options.output)
         new = _new_rows(options, source, rows)
         left, skipped = pending(options.output, rows, new)
+        if left:
+            _check_limit(options.limit, rows)
         tally = Tally(skipped)
         begin = partial(store_basis, options.output, None if there else info, files + 1, new)
         if left:
@@ -133,6 +137,17 @@ def _new_rows(options: SegmentOptions, source: Source, rows: list[PlanRow]) -> l
         held = images_planned(rows)
         limit = 0 if held is None else max(limit - held, 0)
     return [] if limit == 0 else list(source.plan(planned(rows), options.unit_size, limit))
+
+
+def _check_limit(limit: int | None, rows: list[PlanRow]) -> None:
+    """Raise InputError where the stored plan, of which something is left, goes beyond the limit: it cannot be cut."""
+    held = images_planned(rows)
+    if limit is not None and (held is None or held > limit):
+        planned_before = "whole shards" if held is None else counted(held, "image")
+        raise InputError(
+            f"--limit {limit}: a run before has planned {planned_before} of this corpus and left some; leave --limit "
+            "out to finish them, or use another --output"
+        )
 
 
 def store_basis(output: str, info: CorpusInfo | None, number: int, rows: list[PlanRow]) -> None:

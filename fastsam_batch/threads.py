@@ -1,9 +1,10 @@
-"""The threads that a unit is worked on with."""
+"""The threads that a unit is worked on with, and how many cores there are for them."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -12,6 +13,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class InThisThread(Executor):

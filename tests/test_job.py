@@ -23,6 +23,7 @@ from fastsam_batch.cli import main
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.verify import verify_corpus
+from fastsam_batch.errors import InputError
 from fastsam_batch.run import segment_corpus
 
 ROOT = Path(__file__).parents[1]
@@ -145,6 +146,10 @@ def test_limit_then_the_rest(undisturbed, photos, tmp_path):
     assert run(photos, tmp_path / "corpus", limit=1)["images"] == 0
     assert run(photos, tmp_path / "corpus")["images"] == len(NAMES) - 1
     assert rows(tmp_path / "corpus") == rows(undisturbed[0])
+    assert run(photos, tmp_path / "corpus", limit=1)["images"] == 0
+    next((tmp_path / "corpus" / "receipts").iterdir()).unlink()
+    with pytest.raises(InputError, match=f"--limit 1: a run before has planned {len(NAMES)} images of this corpus"):
+        run(photos, tmp_path / "corpus", limit=1)
 
 
 def test_without_embedder(photos, tmp_path, undisturbed):

@@ -58,6 +58,33 @@ def test_numbers_out_of_range_are_refused(capsys, command, arguments, said):
     assert capsys.readouterr().err.startswith(f"error: {said}")
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments", "option", "needed"),
+    [
+        ("evaluate", ["edges", "--ground-truth", "x", "--edge-maps", "y", "--conf", "0.2"], "--conf", "--segmenter"),
+        ("evaluate", ["edges", "--ground-truth", "x", "--edge-maps", "y", "--images", "z"], "--images", "--segmenter"),
+        ("evaluate", ["speed", "--max-masks", "5"], "--max-masks", "--segmenter"),
+        (
+            "evaluate",
+            ["regions", "--ground-truth", "x", "--prompt", "box", "--smallest"],
+            "--smallest",
+            "--prompt point",
+        ),
+        ("select", ["--image", "x", "--output", "x.json", "--point", "1,1", "--top-k", "2"], "--top-k", "--text"),
+        ("select", ["--image", "x", "--output", "x.json", "--box", "1,1,2,2", "--smallest"], "--smallest", "--point"),
+        ("search", ["--like", "x#1", "--min-calibrated", "0"], "--min-calibrated", "--text"),
+        ("export", ["--format", "coco", "--output", "x.json", "--embedder", "builtin"], "--embedder", "--classes"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(
+    made_once: MadeCorpus, capsys, command, arguments, option, needed
+):
+    corpus = [] if "edges" in arguments else ["--corpus", made_once.uri]
+    assert job(command, [*arguments, *corpus]) == 2
+    said = f"error: {option} has no use without {needed}; leave it out, or give {needed}\n"
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize("value", [None, 0, 0.5, 1])
 def test_a_number_in_range_is_none_to_refuse(value):
     check_range("--share", value, 0, 1)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.evaluate.edge_files import EdgeFiles, read_edge_map, read_truth
 from fastsam_batch.evaluate.edge_scores import EdgeCounts, count_edges
+from fastsam_batch.threads import available_cores
 
 Progress = Callable[[int, int], None]
 
@@ -32,11 +32,6 @@ def count_folder(
     # A fresh process each: the parent may hold threads (torch, Arrow) that do not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         return _collected(pool.map(_count_file, tasks), len(files), progress)
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count_file(task: tuple[EdgeFiles, float]) -> EdgeCounts:

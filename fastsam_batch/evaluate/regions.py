@@ -35,6 +35,9 @@ from fastsam_batch.masks.select import Box, ImageMasks, Point, select
 
 PromptKind = Literal["everything", "point", "box"]
 _NORMAL = "good"  # MVTec's folder of photographs without a defect
+_GREY = 8  # levels between the channels of what JPEG leaves of grey
+_COARSE = 4  # bits of each channel that do not tell colours apart
+_DRAWN_COLOURS = 64  # a mask in JPEG has some 30; of 103 photographs of COCO the plainest has 96
 Pair = tuple[ExportImage, Path | None]
 
 
@@ -106,17 +109,28 @@ def region_figures(pairs: Iterable[Pair], prompts: Iterable[PromptKind], *, smal
 def read_drawn(path: Path, image: ExportImage) -> NDArray[np.bool_]:
     """A drawn mask, bool [h, w]: what is brighter than half of its brightest value.
 
-    Raises InputError for a file that cannot be read or has another size than the image.
+    Raises InputError for a file that cannot be read, is a photograph or has another size than the image.
     """
     values = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     if values is None:
         raise InputError(f"{path}: is not a picture that can be read; save the mask as PNG")
+    if _has_many_colours(path):
+        raise InputError(f"{path}: is a photograph, not a drawn mask; name the folder of the masks by --ground-truth")
     if values.shape != (image.height, image.width):
         raise InputError(
             f"{path}: is {values.shape[1]} x {values.shape[0]} pixels and {image.image_id} is {image.width} x "
             f"{image.height}; both must have one size"
         )
     return np.asarray(values > values.max() / 2)
+
+
+def _has_many_colours(path: Path) -> bool:
+    """Whether a picture holds more colours than a drawing, also one in JPEG, and not shades of grey only."""
+    colours = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR), np.uint8)
+    if (np.ptp(colours, axis=2) <= _GREY).all():
+        return False
+    coarse = (colours >> _COARSE).reshape(-1, 3).astype(np.int32) @ [1, 1 << 8, 1 << 16]
+    return len(np.unique(coarse)) > _DRAWN_COLOURS
 
 
 def predict(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import Best, Hit, MaskKey, Query
 from fastsam_batch.storage import redact
+from fastsam_batch.threads import available_cores
 
 # A scan takes all cores, and the number of BLAS's threads is the process's: of two that overlap, the later one would
 # give back what the earlier one had set.
@@ -65,7 +65,7 @@ def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best]) -> N
     # threads by the thread that asks.
     limit = partial(ThreadpoolController().limit, limits=1)
     alone = partial(limit, user_api="openmp")
-    with _ONE_AT_A_TIME, limit(user_api="blas"), ThreadPoolExecutor(os.cpu_count(), initializer=alone) as pool:
+    with _ONE_AT_A_TIME, limit(user_api="blas"), ThreadPoolExecutor(available_cores(), initializer=alone) as pool:
         for _ in pool.map(scan_unit, units):
             pass
 

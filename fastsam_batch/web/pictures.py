@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -15,13 +14,14 @@ from PIL import Image
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.images import ImageError
 from fastsam_batch.search.pictures import ReadPixels, hit_picture, jpeg_bytes, read_photograph, scaled
+from fastsam_batch.threads import available_cores
 from fastsam_batch.web.cache import BoundedCache
 
 THUMBNAIL_SIDE = 440
 PHOTOGRAPH_SIDE = 2048
 _QUALITY = 85
 _JPEG_BYTES = 96 * 2**20
-_THREADS = min(os.cpu_count() or 1, 8)
+_THREADS = min(available_cores(), 8)
 _PIXEL_BYTES = 256 * 2**20
 
 T = TypeVar("T")

@@ -14,6 +14,7 @@ import skimage.measure
 from corpus.made_corpus import MadeCorpus, make_corpus
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from photographs import write_photographs
 from PIL import Image
 from pycocotools import mask as coco_mask
 from reference.regions import aupro as aupro_by_definition
@@ -195,6 +196,19 @@ def rename(made: MadeCorpus, names: dict[str, str]) -> None:
         write_unit(made.uri, unit, images, [row for row in made.masks if row["image_id"] in ids])
 
 
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize("colour", [(255, 255, 255), (128, 0, 0)])
+def test_masks_of_two_colours_are_masks(made_once, tmp_path, capsys, colour, ending):
+    """As drawn in colour, as a palette, and as JPEG leaves a white one."""
+    mask = dense(made_once, "coffee.png")[2]
+    pixels = (mask[..., None] * np.array(colour)).astype(np.uint8)
+    picture = Image.fromarray(pixels)
+    (tmp_path / "truth").mkdir()
+    picture.save(tmp_path / "truth" / f"coffee.{ending}", quality=90)
+    figures = run(capsys, made_once.uri, tmp_path / "truth", "--prompt", "everything")["figures"]
+    assert figures["everything"]["IoU"] > 0.98
+
+
 @pytest.mark.parametrize(
     ("prepare", "reason"),
     [
@@ -203,6 +217,7 @@ def rename(made: MadeCorpus, names: dict[str, str]) -> None:
         (lambda t: draw(t, "other.png", np.ones((5, 5), bool)), "holds no photograph"),
         (lambda t: draw(t, "coffee.png", np.ones((5, 5), bool)), "is 5 x 5 pixels and coffee.png is"),
         (lambda t: (t.mkdir(), (t / "coffee.png").write_bytes(b"no")), "not a picture"),
+        (lambda t: write_photographs(t, ["coffee"]), "coffee.png: is a photograph, not a drawn mask"),
         (
             lambda t: [draw(t, name, np.ones((5, 5), bool)) for name in ("a.png", "a_mask.png")],
             "a.png and a_mask.png are both masks of a",
