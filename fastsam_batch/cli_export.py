@@ -165,6 +165,8 @@ def _notes(arguments: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
             "tasks, for they are local or inside a tar or Parquet file; add --images copy, or say by --image-url "
             "where it finds them"
         )
+    if summary.get("val") == 0 and summary["images"] and arguments["val_fraction"] != 0:
+        yield "no image fell to validation, so that data.yaml names train for it; raise --val-fraction to hold some out"
     if arguments["format"] == "yolo" and arguments["images"] == "none":
         yield (
             "data.yaml names photographs that are not there, without which Ultralytics does not train; put each at "

@@ -43,7 +43,7 @@ class Folder:
         except (OSError, ImageError) as error:
             raise InputError(
                 f"cannot copy the photograph of {image.image_id!r}, {storage.redact(image.uri)} ({error}); "
-                "bring it back, or leave the photographs out with --images none"
+                "bring it back, or leave the photographs out with --images none, and export to a new folder"
             ) from error
         self.write(f"{stem}.{ending}", data)
         return f"{stem}.{ending}"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.read import Corpus
+from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.errors import InputError
 
 TABLE = "masks"
@@ -90,6 +91,9 @@ def unit_rows(corpus: Corpus, units: list[str]) -> Iterator[pa.RecordBatch]:
         of_units = pc.field("unit_id").isin(pa.array(units[start : start + 64], pa.string()))
         images = corpus.images(["image_id", *_OF_IMAGES], of_units)
         for batch in corpus.mask_batches(columns, of_units & pc.field("embedding").is_valid()):
+            finite = np.isfinite(embedding_matrix(batch["embedding"])).all(axis=1)
+            if not finite.all():  # a damaged embedding, which no search finds and LanceDB refuses
+                batch = batch.filter(pa.array(finite))
             place = pc.index_in(batch["image_id"], images["image_id"])
             of_images = images.take(place)
             boxes = batch["bbox"].flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)

@@ -103,6 +103,13 @@ def test_ultralytics_loads_the_masks(hard: MadeCorpus, tmp_path: Path) -> None:
             assert iou > (0.9 if row["area"] > 1000 and row["mask_index"] != 5 else 0.5)
 
 
+@pytest.mark.parametrize(("fraction", "said"), [("0.0001", "no image fell to validation"), ("0", "")])
+def test_a_share_too_small_for_any_validation_is_told(made: MadeCorpus, tmp_path: Path, capsys, fraction, said) -> None:
+    assert run(made, tmp_path / "yolo", "--val-fraction", fraction) == 0
+    noted = capsys.readouterr().err
+    assert said in noted and noted.count("note: ") == bool(said)
+
+
 def test_a_dataset_that_is_all_validation_can_be_trained_on(made: MadeCorpus, tmp_path: Path, capsys) -> None:
     from ultralytics.data.utils import check_det_dataset
 
@@ -153,11 +160,11 @@ def test_no_masks_have_no_loss(made: MadeCorpus, tmp_path: Path, capsys) -> None
 
 
 def test_labels_without_photographs_say_where_those_belong(made: MadeCorpus, tmp_path: Path, capsys) -> None:
-    assert run(made, tmp_path / "yolo", "--images", "none") == 0
+    assert run(made, tmp_path / "yolo", "--images", "none", "--val-fraction", "0") == 0
     said = capsys.readouterr().err
     assert said.startswith("note: data.yaml names photographs that are not there") and said.count("\n") == 1
     assert "images/SPLIT/NAME" in said
-    assert run(made, tmp_path / "copied") == 0
+    assert run(made, tmp_path / "copied", "--val-fraction", "0") == 0
     assert capsys.readouterr().err == ""
 
 

@@ -120,6 +120,20 @@ def test_the_index_finds_what_the_scan_finds(crowd: str, where: str | None) -> N
     assert len(rows[0] & rows[1]) >= 0.95 * len(rows[1])
 
 
+def test_damaged_embeddings_are_left_out(tmp_path: Path) -> None:
+    uri = str(tmp_path / "corpus")
+    write(uri, "corpus.json", json.dumps(corpus_info(WIDTH)).encode())
+    masks = write_crowd(uri, tmp_path, 0, 40)
+    for index, value in ((5, np.nan), (8, np.inf)):
+        masks[index]["embedding"] = np.full(WIDTH, value, np.float16)
+    images = Corpus.open(uri).images().to_pylist()
+    write_unit(uri, "unit-0000", images, masks, WIDTH)
+    corpus = Corpus.open(uri)
+    assert build_index(corpus, encode(["a"]))["rows"] == 37
+    found, exact = (find_masks(corpus, ["cat"], top_k=40, encode=encode, engine=each) for each in ("index", "scan"))
+    assert found.equals(exact) and len(found) == 37
+
+
 def test_every_row_that_matches_is_found(crowd: str) -> None:
     corpus = Corpus.open(crowd)
     matching = corpus.masks(["image_id"], "area < 40").num_rows
