@@ -39,11 +39,21 @@ def is_storage_error(error: BaseException) -> bool:
     return any(kind.__module__.partition(".")[0] in _CLIENTS for kind in type(error).__mro__)
 
 
+def behind(error: BaseException) -> BaseException:
+    """What a store said: fsspec's client of the web raises FileNotFoundError for whatever kept it from a file."""
+    cause = error.__cause__
+    if isinstance(error, FileNotFoundError) and cause is not None:
+        of_web = type(cause).__module__.partition(".")[0] == "aiohttp"
+        return cause if of_web or isinstance(cause, (TimeoutError, asyncio.TimeoutError)) else error
+    return error
+
+
 def is_answer(error: BaseException) -> bool:
     """True where the error tells something lasting about the file that was asked for.
 
     A file system's refusal is one. An object store's is none: it refuses in the same words when credentials expire.
     """
+    error = behind(error)
     if isinstance(error, OutageError):
         return False
     if isinstance(error, (InputError, *_ANSWERS)):
@@ -111,7 +121,7 @@ def retry(call: Callable[[], T]) -> T:
 
 def explain(error: BaseException) -> str:
     """The error in a line, without credentials and without the signatures of web addresses."""
-    text = first_line(error, most=None)  # cut off, a password would not be known for one
+    text = first_line(behind(error), most=None)  # cut off, a password would not be known for one
     text = re.sub(r"(\w+://)[^/\s@'\"]*@", r"\1", text)
     return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1", text, flags=re.IGNORECASE)
 

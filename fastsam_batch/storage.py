@@ -196,7 +196,7 @@ def _told_of(path: str) -> Iterator[None]:
     try:
         yield
     except OutageError as error:
-        raise OutageError(f"{path}: {error}") from error
+        raise OutageError(f"{redact(path)}: {error}") from error
 
 
 def create_new(fs: AbstractFileSystem, path: str, data: bytes) -> bool:

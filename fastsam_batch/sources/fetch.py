@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.errors import OutageError
-from fastsam_batch.outage import answering, explain, is_answer, retry
+from fastsam_batch.outage import answering, behind, explain, is_answer, retry
 from fastsam_batch.signatures import unsigned
 from fastsam_batch.sources.base import EncodedImage, ImageRef
 from fastsam_batch.storage import open_path, open_whole
@@ -43,6 +43,14 @@ def stored_uri(uri: str, inner: str = "") -> str:
     `inner` names what lies in the file, from its `#` on: a member's own `?` starts no query.
     """
     return unsigned(uri) + inner
+
+
+def refusal(uri: str, error: BaseException) -> str | None:
+    """What to say where a web server refuses an address that is signed, which tells nothing of the file; else None."""
+    told = stored_uri(uri)
+    if told == uri or getattr(behind(error), "status", None) not in _NO_ENTRY:
+        return None
+    return f"{told} was refused ({explain(error)}): what signs it may have expired; sign it anew"
 
 
 def read_bytes(uri: str) -> bytes:
@@ -91,11 +99,10 @@ def fetch_image(
         if not is_answer(error):
             raise
         kind, message = "unreadable", f"{uri} could not be read: {explain(error)}"
-        if uri != ref.uri and getattr(error, "status", None) in _NO_ENTRY:
-            message = f"{uri} was refused ({explain(error)}): what signs it may have expired; sign it anew"
+        if refused := refusal(ref.uri, error):
             if not record_unreachable:
-                raise OutageError(message) from error
-            kind = "unreachable"
+                raise OutageError(refused) from error
+            kind, message = "unreachable", refused
     return EncodedImage(ref.image_id, uri, None, kind, message)
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import explain, retry
 from fastsam_batch.sources.base import UNIT_BYTES, EncodedImage, ImageRef, Planned, PlanRow, Read, Source, UnitBytes
-from fastsam_batch.sources.fetch import THREADS, fetch_images, stored_uri
+from fastsam_batch.sources.fetch import THREADS, fetch_images, refusal, stored_uri
 from fastsam_batch.sources.listing import Entry, Listing
 from fastsam_batch.sources.named import UnknownSchemeError, resolve
 from fastsam_batch.sources.names import storable, suffix, unit_name, unit_prefix
@@ -94,6 +94,8 @@ class ParquetSource(Source):
         except OutageError as error:
             raise OutageError(f"{stored_uri(uri)}: {explain(error)}") from error
         except (OSError, ValueError, pa.ArrowException) as error:  # the file's own fault: it fails its own images
+            if refused := refusal(uri, error):
+                raise OutageError(refused) from error
             kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
             message = f"{stored_uri(uri)} could not be read: {explain(error)}"
             images = [

@@ -8,7 +8,7 @@ from contextlib import closing
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import ATTEMPTS, explain, is_answer, pause
 from fastsam_batch.sources.base import EncodedImage, Planned, PlanRow, Source, UnitBytes
-from fastsam_batch.sources.fetch import MAX_IMAGE_BYTES, stored_uri
+from fastsam_batch.sources.fetch import MAX_IMAGE_BYTES, refusal, stored_uri
 from fastsam_batch.sources.listing import Entry, Listing
 from fastsam_batch.sources.names import storable, unit_name, unit_prefix
 from fastsam_batch.sources.tarstream import BrokenTarError, TarImage, stream_images
@@ -129,6 +129,8 @@ class TarSource(Source):
             except Exception as error:
                 if not is_answer(error):
                     raise
+                if refused := refusal(uri, error):
+                    raise OutageError(refused) from error
                 reason = explain(error)
             if stop is None or position < stop:
                 yield position, _broken(key, uri, position, reason)
