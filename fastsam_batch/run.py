@@ -136,7 +136,11 @@ def _new_rows(options: SegmentOptions, source: Source, rows: list[PlanRow]) -> l
     if limit is not None:
         held = images_planned(rows)
         limit = 0 if held is None else max(limit - held, 0)
-    return [] if limit == 0 else list(source.plan(planned(rows), options.unit_size, limit))
+    before = planned(rows)
+    if limit == 0:
+        source.check(before)  # what is left of the plan is read all the same
+        return []
+    return list(source.plan(before, options.unit_size, limit))
 
 
 def _check_limit(limit: int | None, rows: list[PlanRow]) -> None:

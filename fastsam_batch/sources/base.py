@@ -90,6 +90,9 @@ class Source(ABC):
         planned.
         """
 
+    def check(self, planned: Planned) -> None:  # noqa: B027 - loose images may change
+        """Raises InputError where a planned shard changed. `plan` does this first."""
+
     def renewed(self, rows: Sequence[PlanRow]) -> Sequence[PlanRow]:
         """Rows of a stored plan, which holds no credentials and signatures, with those that the input has now.
 

@@ -50,13 +50,13 @@ class ParquetSource(Source):
         yield from new
 
     def _new(self, planned: Planned, unit_size: int, limit: int | None, with_ids: list[str]) -> Iterator[PlanRow]:
+        self.check(planned)
         left, empty = limit, True
         for entry, (rows, has_ids, row_bytes) in self._footers():
             empty = empty and not rows
             if has_ids:
                 with_ids.append(self._listing.uri_of(entry.key))
             key = storable(entry.key)
-            refuse_changed(self._listing, entry, planned)
             start = planned.stops.get(key, 0) or 0
             end = rows if left is None else min(rows, start + left)
             step = min(unit_size, max(UNIT_BYTES // max(row_bytes, 1), 1))
@@ -70,6 +70,10 @@ class ParquetSource(Source):
                     return
         if empty:
             raise InputError(f"{self._listing} holds no rows")
+
+    def check(self, planned: Planned) -> None:
+        """As `Source.check`."""
+        refuse_changed(self._listing, planned)
 
     def read(self, row: PlanRow, done: Collection[str]) -> Iterator[UnitBytes]:
         """The row's one unit, unless it is done."""

@@ -9,7 +9,7 @@ from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import ATTEMPTS, explain, is_answer, pause
 from fastsam_batch.sources.base import EncodedImage, Planned, PlanRow, Source, UnitBytes
 from fastsam_batch.sources.fetch import MAX_IMAGE_BYTES, refusal, stored_uri
-from fastsam_batch.sources.listing import Entry, Listing
+from fastsam_batch.sources.listing import Listing
 from fastsam_batch.sources.names import storable, unit_name, unit_prefix
 from fastsam_batch.sources.tarstream import BrokenTarError, TarImage, stream_images
 from fastsam_batch.storage import open_path, open_whole
@@ -35,12 +35,12 @@ class TarSource(Source):
 
     def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
         """One row a shard. Shards are opened only where a limit asks how many images they hold."""
+        self.check(planned)
         left = limit
         for entry in self._listing.take():
             if not is_tar(entry.key) or left == 0:
                 continue
             key = storable(entry.key)
-            refuse_changed(self._listing, entry, planned)
             start = planned.stops.get(key, 0)
             if start is None:
                 continue
@@ -55,6 +55,10 @@ class TarSource(Source):
                     images = found - start
                     left -= images
             yield PlanRow(unit_prefix(key), key, "stream", start, stop, unit_size, entry.size, images=images)
+
+    def check(self, planned: Planned) -> None:
+        """As `Source.check`."""
+        refuse_changed(self._listing, planned)
 
     def read(self, row: PlanRow, done: Collection[str]) -> Iterator[UnitBytes]:
         """The shard's units in order; only the bytes of the one being filled are held."""
@@ -156,11 +160,12 @@ def _broken(key: str, uri: str, images: int, reason: str) -> EncodedImage:
     return EncodedImage(image_id, member_uri, None, BROKEN_KIND, message)
 
 
-def refuse_changed(listing: Listing, entry: Entry, planned: Planned) -> None:
+def refuse_changed(listing: Listing, planned: Planned) -> None:
     """Raises InputError where a shard's size is not what it was when it was planned."""
-    before = planned.sizes.get(storable(entry.key))
-    if before is not None and entry.size is not None and entry.size != before:
-        raise InputError(
-            f"{stored_uri(listing.uri_of(entry.key))} changed since it was planned ({before} bytes then, "
-            f"{entry.size} now): put new images into new shards, or start a new output"
-        )
+    for entry in listing.entries():
+        before = planned.sizes.get(storable(entry.key))
+        if before is not None and entry.size is not None and entry.size != before:
+            raise InputError(
+                f"{stored_uri(listing.uri_of(entry.key))} changed since it was planned ({before} bytes then, "
+                f"{entry.size} now): put new images into new shards, or start a new output"
+            )
