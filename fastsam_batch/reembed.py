@@ -25,6 +25,7 @@ from fastsam_batch.run import (
     source_of,
     store_basis,
 )
+from fastsam_batch.sources import refuse_another_kind
 from fastsam_batch.storage import redact
 
 # What an embedder does with a mask; everything else stays as the corpus was made.
@@ -58,6 +59,7 @@ def embed_corpus(
     with hold(options.output) as lease:
         made = admit(options.output, info)
         rows, _ = read_plans(corpus_uri)
+        refuse_another_kind(options.input, source, rows)
         planned, files = read_plans(options.output)
         begin = partial(store_basis, options.output, None if made else info, files + 1, rows[len(planned) :])
         left, skipped = pending(options.output, rows)

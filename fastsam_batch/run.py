@@ -19,7 +19,7 @@ from fastsam_batch.models.exported import check_device
 from fastsam_batch.models.network import read_header
 from fastsam_batch.models.weights import anywhere, find_segmenter
 from fastsam_batch.ray_cluster import joined_ray
-from fastsam_batch.sources import open_source
+from fastsam_batch.sources import open_source, refuse_another_kind
 from fastsam_batch.sources.base import PlanRow, Source
 from fastsam_batch.storage import absolute
 from fastsam_batch.unit import UnitOptions
@@ -58,6 +58,7 @@ def segment_corpus(
     with hold(options.output) as lease:
         there = admit(options.output, info)
         rows, files = read_plans(options.output)
+        refuse_another_kind(options.input, source, rows)
         new = _new_rows(options, source, rows)
         left, skipped = pending(options.output, rows, new)
         if left:

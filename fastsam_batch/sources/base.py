@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 # Encoded bytes that a unit holds at most where sizes are known when it is planned, but never fewer than one image.
 UNIT_BYTES = 256 * 1024**2
@@ -39,6 +39,12 @@ class PlanRow:
     shard_size: int | None = None
     members: tuple[ImageRef, ...] = ()
     images: int | None = None
+
+    @property
+    def source(self) -> str:
+        """What the row was planned from, as `Source.name` says it."""
+        of_shards = {"rows": "Parquet files", "stream": "tar shards"}
+        return of_shards.get(self.kind) or ("manifests" if self.shard else "images")
 
     @property
     def known_images(self) -> int | None:
@@ -81,6 +87,8 @@ Read: TypeAlias = Callable[[PlanRow, Collection[str]], Iterator[UnitBytes]]
 
 class Source(ABC):
     """An input. Instances travel to Ray tasks, so they hold plain values only."""
+
+    name: ClassVar[str] = "images"  # what it reads, in words
 
     @abstractmethod
     def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fastsam_batch.errors import InputError
-from fastsam_batch.sources.base import Source
+from fastsam_batch.sources.base import PlanRow, Source
 from fastsam_batch.sources.demo import SCHEME, DemoSource
 from fastsam_batch.sources.folder import FolderSource, is_image
 from fastsam_batch.sources.listing import Listing
@@ -11,6 +13,7 @@ from fastsam_batch.sources.manifest import ManifestSource, is_manifest
 from fastsam_batch.sources.parquet import ParquetSource, is_parquet
 from fastsam_batch.sources.parquetrows import ColumnNames
 from fastsam_batch.sources.tar import TarSource, is_tar
+from fastsam_batch.storage import redact
 
 _KINDS = "images, tar shards (.tar, .tar.gz, .tgz), Parquet files or manifests (.csv, .jsonl, .ndjson)"
 
@@ -54,3 +57,16 @@ def open_source(
     if listing.is_file:
         raise InputError(f"{listing} is none of what can be read: {_KINDS}")
     raise InputError(f"{listing} holds no {_KINDS}")
+
+
+def refuse_another_kind(input_uri: str, source: Source, rows: Iterable[PlanRow]) -> None:
+    """Raise InputError where stored rows were planned from another kind of input than is found there now.
+
+    The source would find nothing of them, or nonsense, and their units would count as done.
+    """
+    for row in rows:
+        if row.source != source.name:
+            raise InputError(
+                f"{redact(input_uri)}: the corpus was planned from the {row.source} in it, and what lies there now "
+                f"would be read as {source.name}: take out what was added since, or make another corpus"
+            )

@@ -28,6 +28,8 @@ def is_manifest(key: str) -> bool:
 class ManifestSource(MembersSource):
     """Images listed by URI. `image_id` is taken from the id column, else the URI as written, without its secrets."""
 
+    name = "manifests"
+
     def __init__(self, listing: Listing, uri_column: str, id_column: str, record_unreachable: bool) -> None:
         self._listing = listing
         self._uri_column = uri_column

@@ -32,6 +32,8 @@ class ParquetSource(Source):
     it); where they are null or the column is absent, from the object that the uri column names.
     """
 
+    name = "Parquet files"
+
     def __init__(self, listing: Listing, columns: ColumnNames, record_unreachable: bool) -> None:
         self._listing = listing
         self._columns = columns

@@ -30,6 +30,8 @@ class TarSource(Source):
     `broken_shard`, counts as its last image.
     """
 
+    name = "tar shards"
+
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
 
