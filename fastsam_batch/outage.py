@@ -91,6 +91,12 @@ def is_refusal(error: BaseException | None) -> bool:
     return False
 
 
+def code_of(error: BaseException) -> str | None:
+    """The code an S3 server gave for an error."""
+    response = getattr(error.__cause__, "response", None)
+    return response["Error"].get("Code") if response else None
+
+
 @contextlib.contextmanager
 def answering() -> Iterator[None]:
     """Around every touch of a store: what is no answer becomes an OutageError with its reason."""
@@ -121,7 +127,9 @@ def retry(call: Callable[[], T]) -> T:
 
 def explain(error: BaseException) -> str:
     """The error in a line, without credentials and without the signatures of web addresses."""
-    text = first_line(behind(error), most=None)  # cut off, a password would not be known for one
+    told = behind(error)
+    said = str(told).removeprefix("Parameter validation failed:\n")  # botocore's heading of what it does not take
+    text = first_line(said or told, most=None)  # cut off, a password would not be known for one
     text = re.sub(r"(\w+://)[^/\s@'\"]*@", r"\1", text)
     return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1", text, flags=re.IGNORECASE)
 

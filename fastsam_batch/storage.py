@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, TypeAlias
 
 from fastsam_batch.errors import InputError, OutageError
-from fastsam_batch.outage import WholeFile, answering, explain, retry
+from fastsam_batch.outage import WholeFile, answering, code_of, explain, retry
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -29,8 +29,8 @@ def filesystem(uri: Uri) -> tuple[AbstractFileSystem, str]:
     """Filesystem and path of a URI (a local path, file://, s3://, gs://, http(s)://, memory://).
 
     Names may hold any character, `::` too, which fsspec reads as its own; `~` alone begins a home folder. Raises
-    InputError for a scheme that no installed fsspec backend serves, and for fsspec's chains of several. Credentials
-    come from the environment only; the S3 endpoint from AWS_ENDPOINT_URL, which botocore reads itself.
+    InputError for a scheme that no installed fsspec backend serves, for fsspec's chains of several, and for keys in an
+    S3 address: they come from the environment only; the S3 endpoint from AWS_ENDPOINT_URL, which botocore reads itself.
     """
     uri = os.fspath(uri)
     if _is_bare(uri):
@@ -40,6 +40,8 @@ def filesystem(uri: Uri) -> tuple[AbstractFileSystem, str]:
     head, separator, rest = uri.partition("::")
     if _is_bare(head) or "://" in rest:
         raise InputError(f"cannot open {redact(uri)}: it needs one scheme alone")
+    if head.startswith(("s3:", "s3a:")) and "@" in head.split("/", 3)[2]:
+        raise InputError(f"cannot open {redact(uri)}: S3's keys belong in the environment, not in the address")
     try:
         fs, path = fsspec.core.url_to_fs(head)
     except (ImportError, ValueError) as error:
@@ -214,7 +216,7 @@ def create_new(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
             try:
                 fs.pipe_file(path, data, mode="create")
             except OSError as error:
-                if _code_of(error) == "PreconditionFailed":  # not every S3 server says which condition
+                if code_of(error) == "PreconditionFailed":  # not every S3 server says which condition
                     raise FileExistsError(path) from error
                 raise
 
@@ -236,12 +238,6 @@ def _link(temporary: str, path: str) -> None:
             raise
         with open(path, "xb") as file, open(temporary, "rb") as whole:
             shutil.copyfileobj(whole, file)
-
-
-def _code_of(error: BaseException) -> str | None:
-    """The code an S3 server gave for an error."""
-    response = getattr(error.__cause__, "response", None)
-    return response["Error"].get("Code") if response else None
 
 
 def write_result(uri: Uri, data: bytes) -> None:

@@ -12,7 +12,7 @@ import fastsam_batch
 from fastsam_batch.corpus.layout import CORPUS_FILE
 from fastsam_batch.corpus.schema import SCHEMA_VERSION, check_document, violations
 from fastsam_batch.errors import InputError, OutageError
-from fastsam_batch.outage import explain, is_refusal
+from fastsam_batch.outage import explain, is_answer, is_refusal
 from fastsam_batch.storage import Uri, absolute, filesystem, join, read_whole, redact, write_atomic
 
 BYTES_COLUMN = "bytes"  # where nothing else is said
@@ -103,10 +103,10 @@ def _document(corpus_uri: Uri) -> dict[str, Any] | None:
         data = read_whole(fs, join(root, CORPUS_FILE))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
-    except OutageError:
-        raise
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error}") from error
+    except Exception as error:
+        if not is_answer(error):
+            raise
+        raise InputError(f"cannot read {name}: {explain(error)}") from error
     try:
         document = json.loads(data)
         version = document.get("schema_version") if isinstance(document, dict) else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from fastsam_batch.errors import InputError, OutageError
-from fastsam_batch.outage import answering, explain, is_storage_error, retry
+from fastsam_batch.outage import answering, explain, is_answer, is_storage_error, retry
 from fastsam_batch.signatures import unsigned
 from fastsam_batch.sources.names import is_hidden
 from fastsam_batch.storage import is_local, open_path, redact
@@ -190,7 +190,9 @@ def _guarded(uri: str, look: Callable[[], T]) -> T:
         raise InputError(f"{redact(uri)} does not exist") from error
     except OutageError as error:
         raise OutageError(f"cannot list {redact(uri)}: {explain(error)}") from error
+    except InputError:
+        raise
     except Exception as error:
-        if not is_storage_error(error):
+        if not (is_storage_error(error) or is_answer(error)):
             raise
         raise InputError(f"cannot list {redact(uri)}: {explain(error)}") from error

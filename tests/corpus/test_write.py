@@ -205,3 +205,17 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path):
 
 def test_credentials_in_the_input_are_not_stored():
     assert describe("s3://key:secret@bucket/x", {}, MODELS, DIM).input == "s3://bucket/x"
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("s3://", "^cannot read s3:///corpus.json: "),
+        ("s3://a bucket/x", '^cannot read s3://a bucket/x/corpus.json: Invalid bucket name "a bucket"'),
+        ("s3://key:secret@bucket/x", "^cannot open s3://bucket/x: S3's keys belong in the environment"),
+    ],
+)
+def test_an_address_that_no_store_takes_is_a_sentence_without_its_keys(uri, message):
+    with pytest.raises(InputError, match=message) as told:
+        read_info(uri)
+    assert "secret" not in str(told.value)
