@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fastsam_batch.corpus.info import unwritable
 from fastsam_batch.corpus.layout import PLAN_FOLDER, RECEIPTS_FOLDER, plan_file, receipt_file
 from fastsam_batch.corpus.receipts import read_receipt
 from fastsam_batch.errors import InputError, first_line
@@ -75,14 +76,19 @@ def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
 def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
     """Store the `number`-th plan, counted from 1, before any of its work starts. URIs lose their secrets.
 
-    Raises InputError where another job has stored that plan meanwhile.
+    Raises InputError where another job has stored that plan meanwhile, or the output cannot be written, OutageError
+    where its store fails.
     """
     fs, root = filesystem(corpus_uri)
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, PLAN_SCHEMA, compression="zstd") as writer:
         for first in range(0, len(rows), _ROWS_TOGETHER):
             writer.write_table(_table(rows[first : first + _ROWS_TOGETHER]))
-    if not create_new(fs, join(root, plan_file(number)), buffer.getvalue()):
+    try:
+        is_new = create_new(fs, join(root, plan_file(number)), buffer.getvalue())
+    except OSError as error:
+        raise unwritable(corpus_uri, error) from error
+    if not is_new:
         raise InputError(
             f"{redact(corpus_uri)}: another job has just added {plan_file(number)}; run the same command again"
         )

@@ -164,3 +164,9 @@ def test_a_plan_of_many_units_is_stored_and_read_some_at_a_time(tmp_path):
     as_before = pq.read_table(tmp_path / "plan" / "0001.parquet")
     pq.write_table(as_before, tmp_path / "plan" / "0001.parquet", row_group_size=len(rows))
     assert read_plans(str(tmp_path)) == (rows, 1)
+
+
+def test_a_file_in_the_place_of_the_plans_is_told(tmp_path):
+    (tmp_path / "plan").write_text("in the way")
+    with pytest.raises(InputError, match=r"^--output .*: cannot be written \(.*plan/0001.parquet"):
+        write_plan(str(tmp_path), 1, [FILES])
