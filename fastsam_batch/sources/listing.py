@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -103,14 +104,12 @@ class Listing:
         if self._base is None:
             name = urlsplit(self._uri).path if self._uri.startswith("http") else path
             return [Entry(name.rpartition("/")[2], fs.info(path).get("size"))]
+        base = open_path(self._base)[1].rstrip("/") + "/" if self._base else "/"
         if self._pattern is None:
             found = _find(fs, path)
         else:
-            found = dict(fs.glob(path, detail=True))
-            for folder in [name for name, info in found.items() if info["type"] == "directory"]:
-                del found[folder]
-                found.update(_find(fs, folder))
-        base = open_path(self._base)[1].rstrip("/") + "/" if self._base else "/"
+            pattern = self._pattern.replace("?", "[?]") if self._uri.startswith("http") else self._pattern
+            found = _glob(fs, base, pattern.rstrip("/").split("/"))
         entries = (Entry(name[len(base) :], info.get("size")) for name, info in found.items() if name.startswith(base))
         seen = [entry for entry in entries if entry.key.strip("/") and not is_hidden(entry.key)]
         corpora = _corpora(fs, base, (entry.key for entry in seen))
@@ -136,6 +135,58 @@ def _is_there(fs: AbstractFileSystem, path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _glob(fs: AbstractFileSystem, folder: str, parts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Files below a folder that the parts of a pattern match, and all below folders that they do, as `_find`.
+
+    fsspec's own would take a folder that cannot be listed, for now or ever, for an empty one.
+    """
+    from fsspec.utils import glob_translate
+
+    part, rest = parts[0], parts[1:]
+    folder = folder.rstrip("/")
+    if "**" in part:
+        matches = re.compile(glob_translate("/".join(parts))).match
+        below = _find(fs, folder or "/").items()
+        return {name: info for name, info in below if any(map(matches, _with_folders(name[len(folder) + 1 :])))}
+    stem = re.split(r"[*?\[]", part)[0]
+    if rest and stem == part:
+        return _glob(fs, f"{folder}/{part}", rest)
+    matches = re.compile(glob_translate(part)).match
+    found: dict[str, dict[str, Any]] = {}
+    for info in _level(fs, folder or "/", stem):
+        name = info["name"].rstrip("/")
+        if not matches(name.rpartition("/")[2]):
+            continue
+        if info["type"] == "directory":
+            found |= _glob(fs, name, rest) if rest else _find(fs, name)
+        elif not rest:
+            found[name] = info
+    return found
+
+
+def _with_folders(path: str) -> list[str]:
+    """A path, and each folder on it."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _level(fs: AbstractFileSystem, folder: str, stem: str) -> list[dict[str, Any]]:
+    """What lies in a folder itself, nothing where there is none; a store that can leaves out what begins otherwise."""
+    if is_local(fs):
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+            kinds = {entry.path: "directory" if entry.is_dir(follow_symlinks=False) else "file" for entry in entries}
+            return [{"name": path, "type": kind, "size": _size_of(path)} for path, kind in kinds.items()]
+        return []
+    if stem and "s3" in fs.protocol:
+        with suppress(ValueError):  # older versions of s3fs
+            return list(fs.find(folder, maxdepth=1, withdirs=True, detail=True, prefix=stem).values())
+    try:
+        found: list[dict[str, Any]] = fs.ls(folder, detail=True)
+    except FileNotFoundError:
+        return []
+    return [info for info in found if info["name"].rstrip("/") != folder]  # a folder's own mark
 
 
 def _find(fs: AbstractFileSystem, folder: str) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ import sys
 
 import fsspec
 import pytest
+from sources.flaky import FlakyFileSystem
 from sources.made_inputs import (
     digests,
     images,
@@ -23,7 +24,7 @@ from sources.made_inputs import (
 
 from fastsam_batch.corpus.info import describe, write_info
 from fastsam_batch.corpus.plan import write_plan
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.sources import open_source, read_image_bytes
 from fastsam_batch.sources.demo import DemoSource
 from fastsam_batch.sources.folder import FolderSource
@@ -217,8 +218,9 @@ def test_a_folder_that_may_not_be_listed_is_not_taken_for_an_empty_one(tmp_path)
         "from fastsam_batch.sources import open_source\n"
         "open_source(sys.argv[1] + '/0000.png')\n"  # imports what it needs while it may
         "os.setuid(65534)\n"
-        "try: open_source(sys.argv[1])\n"
-        "except InputError as error: print(error)\n"
+        "for uri in sys.argv[1], sys.argv[1] + '/*/*.png', sys.argv[1] + '/**/*.png':\n"
+        "    try: open_source(uri)\n"
+        "    except InputError as error: print(error)\n"
     )
     tmp_path.chmod(0o755)
     for parent in tmp_path.parents[:3]:  # one more where tests run in several processes
@@ -228,7 +230,23 @@ def test_a_folder_that_may_not_be_listed_is_not_taken_for_an_empty_one(tmp_path)
     closed.chmod(0o755)
     if "Operation not permitted" in answer.stderr:
         pytest.skip("only root can give up its rights")
-    assert "cannot list" in answer.stdout, answer.stderr
+    assert answer.stdout.count("cannot list") == 3, answer.stderr
+
+
+def test_a_folder_that_a_store_does_not_list_for_now_is_not_left_out_of_a_glob(monkeypatch):
+    for name in ("a", "b"):
+        fsspec.filesystem("memory").pipe_file(f"/store/{name}/0.png", b"1")
+    real = FlakyFileSystem.ls
+
+    def ls(self, path, *arguments, **options):
+        if path.rstrip("/").endswith("/b"):
+            raise OSError("SlowDown")
+        return real(self, path, *arguments, **options)
+
+    assert len(images(open_source("flaky://store/*/*.png"))) == 2
+    monkeypatch.setattr(FlakyFileSystem, "ls", ls)
+    with pytest.raises(OutageError, match=r"cannot list flaky://store/\*/\*\.png: SlowDown"):
+        open_source("flaky://store/*/*.png")
 
 
 def test_the_demo_is_ten_colour_photographs_with_credits():
