@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -21,7 +21,7 @@ def refuse_repeated(uris: Sequence[str], columns: ColumnNames) -> None:
 
     hashes: array[int] = array("q")
     with ThreadPoolExecutor(THREADS) as pool:
-        for found in pool.map(partial(_hashes, columns=columns), uris):
+        for found in pool.map(partial(read_ids, columns=columns, use=_hashes), uris):
             hashes.extend(found)
     ordered = np.sort(np.frombuffer(hashes, np.int64))
     repeated = frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
@@ -29,16 +29,17 @@ def refuse_repeated(uris: Sequence[str], columns: ColumnNames) -> None:
         _name_repeated(uris, columns, repeated)
 
 
-def _hashes(uri: str, columns: ColumnNames) -> array[int]:
-    return array("q", (hash(image_id) for image_id in read_ids(uri, columns)))
+def _hashes(image_ids: Iterator[str]) -> array[int]:
+    return array("q", map(hash, image_ids))
 
 
 def _name_repeated(uris: Sequence[str], columns: ColumnNames, repeated: frozenset[int]) -> None:
+    def suspects(image_ids: Iterator[str]) -> list[str]:
+        return [image_id for image_id in image_ids if hash(image_id) in repeated]
+
     first: dict[str, str] = {}
     for uri in uris:
-        for image_id in read_ids(uri, columns):
-            if hash(image_id) not in repeated:
-                continue
+        for image_id in read_ids(uri, columns, suspects):
             if image_id in first:
                 raise InputError(
                     f"{stored_uri(uri)} names the image {image_id!r} a second time (first in {first[image_id]}): "

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HUGGING_FACE_COLUMN = "image"
 _READ_AHEAD_BYTES = 4 * 1024**2
+_IDS_TOGETHER = 8192
 _BATCH_BYTES, _BATCH_ROWS = 8 * 1024**2, 256  # decoded at once, at most
 T = TypeVar("T")
 
@@ -65,13 +66,17 @@ def read_footer(uri: str, columns: ColumnNames) -> Footer:
     return _readable(uri, read)
 
 
-def read_ids(uri: str, columns: ColumnNames) -> list[str]:
-    """The ids of the rows that have one, as text; reads their column alone. Raises as `read_footer`."""
+def read_ids(uri: str, columns: ColumnNames, use: Callable[[Iterator[str]], T]) -> T:
+    """What `use` makes of the ids of the rows that have one, as text. Raises as `read_footer`.
 
-    def read() -> list[str]:
+    Reads their column alone, and holds some of it at a time; `use` is called anew where the store failed.
+    """
+
+    def read() -> T:
         with _opened(uri) as file:
-            column = file.read([columns.id]).column(0)
-            return [text for value in column.to_pylist() if (text := _text(value)) is not None]
+            batches = file.iter_batches(_IDS_TOGETHER, columns=[columns.id])
+            values = (value for batch in batches for value in batch.column(0).to_pylist())
+            return use(text for value in values if (text := _text(value)) is not None)
 
     return _readable(uri, read)
 

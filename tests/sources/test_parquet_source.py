@@ -196,6 +196,21 @@ def test_an_id_given_twice_is_found_among_files_planned_before(tmp_path):
         plan(open_source(str(tmp_path)), before)
 
 
+def test_ids_are_compared_in_little_memory(tmp_path):
+    import tracemalloc
+
+    rows = 200_000
+    ids = [f"{number:08d}.png" for number in range(rows)]
+    write_parquet(tmp_path / "a.parquet", {"uri": ["x"] * rows, "image_id": ids})
+    del ids
+    source = open_source(str(tmp_path))
+    tracemalloc.start()
+    assert len(plan(source, unit_size=rows)) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * rows  # a text alone takes 61
+
+
 @pytest.mark.parametrize("column", ["bytes", "image"])
 def test_large_images_make_small_units(tmp_path, monkeypatch, column):
     monkeypatch.setattr("fastsam_batch.sources.parquet.UNIT_BYTES", 100_000)
