@@ -17,7 +17,7 @@ class UnknownSchemeError(ValueError):
 
 def resolve(written: str, container: str) -> str:
     """A URI as written in a file, relative ones against that file's folder. Raises UnknownSchemeError."""
-    if written.startswith("/"):
+    if written.startswith(("/", "file:/")):  # Hadoop and Spark write file:/a/b
         return written
     scheme, separator, rest = written.partition("://")
     if separator:

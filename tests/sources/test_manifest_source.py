@@ -36,10 +36,11 @@ def test_relative_absolute_and_remote_uris(tmp_path, write):
         {"uri": str(tmp_path / "pictures" / "0001.png")},
         {"uri": "memory://far/c.png"},
         {"uri": "gone.png"},
+        {"uri": f"file:{tmp_path}/pictures/0000.png"},
     ]
     path = write(tmp_path / "lists" / "list", rows)
     found = images(open_source(str(path)))
-    assert [image.data for image in found] == [small_image(0), small_image(1), small_image(9), None]
+    assert [image.data for image in found] == [small_image(0), small_image(1), small_image(9), None, small_image(0)]
     assert [image.image_id for image in found] == [row["uri"] for row in rows]
     assert found[0].uri == str(tmp_path / "pictures" / "0000.png")
     assert found[3].error_kind == "missing"
