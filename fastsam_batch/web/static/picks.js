@@ -5,7 +5,8 @@ import { count, download, h, say } from "./dom.js";
 
 let place = "picks";
 let picks = new Map();
-const watchers = new Set();
+const updates = new WeakMap(); // of elements that may lie behind a photograph, or be gone for good
+const watched = new Set(); // weak references to them
 
 const key = (mask) => `${mask.mask_index}@${mask.image_id}`;
 
@@ -58,10 +59,11 @@ export function pickButton(mask, label, name) {
   return button;
 }
 
-/** Call `update` now and after each change while the element is in the page. */
-export function watch(element, update) {
+/** Call `update` now and after each change as long as anyone has the element, in the page or not. */
+function watch(element, update) {
   update();
-  watchers.add({ element, update, seen: false });
+  updates.set(element, update);
+  watched.add(new WeakRef(element));
 }
 
 function keep() {
@@ -70,10 +72,10 @@ function keep() {
 
 function changed() {
   keep();
-  for (const watcher of watchers) {
-    watcher.seen ||= watcher.element.isConnected;
-    if (watcher.seen && !watcher.element.isConnected) watchers.delete(watcher);
-    else watcher.update();
+  for (const reference of watched) {
+    const element = reference.deref();
+    if (element) updates.get(element)();
+    else watched.delete(reference);
   }
   drawTray();
 }
