@@ -85,14 +85,26 @@ function drawTray() {
   tray.hidden = picks.size === 0;
   const labels = new Map();
   for (const { label } of picks.values()) labels.set(label, (labels.get(label) ?? 0) + 1);
-  const focused = document.activeElement?.id;
+  const { id, dataset: { label: ofLabel } } = document.activeElement ?? document.body;
   tray.replaceChildren(
     h("p", {}, h("strong", {}, `${count(picks.size, "mask")} picked`)),
     h("ul", { class: "labels", "aria-label": "Labels" }, [...labels].map(([label, number]) => labelItem(label, number))),
     h("button", { type: "button", id: "clear-picks", class: "quiet", onclick: clear }, "Put all back"),
     h("button", { type: "button", id: "export", class: "primary", onclick: save }, "Export COCO"),
   );
-  if (focused) document.getElementById(focused)?.focus();
+  if (id) document.getElementById(id)?.focus();
+  if (ofLabel !== undefined) labelButton(ofLabel)?.focus();
+}
+
+const labelButton = (label) => document.querySelector(`#tray [data-label="${CSS.escape(label)}"]`);
+
+/** Draw the tray anew once the click that took the focus from a field is over, or the field that it opened is. */
+function drawTrayLater() {
+  const tray = document.getElementById("tray");
+  setTimeout(() => {
+    if (tray.matches(":active")) drawTrayLater();
+    else if (!tray.querySelector("input:enabled")) changed();
+  }, 150);
 }
 
 /** A label of the tray with its masks; a click makes it a field to rename it in. */
@@ -107,17 +119,17 @@ function edit(button, label) {
   const end = (name) => {
     if (!open) return false;
     open = false;
+    field.disabled = true;
     rename(label, name);
     return true;
   };
   const endHere = (name) => {
     if (!end(name)) return;
     changed();
-    document.querySelector(`#tray [data-label="${CSS.escape(name)}"]`)?.focus();
+    labelButton(name)?.focus();
   };
   const field = h("input", { type: "text", maxlength: "300", "aria-label": `New name of ${label}`, spellcheck: "false",
-    // The tray is drawn anew only after the click that took the focus has reached its button.
-    onblur: () => end(field.value.trim() || label) && setTimeout(changed, 150),
+    onblur: () => end(field.value.trim() || label) && drawTrayLater(),
     onkeydown: (event) => {
       if (event.key !== "Escape" && event.key !== "Enter") return;
       event.preventDefault();
