@@ -57,3 +57,14 @@ def test_a_slow_click_leaves_the_field_of_a_new_name(open_page) -> None:
     tray.get_by_role("button", name="Rename a cup").click()
     tray.get_by_role("button", name="Put all back").click(delay=PAUSE)
     assert tray.is_hidden()
+
+
+def test_a_browser_that_keeps_nothing(browser, served: str) -> None:
+    page = browser.new_page()
+    page.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('no', 'SecurityError') }})"
+    )
+    page.goto(f"{served}/?q=a+cup")
+    page.locator(".hits .pick").first.click()
+    assert "1 mask picked" in page.locator("#tray").inner_text()
+    page.close()

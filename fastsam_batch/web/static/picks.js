@@ -67,7 +67,9 @@ function watch(element, update) {
 }
 
 function keep() {
-  sessionStorage.setItem(place, JSON.stringify([...picks.values()]));
+  try {
+    sessionStorage.setItem(place, JSON.stringify([...picks.values()]));
+  } catch { /* the browser keeps nothing of this page, or no more: they stay until it is loaded anew */ }
 }
 
 function changed() {
