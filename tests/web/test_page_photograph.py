@@ -197,3 +197,25 @@ def test_keys_wherever_the_focus_is(open_page) -> None:
     page.get_by_role("searchbox").fill("half a word")
     page.keyboard.press("Escape")
     assert page.get_by_role("searchbox").input_value() == "a cup"
+
+
+def test_a_tap_in_a_browser_whose_clicks_do_not_say_what_pointed(open_page) -> None:
+    """Safari before 18.4."""
+    page = open_page(f"/?image={IMAGE}", **PHONE)
+    page.locator(".stage .mask").first.wait_for()
+    x, y = on_stage(page, 200, 200)
+    page.evaluate(
+        """([clientX, clientY]) => {
+          const stage = document.querySelector('.stage svg');
+          const tap = {clientX, clientY, bubbles: true, cancelable: true};
+          stage.dispatchEvent(new PointerEvent('pointerdown', {...tap, pointerType: 'touch', pointerId: 7}));
+          stage.dispatchEvent(new PointerEvent('pointerup', {...tap, pointerType: 'touch', pointerId: 7}));
+          stage.dispatchEvent(new MouseEvent('click', tap));
+        }""",
+        [x, y],
+    )
+    page.locator(".point.add").wait_for()
+    assert len(prompts_of(page)) == 1
+    page.mouse.click(x, y)
+    page.locator(".point.add").nth(1).wait_for()
+    assert len(prompts_of(page)) == 2  # and a mouse's click is no second one

@@ -82,6 +82,7 @@ export function makeStage(image, { onprompt, onhover, mode }) {
     return found && element.contains(found) ? Number(found.dataset.mask) : null;
   };
 
+  let touched = false; // by a finger, the last time; Safari before 18.4 does not say it of a click
   let start = null; // where the pointer went down
   let box = null; // the box that is drawn, x1 y1 x2 y2
   const corners = (a, b) => [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])];
@@ -100,7 +101,8 @@ export function makeStage(image, { onprompt, onhover, mode }) {
 
   drawing.addEventListener("pointerdown", (event) => {
     // A finger scrolls the page unless it is to draw a box; its tap comes as a click.
-    if (event.button !== 0 || (event.pointerType === "touch" && mode() !== "box")) return;
+    touched = event.pointerType === "touch";
+    if (event.button !== 0 || (touched && mode() !== "box")) return;
     event.preventDefault();
     element.focus({ preventScroll: true }); // so that Escape gives the box up
     cross.hidden = true;
@@ -127,7 +129,7 @@ export function makeStage(image, { onprompt, onhover, mode }) {
   });
   drawing.addEventListener("pointerleave", () => start || hover(null));
   drawing.addEventListener("click", (event) => {
-    if (event.pointerType === "touch" && mode() !== "box") point(place(event), mode() === "not");
+    if (touched && mode() !== "box") point(place(event), mode() === "not");
   });
 
   let at = [width / 2, height / 2]; // the cross
