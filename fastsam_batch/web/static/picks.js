@@ -19,7 +19,7 @@ export function openPicks(identity) {
     picks = new Map();
   }
   const tray = document.getElementById("tray");
-  const keepClear = () => document.body.style.setProperty("--tray", `${tray.offsetHeight}px`);
+  const keepClear = () => document.documentElement.style.setProperty("--tray", `${tray.offsetHeight}px`);
   new ResizeObserver(keepClear).observe(tray); // nothing of the page lies under it for good
   changed();
 }

@@ -141,8 +141,7 @@ export function makeStage(image, { onprompt, onhover, mode }) {
     put(cross, x, y);
     cross.hidden = false;
     if (anchor) showBox(corners(anchor, at));
-    const screen = drawing.getBoundingClientRect();
-    const found = under({ clientX: screen.left + (x + 0.5) / width * screen.width, clientY: screen.top + (y + 0.5) / height * screen.height });
+    const [found] = [...paths].findLast(([, path]) => path.isPointInFill(new DOMPoint(x + 0.5, y + 0.5))) ?? [null];
     hover(found);
     clearTimeout(telling);
     telling = setTimeout(() => {
@@ -159,9 +158,12 @@ export function makeStage(image, { onprompt, onhover, mode }) {
     if (event.ctrlKey || event.metaKey) return;
     const step = (event.shiftKey ? 80 : 16) * unit;
     const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
-    if (moves[event.key]) moveCross([at[0] + moves[event.key][0], at[1] + moves[event.key][1]]);
-    else if (event.key === "Enter" || event.key === " ") point(at, event.shiftKey || event.altKey || mode() === "not");
-    else if (letter(event) === "b" && anchor) {
+    if (moves[event.key]) {
+      moveCross([at[0] + moves[event.key][0], at[1] + moves[event.key][1]]);
+      cross.scrollIntoView({ block: "nearest" });
+    } else if (event.key === "Enter" || event.key === " ") {
+      point(at, event.shiftKey || event.altKey || mode() === "not");
+    } else if (letter(event) === "b" && anchor) {
       anchor = null;
       if (box) finishBox();
     } else if (letter(event) === "b") {
