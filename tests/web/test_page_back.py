@@ -47,6 +47,21 @@ def test_the_grid_loads_more_after_a_photograph(tmp_path: Path, serve_app, open_
     assert abs(card.bounding_box()["y"] - place["y"]) < 2
 
 
+def test_leaving_a_photograph_shows_what_lay_behind_as_it_was(tmp_path: Path, serve_app, open_page) -> None:
+    from fastsam_batch.web.app import make_app
+
+    page = open_page("/", base_url=serve_app(make_app(Corpus.open(many_photographs(tmp_path, 60)))))
+    card = page.locator(".photographs li").nth(40)
+    card.evaluate("each => each.scrollIntoView({block: 'end'})")
+    place = card.bounding_box()
+    for leave in (lambda: page.keyboard.press("Escape"), lambda: page.get_by_role("button", name="Back").click()):
+        card.locator(".open").evaluate("each => { each.click(); each.blur() }")  # as browsers click that focus no link
+        page.locator(".stage").wait_for()
+        leave()
+        card.wait_for()
+        assert card.bounding_box() == place
+
+
 def test_a_search_ends_under_a_photograph(open_page) -> None:
     page = open_page("/?q=a+cup")
     page.locator(".hits .open").first.click()

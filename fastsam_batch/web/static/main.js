@@ -25,7 +25,7 @@ async function show(state, kind) {
   fillForm(state);
   if (state.image) return showPhotograph(state, kind);
   document.title = `${state.q || (state.like ? "More like this" : "Photographs")} · ${corpus.name}`;
-  if (behindIt && behindIt.url === sameBelow(state)) return backToView(kind);
+  if (behindIt && behindIt.shown.url === sameBelow(state)) return backToView();
   running.abort(); // not for a photograph: the view it lies over goes on
   running = new AbortController();
   leave();
@@ -45,7 +45,7 @@ async function show(state, kind) {
 function showPhotograph(state, kind) {
   document.title = `${state.image} · ${corpus.name}`;
   if (shown?.image === state.image) return shown.update(state);
-  if (shown && !shown.image) behindIt = { shown, element: shown.element, url: shown.url, focus: document.activeElement };
+  if (shown && !shown.image) behindIt = { shown, scroll: scrollY, focus: document.activeElement };
   else leave();
   shown = openPhotograph(state, corpus, leavePhotograph);
   view.replaceChildren(shown.element);
@@ -53,12 +53,12 @@ function showPhotograph(state, kind) {
   if (kind !== "load") shown.focus();
 }
 
-function backToView(kind) {
+function backToView() {
   shown?.close?.();
   shown = behindIt.shown;
-  view.replaceChildren(behindIt.element);
-  scrollTo(0, history.state?.scroll ?? 0);
-  if (behindIt.focus?.isConnected) behindIt.focus.focus({ preventScroll: kind === "pop" });
+  view.replaceChildren(shown.element);
+  scrollTo(0, behindIt.scroll);
+  if (behindIt.focus?.isConnected) behindIt.focus.focus({ preventScroll: true });
   behindIt = null;
 }
 
