@@ -60,6 +60,9 @@ def test_leaving_a_photograph_shows_what_lay_behind_as_it_was(tmp_path: Path, se
         leave()
         card.wait_for()
         assert card.bounding_box() == place
+    page.keyboard.press("ArrowDown")  # from nowhere: to a card in sight
+    box = page.locator(".photographs .open:focus").bounding_box()
+    assert box["y"] >= 0 and box["y"] + box["height"] <= 800 and card.bounding_box() == place
 
 
 def test_a_search_ends_under_a_photograph(open_page) -> None:

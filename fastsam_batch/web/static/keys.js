@@ -37,7 +37,8 @@ function walk(from, key) {
   if (!cards.length) return false;
   const at = cards.indexOf(from.closest("li")?.querySelector(".open"));
   if (at < 0) {
-    cards[0].focus();
+    const top = Math.max(document.querySelector(".top").getBoundingClientRect().bottom, 0);
+    (cards.find((card) => card.getBoundingClientRect().top >= top) ?? cards[0]).focus(); // the first in sight
     return true;
   }
   const next = key === "ArrowRight" ? cards[at + 1] : key === "ArrowLeft" ? cards[at - 1] : beside(cards, at, key === "ArrowDown");
