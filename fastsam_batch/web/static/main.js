@@ -22,7 +22,7 @@ let running = new AbortController();
 const sameBelow = (state) => address.write(address.behind(state));
 
 async function show(state, kind) {
-  fillForm(state);
+  fillForm(state, kind);
   if (state.image) return showPhotograph(state, kind);
   document.title = `${state.q || (state.like ? "More like this" : "Photographs")} · ${corpus.name}`;
   if (behindIt && behindIt.shown.url === sameBelow(state)) return backToView();
@@ -71,11 +71,14 @@ function leave() {
   shown = null;
 }
 
-function fillForm(state) {
-  form.q.value = state.q;
+function fillForm(state, kind) {
+  const put = (field, value) => {
+    if (kind !== "load" || !field.value) field.value = value; // what was typed before the page was ready stays
+  };
+  put(form.q, state.q);
   let used = 0;
   for (const name of address.FILTERS) {
-    form[name].value = state.filters[name];
+    put(form[name], state.filters[name]);
     used += state.filters[name] ? 1 : 0;
   }
   document.getElementById("filter-count").textContent = used ? ` (${used})` : "";
