@@ -1,9 +1,9 @@
-"""The page over a slow network."""
+"""The page over a slow network: what is typed meanwhile, and answers that come when nobody waits for them."""
 
 from __future__ import annotations
 
 from playwright.sync_api import Route
-from web.test_page import heard
+from web.test_page import IMAGE, heard
 
 
 def test_words_typed_before_the_page_is_ready_stay(browser, served: str) -> None:
@@ -18,3 +18,22 @@ def test_words_typed_before_the_page_is_ready_stay(browser, served: str) -> None
     assert page.get_by_role("searchbox").input_value() == "a rocket"
     assert page.locator("[name=min_score]").input_value() == "0.1"
     page.close()
+
+
+def test_a_photograph_that_was_left_asks_for_nothing_more(open_page) -> None:
+    page = open_page("/")
+    held: list[Route] = []
+    page.route("**/api/image?*", lambda route: held.append(route))
+    with page.expect_request("**/api/image?*"):
+        page.evaluate(
+            "path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')) }",
+            f"/?image={IMAGE}&prompt=add:200,200",
+        )
+    page.keyboard.press("Escape")
+    page.locator(".photographs .open").first.wait_for()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    held[0].continue_()
+    page.wait_for_timeout(1000)
+    assert not [url for url in asked if "/api/select" in url]
+    assert "Selected" not in page.locator("#said").inner_text()

@@ -44,7 +44,7 @@ export function openPhotograph(first, corpus, leave) {
 
   async function load() {
     try {
-      image = await ask("image", { image: state.image });
+      image = await ask("image", { image: state.image }, { signal: closing.signal });
     } catch (error) {
       return fail(error);
     }
@@ -60,6 +60,7 @@ export function openPhotograph(first, corpus, leave) {
   }
 
   function fail(error) {
+    if (error.name === "AbortError") return;
     frame.removeAttribute("aria-busy");
     frame.replaceChildren(problem(error.message));
   }
