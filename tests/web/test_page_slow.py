@@ -37,3 +37,17 @@ def test_a_photograph_that_was_left_asks_for_nothing_more(open_page) -> None:
     page.wait_for_timeout(1000)
     assert not [url for url in asked if "/api/select" in url]
     assert "Selected" not in page.locator("#said").inner_text()
+
+
+def test_what_was_selected_before_is_not_picked_for_what_is_asked_now(open_page) -> None:
+    page = open_page(f"/?image={IMAGE}&prompt=text:a+helmet")
+    pick = page.locator(".told").get_by_role("button", name="Pick it")
+    pick.wait_for()
+    held: list[Route] = []
+    page.route("**/api/select*", lambda route: held.append(route))
+    with page.expect_request("**/api/select*"):
+        page.get_by_label("Select by words").fill("a face")
+        page.keyboard.press("Enter")
+    assert page.locator(".told").evaluate("each => each.inert")
+    held[0].continue_()
+    page.locator(".told:not([inert])").get_by_role("button", name="Pick").wait_for()

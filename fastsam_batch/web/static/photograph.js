@@ -87,6 +87,7 @@ export function openPhotograph(first, corpus, leave) {
     const { signal } = running;
     stage.mark(state.prompts);
     const asking = state.prompts.some(selects);
+    answer.inert = asking; // until there is one to what is asked now
     showPrompts({ mask_indices: [], texts: asking ? answered.texts : [] });
     if (!asking) {
       const mask = image.masks.find((each) => each.mask_index === state.mask);
@@ -101,10 +102,12 @@ export function openPhotograph(first, corpus, leave) {
       showPrompts(found);
       stage.light(found.path);
       showChosen(found.mask_indices);
+      answer.inert = false;
       answer.replaceChildren(...union(found));
     } catch (error) {
       if (error.name === "AbortError") return;
       stage.light("");
+      answer.inert = false;
       showPrompts({ mask_indices: [], texts: [] });
       showChosen([]);
       answer.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message));
