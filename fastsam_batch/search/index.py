@@ -91,11 +91,14 @@ class Index:
 
     @classmethod
     def fresh(cls, corpus: Corpus) -> Index | None:
-        """The corpus's index where it holds exactly the committed units and LanceDB is installed, else None."""
+        """The corpus's index where it holds exactly the committed units, its table too, and LanceDB is installed."""
         info = read_index_info(corpus) if find_spec("lancedb") else None
         if info is None or dict(info.units) != digests(corpus):
             return None
-        return cls(corpus, info)
+        try:
+            return cls(corpus, info)
+        except (ValueError, FileNotFoundError):  # LanceDB's words for a table, or its version, that is gone
+            return None
 
     def search(self, queries: Sequence[Query], top_k: int, condition: str | None = None) -> list[list[Hit] | None]:
         """As `scan`, approximately: every hit is right, with its exact cosine, but a few may be missing.

@@ -246,6 +246,23 @@ def test_a_table_whose_version_was_cleaned_up_is_built_anew(tmp_path: Path) -> N
     assert build_index(Corpus.open(uri), encode(["a"]))["rows"] == 78
 
 
+@pytest.mark.parametrize("gone", ["table", "version"])
+def test_a_search_scans_where_the_table_is_gone(tmp_path: Path, gone: str) -> None:
+    uri = str(tmp_path / "corpus")
+    write(uri, "corpus.json", json.dumps(corpus_info(WIDTH)).encode())
+    write_crowd(uri, tmp_path, 0, 40)
+    build_index(Corpus.open(uri), encode(["a"]))
+    if gone == "table":  # somebody deletes the folder, of which the note goes last
+        shutil.rmtree(tmp_path / "corpus" / "index" / f"{TABLE}.lance")
+    else:
+        table = connect(uri).open_table(TABLE)
+        table.delete("area < 500")
+        table.optimize(cleanup_older_than=timedelta(0))
+    assert engine_of(find_masks(Corpus.open(uri), ["cat"], encode=encode)) == "scan"
+    with pytest.raises(InputError, match="build one by index_corpus"):
+        find_masks(Corpus.open(uri), ["cat"], encode=encode, engine="index")
+
+
 def test_a_broken_note_says_what_to_do(tmp_path: Path, made: MadeCorpus) -> None:
     write(made.uri, INDEX_FILE, b"{")
     with pytest.raises(InputError, match="delete the folder index/"):
