@@ -28,16 +28,16 @@ def assign_labels(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The class of each mask and its cosine: int64 [n], `NO_LABEL` for none, and float32 [n], NaN there.
 
-    `embeddings` float32 [n, D] of unit length; a row of NaN, a mask without one, gets no label. A mask may have
-    a class where its cosine with the best of the class's texts reaches `min_score` and exceeds that with every
-    contrast; of those it gets the one with the highest cosine, the first of equals.
+    `embeddings` float32 [n, D] of unit length; a row of NaN, a mask without one, gets no label, nor does a damaged one
+    of infinities. A mask may have a class where its cosine with the best of the class's texts reaches `min_score` and
+    exceeds that with every contrast; of those it gets the one with the highest cosine, the first of equals.
     """
     labels = np.full(len(embeddings), NO_LABEL)
     scores = np.full(len(embeddings), -np.inf, np.float32)
     for number, query in enumerate(classes.queries):
         cosines = query.similarities(embeddings)
         with np.errstate(invalid="ignore"):  # a comparison with NaN is False
-            better = cosines > scores
+            better = (cosines > scores) & (cosines < np.inf)
             if query.min_score is not None:
                 better &= cosines >= np.float32(query.min_score)
         labels[better], scores[better] = number, cosines[better]

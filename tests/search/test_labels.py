@@ -77,6 +77,13 @@ def test_labels_follow_the_rule(classes: list[ClassQuery], seed: int) -> None:
         assert (name, None if np.isnan(score) else np.float32(score)) == expected
 
 
+def test_a_damaged_embedding_gets_no_label() -> None:
+    embeddings = np.full((2, DIM), np.inf, np.float32) * np.sign(vector_of("cup")).astype(np.float32)
+    embeddings[1] = vector_of("cup")
+    labels, scores = assign_labels(embeddings, encode_classes(parse_classes(["cup"]), encode))
+    assert labels.tolist() == [NO_LABEL, 0] and np.isnan(scores[0])
+
+
 def test_no_mask_has_no_labels() -> None:
     labels, scores = assign_labels(np.zeros((0, DIM), np.float32), encode_classes(parse_classes(["cup"]), encode))
     assert len(labels) == len(scores) == 0
