@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.masks.draw import distinct_colours
 from fastsam_batch.search.background import Background
 from fastsam_batch.search.image import CorpusImage
@@ -194,6 +194,10 @@ def _add_errors(app: FastAPI, corpus: Corpus) -> None:
         answer = _error(400, answers.without_place(str(error), corpus))
         answer.headers.update(_KEPT_REFUSAL if request.url.path in _PICTURES else {})
         return answer
+
+    @app.exception_handler(OutageError)
+    async def outage(_: Request, error: OutageError) -> JSONResponse:
+        return _error(503, f"{answers.without_place(str(error), corpus)}; try again")
 
     @app.exception_handler(RequestValidationError)
     async def bad_request(_: Request, error: RequestValidationError) -> JSONResponse:

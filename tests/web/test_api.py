@@ -232,6 +232,26 @@ def test_a_photograph_that_is_gone_says_so(made: MadeCorpus, tmp_path) -> None:
         assert refused.status_code == 400 and "no embeddings" in refused.json()["error"]
 
 
+def test_a_store_that_does_not_answer_is_a_sentence(made: MadeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastapi.testclient import TestClient
+
+    from fastsam_batch import Corpus
+    from fastsam_batch.errors import OutageError
+    from fastsam_batch.web.app import make_app
+
+    corpus = Corpus.open(made.uri)
+
+    def cut(*_) -> None:
+        raise OutageError(f"cannot read masks/a.parquet of the corpus {made.uri}: connect timeout")
+
+    monkeypatch.setattr(corpus, "vector_blocks", cut)
+    app = make_app(corpus, encode=encode, background=one_background())
+    with TestClient(app, base_url="http://localhost") as client:
+        answer = client.get("/api/search", params={"q": "a cup"})
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "cannot read masks/a.parquet of the corpus corpus: connect timeout; try again"
+
+
 def test_why_an_image_failed_is_told_without_its_folder() -> None:
     row = {"image_id": "a.png", "uri": "/in/secret/a.png", "error_message": "/in/secret/a.png does not exist"}
     assert failure(row) == "a.png does not exist"
