@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from web.many import many_photographs
 from web.test_page import IMAGE, heard
+
+from fastsam_batch import Corpus
 
 
 def test_a_wrong_filter_and_a_search_without_hits_say_so(open_page) -> None:
@@ -50,4 +55,23 @@ def test_a_refusal_is_shown_where_it_belongs(open_page, browser, served) -> None
     assert said and not [text for text in said if "attribute" in text]  # one refusal, and no box of NaN
     page.goto(f"{served}/?image=nothing.png")
     assert "holds no image" in page.get_by_role("alert").inner_text()
+    page.close()
+
+
+def test_photographs_that_did_not_come_are_asked_for_again(tmp_path: Path, browser, serve_app) -> None:
+    from fastsam_batch.web.app import make_app
+
+    page = browser.new_page(base_url=serve_app(make_app(Corpus.open(many_photographs(tmp_path, 130)))))
+    asked = []
+    page.route("**/api/images?offset=60*", lambda route: (asked.append(1), route.abort()))
+    page.goto("/")
+    page.locator(".photographs li").nth(59).wait_for()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert "does not answer" in page.get_by_role("alert").inner_text()
+    page.wait_for_timeout(500)
+    assert len(asked) == 1
+    page.unroute("**/api/images?offset=60*")
+    page.get_by_role("button", name="Show more photographs").click()
+    page.locator(".photographs li").nth(119).wait_for(state="attached")
+    assert page.get_by_role("alert").count() == 0
     page.close()

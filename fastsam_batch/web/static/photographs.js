@@ -20,6 +20,7 @@ export function showPhotographs(corpus, signal) {
   let offset = 0;
   const before = history.state?.loaded ?? 0; // how many there were when one left this entry of the history
   let loading = null;
+  let trouble = null; // the sentence on a page that did not come; the button asks for it again
   const load = () => (loading ??= next().finally(() => {
     loading = null;
     seen.unobserve(more); // observed anew, it tells whether there is still room to fill
@@ -29,6 +30,8 @@ export function showPhotographs(corpus, signal) {
     try {
       const limit = Math.min(Math.max(before - offset, PAGE), MOST);
       const { images, total } = await ask("images", { offset, limit }, { signal });
+      trouble?.remove();
+      trouble = null;
       cards.append(...images.map(card));
       offset += images.length;
       if (element.isConnected) remember({ loaded: offset }); // and not with a photograph that lies over it
@@ -37,13 +40,14 @@ export function showPhotographs(corpus, signal) {
       if (offset > PAGE) say(`${offset} of ${count(total, "photograph")} shown.`);
     } catch (error) {
       if (error.name === "AbortError") return;
-      more.hidden = true;
-      element.append(problem(error.message));
+      trouble?.remove();
+      trouble = problem(error.message);
+      more.before(trouble);
     }
   }
   more.addEventListener("click", load);
   const seen = new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting) && !more.hidden) load();
+    if (entries.some((entry) => entry.isIntersecting) && !more.hidden && !trouble) load();
   }, { rootMargin: "800px" });
   return { element, ready: load(), close: () => seen.disconnect() };
 }
