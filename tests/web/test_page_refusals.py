@@ -24,6 +24,8 @@ def test_a_wrong_filter_and_a_search_without_hits_say_so(open_page) -> None:
     page.keyboard.press("Enter")
     assert page.locator("#view").evaluate("each => each === document.activeElement")
     assert page.evaluate("history.length") == entries and "#" not in page.url
+    page.goto("/?min_area=5000")
+    page.get_by_text("filters apply once you search").wait_for()
     page.goto("/?q=a+cup&where=area+%3C+0")
     page.locator("#view section[aria-busy=false]").wait_for()
     assert page.get_by_role("button", name="Show the nearest").count() == 0

@@ -32,7 +32,7 @@ async function show(state, kind) {
   behindIt?.shown.close?.();
   behindIt = null;
   const { signal } = running;
-  const made = state.q || state.like ? showHits(state, signal, view.querySelector(".hits:not(:empty), .past")) : showPhotographs(corpus, signal);
+  const made = state.q || state.like ? showHits(state, signal, view.querySelector(".hits:not(:empty), .past")) : showPhotographs(corpus, state.filters, signal);
   view.replaceChildren(made.element);
   if (kind !== "load" && document.activeElement === document.body) view.querySelector("h1").focus({ preventScroll: true });
   shown = { ...made, url: sameBelow(state) };

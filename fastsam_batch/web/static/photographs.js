@@ -8,9 +8,10 @@ import { link, remember } from "./state.js";
 const PAGE = 60;
 const MOST = 200; // the server gives at once
 
-/** The grid of photographs: its element, and `ready` once the first page is there. */
-export function showPhotographs(corpus, signal) {
-  const note = [count(corpus.images, "photograph"), count(corpus.masks, "mask"), corpus.failed && `${corpus.failed} failed`];
+/** The grid of photographs: its element, and `ready` once the first page is there. `filters` are those of a search to come. */
+export function showPhotographs(corpus, filters, signal) {
+  const note = [count(corpus.images, "photograph"), count(corpus.masks, "mask"), corpus.failed && `${corpus.failed} failed`,
+    Object.values(filters).some(Boolean) && "filters apply once you search"];
   const cards = h("ul", { class: "cards photographs" });
   const more = h("button", { type: "button", class: "wide" }, "Show more photographs");
   const element = h("section", { "aria-label": "Photographs" },
