@@ -57,6 +57,7 @@ def test_a_refusal_is_shown_where_it_belongs(open_page, browser, served) -> None
     assert said and not [text for text in said if "attribute" in text]  # one refusal, and no box of NaN
     page.goto(f"{served}/?image=nothing.png")
     assert "holds no image" in page.get_by_role("alert").inner_text()
+    assert page.get_by_label("Select by words").is_hidden()
     page.close()
 
 

@@ -63,6 +63,7 @@ export function openPhotograph(first, corpus, leave) {
     if (error.name === "AbortError") return;
     frame.removeAttribute("aria-busy");
     frame.replaceChildren(problem(error.message));
+    panel.hidden = true; // there is nothing to select on
   }
 
   function prompt(text) {
