@@ -75,6 +75,8 @@ class Corpus:
         """The same corpus of which these committed units alone are seen; no other receipt is read."""
         part = Corpus(self.uri, self.info)
         part._only = sorted(several(units))
+        if "_receipts" in self.__dict__ and self._receipts.keys() >= {*part._only}:  # read already
+            part._receipts = {unit: self._receipts[unit] for unit in part._only}
         return part
 
     @classmethod
@@ -161,7 +163,7 @@ class Corpus:
         from fastsam_batch.search.image import CorpusImage
 
         row = self.image_rows([image_id])[image_id]
-        return CorpusImage(self, row, self.masks(where=of_image(row)).sort_by("mask_index"))
+        return CorpusImage(self, row, self.only([row["unit_id"]]).masks(where=of_image(row)).sort_by("mask_index"))
 
     def image_rows(self, image_ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """Rows of images (schemas/images.v1.json) by image_id. Raises NotInCorpusError for an unknown one.
@@ -172,12 +174,10 @@ class Corpus:
         image_ids = several(image_ids)
         rows: dict[str, dict[str, Any]] = {}
         units = units_of_images(self._fs, self._root, self._receipts, image_ids)
-        likely = pc.field("unit_id").isin(pa.array(units, pa.string()))
-        for part in (likely, pc.scalar(True)):
+        for part in (self.only(units), self):
             missing = [image_id for image_id in image_ids if image_id not in rows]
             if missing:
-                named = pc.field("image_id").isin(pa.array(missing, pa.string()))
-                found = self.images(where=part & named).to_pylist()
+                found = part.images(where=pc.field("image_id").isin(pa.array(missing, pa.string()))).to_pylist()
                 rows |= {row["image_id"]: row for row in reversed(found)}  # the first of several, as ever
         for image_id in image_ids:
             if image_id not in rows:
@@ -254,7 +254,7 @@ class Corpus:
         batches = self.mask_batches(dict.fromkeys([*names, *own, "image_id", "unit_id"]), None, batch_rows)
 
         def images_of(unit_id: str) -> pa.Table:
-            return self.images(dict.fromkeys(["image_id", *of_images]), pc.field("unit_id") == unit_id)
+            return self.only([unit_id]).images(dict.fromkeys(["image_id", *of_images]))
 
         return filter_joined(batches, images_of, expression, names)
 

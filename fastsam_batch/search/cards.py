@@ -123,12 +123,13 @@ def _images_to_show(corpus: Corpus, rows: list[dict[str, Any]], limit: int) -> t
 def _ok_images(corpus: Corpus, without: set[str]) -> Iterator[dict[str, Any]]:
     # Unit by unit, so that the first few of a large corpus cost one file.
     for unit_id in corpus.receipts():
-        of_unit = (pc.field("unit_id") == unit_id) & (pc.field("status") == "ok")
-        yield from (row for row in corpus.images(where=of_unit).to_pylist() if row["image_id"] not in without)
+        of_unit = corpus.only([unit_id]).images(where=pc.field("status") == "ok")
+        yield from (row for row in of_unit.to_pylist() if row["image_id"] not in without)
 
 
 def _masks_of(corpus: Corpus, image: dict[str, Any]) -> list[dict[str, Any]]:
-    masks: list[dict[str, Any]] = corpus.masks(["mask_index", "bbox", "area", "rle"], of_image(image)).to_pylist()
+    unit, columns = corpus.only([image["unit_id"]]), ["mask_index", "bbox", "area", "rle"]
+    masks: list[dict[str, Any]] = unit.masks(columns, of_image(image)).to_pylist()
     return masks
 
 

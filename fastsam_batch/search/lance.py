@@ -88,9 +88,9 @@ def unit_rows(corpus: Corpus, units: list[str]) -> Iterator[pa.RecordBatch]:
     schema = table_schema(corpus.embedding_dim or 1)
     columns = ["unit_id", "image_id", "mask_index", "bbox", *_OF_MASKS, "embedding"]
     for start in range(0, len(units), 64):
-        of_units = pc.field("unit_id").isin(pa.array(units[start : start + 64], pa.string()))
-        images = corpus.images(["image_id", *_OF_IMAGES], of_units)
-        for batch in corpus.mask_batches(columns, of_units & pc.field("embedding").is_valid()):
+        part = corpus.only(units[start : start + 64])
+        images = part.images(["image_id", *_OF_IMAGES])
+        for batch in part.mask_batches(columns, pc.field("embedding").is_valid()):
             finite = np.isfinite(embedding_matrix(batch["embedding"])).all(axis=1)
             if not finite.all():  # a damaged embedding, which no search finds and LanceDB refuses
                 batch = batch.filter(pa.array(finite))

@@ -62,7 +62,7 @@ def mask_keys(like: str | MaskKey | Sequence[str | MaskKey]) -> list[MaskKey]:
 
 
 def _vector(corpus: Corpus, image: dict[str, Any], mask: MaskKey) -> NDArray[np.float32]:
-    masks = corpus.masks(["mask_index", "embedding"], of_image(image))
+    masks = corpus.only([image["unit_id"]]).masks(["mask_index", "embedding"], of_image(image))
     found = masks.filter(pc.field("mask_index") == mask[1])
     if not len(found):
         indices = masks["mask_index"].to_pylist()

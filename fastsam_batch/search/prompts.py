@@ -189,8 +189,8 @@ def _by_text(
     if not prompts.texts:
         return []
     options: dict[str, Any] = {"top_k": prompts.top_k, "min_score": prompts.min_score}
-    options |= {"encode": encode, "background": background}
-    hits = find_masks(image.corpus, prompts.texts, where=of_image(image.row), **options)
+    options |= {"encode": encode or image.corpus.text_encoder(), "background": background}
+    hits = find_masks(image.corpus.only([image.row["unit_id"]]), prompts.texts, where=of_image(image.row), **options)
     names = ("text", "mask_index", "similarity", "calibrated")
     columns = zip(*(hits[name].to_pylist() for name in names), strict=True)
     return [TextAnswer(*answer) for answer in columns]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,17 +96,13 @@ class Thin:
 def add_rows(corpus: Corpus, hits: Sequence[Hit], rows: Rows) -> None:
     """Add the columns `STORED` of the hits' masks, and their image's `uri`, from their own files only."""
     found = [hit for hit in hits if (hit.image_id, hit.mask_index) not in rows]
-    of_hits = pc.field("unit_id").isin(_distinct(hit.unit_id for hit in found))
-    of_hits &= pc.field("image_id").isin(_distinct(hit.image_id for hit in found))
+    part = corpus.only({hit.unit_id for hit in found})
+    of_hits = pc.field("image_id").isin(pa.array(sorted({hit.image_id for hit in found}), pa.string()))
     wanted = {(hit.image_id, hit.mask_index) for hit in found}
-    uris = corpus.images(["image_id", "uri"], of_hits).to_pylist()
+    uris = part.images(["image_id", "uri"], of_hits).to_pylist()
     uri_of = {row["image_id"]: row["uri"] for row in uris}
-    for batch in corpus.mask_batches(STORED, of_hits):
+    for batch in part.mask_batches(STORED, of_hits):
         keys = zip(batch["image_id"].to_pylist(), batch["mask_index"].to_pylist(), strict=True)
         kept = batch.filter(pa.array([key in wanted for key in keys], pa.bool_()))
         for row in kept.to_pylist():
             rows[row["image_id"], row["mask_index"]] = row | {"uri": uri_of[row["image_id"]]}
-
-
-def _distinct(values: Iterable[str]) -> pa.Array:
-    return pa.array(sorted(set(values)), pa.string())

@@ -53,7 +53,7 @@ class Catalogue:
         for unit_id, receipt in self.corpus.receipts().items():
             end = first + receipt["images"]
             if end > offset:
-                unit = self.corpus.images(where=pc.field("unit_id") == unit_id)
+                unit = self.corpus.only([unit_id]).images()
                 rows += unit.slice(max(offset - first, 0), limit - len(rows)).to_pylist()
             if len(rows) == limit:
                 break

@@ -10,12 +10,14 @@ import pytest
 from corpus.made_corpus import DIM, MadeCorpus, receipt_of, write, write_unit
 
 from fastsam_batch import Corpus
+from fastsam_batch.corpus import read
 from fastsam_batch.corpus.plan import write_plan
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.cards import make_gallery
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.likeness import mask_vectors
 from fastsam_batch.sources.base import ImageRef, PlanRow
+from fastsam_batch.web.catalogue import Catalogue
 
 
 def unit_of(made: MadeCorpus, image_id: str) -> str:
@@ -61,6 +63,28 @@ def test_several_images_and_what_asks_for_them(made: MadeCorpus) -> None:
     assert [len(query.cards) for query in gallery.queries] == [2]
     with pytest.raises(InputError, match="cannot read images/unit-000"):  # else no file was opened to find them
         corpus.image_rows([*rows, "nowhere.jpg"])
+
+
+def test_questions_about_a_unit_name_no_file_of_the_others(made: MadeCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Naming the files of all of them, unit by unit, took minutes for 2,000 units; so would reading receipts again."""
+    plan(made)
+    real, named = read.unit_files, []
+
+    def counted(fs, paths, schema):
+        named.append(len(paths))
+        return real(fs, paths, schema)
+
+    monkeypatch.setattr(read, "unit_files", counted)
+    corpus = Corpus.open(made.uri)
+    assert len(corpus.receipts()) == 3
+    shutil.rmtree(Path(made.uri) / "receipts")
+    wide = corpus.masks(["mask_index"], "width = 400")
+    assert wide.num_rows == 24 and named == [3, 1, 1, 1]
+    named.clear()
+    Catalogue(corpus).page(1, 3)
+    corpus.image("coffee.png")
+    find_masks(corpus, like=[("coffee.png", 3)], top_k=1)
+    assert set(named) == {1}
 
 
 def test_by_the_shard(made: MadeCorpus) -> None:
