@@ -51,3 +51,17 @@ def test_what_was_selected_before_is_not_picked_for_what_is_asked_now(open_page)
     assert page.locator(".told").evaluate("each => each.inert")
     held[0].continue_()
     page.locator(".told:not([inert])").get_by_role("button", name="Pick").wait_for()
+
+
+def test_hits_of_the_past_go_with_the_answer_that_there_are_none(open_page) -> None:
+    page = open_page("/?q=a+cup")
+    page.locator(".hits .open").first.wait_for()
+    held: list[Route] = []
+    page.route("**/api/search?*min_calibrated=0*", lambda route: held.append(route))  # whether any mask is near
+    with page.expect_request("**/api/search?*min_calibrated=0*"):
+        page.get_by_role("searchbox").fill("nothing")
+        page.keyboard.press("Enter")
+    page.get_by_text("No mask looks enough like this.").first.wait_for()
+    assert page.locator(".past").count() == 0
+    held[0].continue_()
+    page.get_by_role("button", name="Show the nearest masks anyway").wait_for()

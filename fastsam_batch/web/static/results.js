@@ -19,15 +19,16 @@ export function showHits(state, signal, past) {
   const element = h("section", { "aria-label": title, "aria-busy": "true" }, heading, state.like && source(state), cards, past);
   past?.setAttribute("class", "cards past");
   past?.toggleAttribute("inert", true);
-  return { element, ready: load(state, signal, element, note, cards).finally(() => element.contains(past) && past.remove()) };
+  return { element, ready: load(state, signal, element, note, cards, past) };
 }
 
-async function load(state, signal, element, note, cards) {
+async function load(state, signal, element, note, cards, past) {
   try {
     const { filters, q, like } = state;
     const { hits } = q
       ? await ask("search", { q, ...filters }, { signal })
       : await ask("like", { image: like.image, mask: like.mask, ...filters }, { signal });
+    past?.remove();
     const words = hits.length ? summary(hits) : nothing(state);
     note.textContent = words;
     say(words);
@@ -37,7 +38,8 @@ async function load(state, signal, element, note, cards) {
       element.append(h("button", { type: "button", onclick: anyway }, "Show the nearest masks anyway"));
     }
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (error.name === "AbortError") return; // the hits of the past lie in the view that comes after
+    past?.remove();
     note.textContent = "";
     element.append(problem(error.message));
   }
