@@ -59,6 +59,10 @@ def test_a_tablet_is_for_fingers_too(open_page) -> None:
     page.evaluate("scrollTo(0, 300)")
     page.locator("#filters summary").tap()
     page.get_by_label("Least cosine").wait_for()
+    letters = page.locator("input:not([type=radio], [type=checkbox])").evaluate_all(
+        "all => all.map(each => parseFloat(getComputedStyle(each).fontSize))"
+    )
+    assert min(letters) >= 16
     assert page.evaluate("getComputedStyle(document.querySelector('.top')).position") == "static"
     page.wait_for_function("scrollY === 0")  # the fields can be seen before their toggle event is handled
     page.locator(".hits .open").first.tap()
