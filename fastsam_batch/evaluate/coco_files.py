@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.export.pairing import truth_name
+from fastsam_batch.masks.rle import foreground_runs_of
 from fastsam_batch.storage import filesystem, read_whole, redact
 
 CocoRle = dict[str, Any]
@@ -44,8 +45,13 @@ class TruthImage:
     annotations: list[dict[str, Any]] = field(default_factory=list)
 
     def objects(self) -> Objects:
-        """The annotations as objects; polygons become masks as pycocotools makes them."""
-        return _objects(self.annotations, self.size_hw, np.ones(len(self.annotations)))
+        """The annotations as objects; polygons become masks as pycocotools makes them.
+
+        Raises InputError for a segmentation that is none.
+        """
+        found = _objects(self.annotations, self.size_hw, np.ones(len(self.annotations)), "--ground-truth")
+        areas = [row.get("area", own) for row, own in zip(self.annotations, found.areas.tolist(), strict=True)]
+        return replace(found, areas=np.array(areas, np.float64))
 
 
 def read_truth_images(uri: str) -> list[TruthImage]:
@@ -53,14 +59,16 @@ def read_truth_images(uri: str) -> list[TruthImage]:
     document = _load(uri, "--ground-truth")
     try:
         images = {
-            row["id"]: TruthImage(row["id"], truth_name(row), (row["height"], row["width"]))
+            row["id"]: TruthImage(row["id"], truth_name(row), (int(row["height"]), int(row["width"])))
             for row in document["images"]
         }
         for annotation in document["annotations"]:
             _check_numbers(annotation)
             _forget_no_mask(annotation)
+            if annotation["image_id"] not in images:
+                raise ValueError(f"an annotation's image_id {annotation['image_id']!r} is no image's id")
             images[annotation["image_id"]].annotations.append(annotation)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"--ground-truth {redact(uri)}: is not COCO instances ({type(error).__name__}: {error}); "
             "it needs images and annotations"
@@ -121,7 +129,7 @@ def read_results(uri: str, option: str = "--results", needed: Collection[str] = 
 
 def result_objects(rows: Sequence[dict[str, Any]], size_hw: tuple[int, int]) -> Objects:
     """Results of one image as objects. Masks without a box get their tight one. Raises InputError for a wrong one."""
-    return _objects(rows, size_hw, np.array([row["score"] for row in rows], np.float64))
+    return _objects(rows, size_hw, np.array([row["score"] for row in rows], np.float64), "--results")
 
 
 def _forget_no_mask(row: dict[str, Any]) -> None:
@@ -140,19 +148,22 @@ def _check_numbers(row: dict[str, Any]) -> None:
             raise ValueError(f"{name} {row[name]} is not a number")
 
 
-def _objects(rows: Sequence[dict[str, Any]], size_hw: tuple[int, int], scores: NDArray[np.float64]) -> Objects:
-    rles = None
+def _objects(
+    rows: Sequence[dict[str, Any]], size_hw: tuple[int, int], scores: NDArray[np.float64], option: str
+) -> Objects:
+    """Rows of one image as objects, each mask's area that of its pixels."""
+    where = f"{option}: image {rows[0].get('image_id')}" if rows else option
+    rles, areas = None, None
     if all("segmentation" in row for row in rows):
-        rles = [_rle(row["segmentation"], size_hw, row.get("image_id")) for row in rows]
+        rles = [_rle(row["segmentation"], size_hw, where) for row in rows]
+        areas = _areas(rles, size_hw, where)
     boxes = np.zeros((len(rows), 4))
     for index, row in enumerate(rows):
         boxes[index] = row["bbox"] if row.get("bbox") else coco_mask.toBbox(_of(rles, index))
-    own_areas = coco_mask.area(rles) if rles else boxes[:, 2] * boxes[:, 3]
-    areas = [row.get("area", own) for row, own in zip(rows, own_areas, strict=True)]
     return Objects(
         rles,
         boxes,
-        np.array(areas, np.float64),
+        boxes[:, 2] * boxes[:, 3] if areas is None else areas,
         np.array([bool(row.get("iscrowd", 0)) for row in rows], np.bool_),
         np.array([row.get("category_id", 1) for row in rows], np.int64),
         scores,
@@ -165,10 +176,12 @@ def _of(rles: list[CocoRle] | None, index: int) -> CocoRle:
     return rles[index]
 
 
-def _rle(segmentation: Any, size_hw: tuple[int, int], image: object) -> CocoRle:
+def _rle(segmentation: Any, size_hw: tuple[int, int], where: str) -> CocoRle:
     """A COCO dict of polygons or of runs, compressed or not. Raises InputError for another, and for another size."""
     try:
         if isinstance(segmentation, list):
+            if len(segmentation[0]) < 5 and not isinstance(segmentation[0], dict):
+                raise ValueError("a polygon has fewer than three points")
             return dict(coco_mask.merge(coco_mask.frPyObjects(segmentation, *size_hw)))
         found = tuple(segmentation["size"])
         if found == tuple(size_hw):
@@ -176,11 +189,27 @@ def _rle(segmentation: Any, size_hw: tuple[int, int], image: object) -> CocoRle:
             return dict(coco_mask.frPyObjects(segmentation, *size_hw) if plain else segmentation)
         height, width = found
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-        raise InputError(f"image {image}: a segmentation is neither polygons nor RLE ({error})") from error
+        raise InputError(_no_mask(where, error)) from error
     raise InputError(
-        f"image {image}: a mask has the size {height} x {width} and the image {size_hw[0]} x {size_hw[1]} "
+        f"{where}: a mask has the size {height} x {width} and the image {size_hw[0]} x {size_hw[1]} "
         "(height x width); both must be of the same photograph, after its EXIF orientation"
     )
+
+
+def _areas(rles: Sequence[CocoRle], size_hw: tuple[int, int], where: str) -> NDArray[np.float64]:
+    """Pixels of masks of one image, float64 [n]. Raises InputError for runs that do not fill it, which pycocotools
+    would compare for ever; its own `area` takes no more than 255 masks.
+    """
+    try:
+        texts = [counts.decode() if isinstance(counts := rle["counts"], bytes) else counts for rle in rles]
+        runs = foreground_runs_of(texts, size_hw) if texts else []
+    except (TypeError, ValueError) as error:
+        raise InputError(_no_mask(where, error)) from error
+    return np.array([(ends - starts).sum() for starts, ends in runs], np.float64)
+
+
+def _no_mask(where: str, error: Exception) -> str:
+    return f"{where}: a segmentation is neither polygons nor RLE ({error}); write it as COCO has it"
 
 
 def _load(uri: str, option: str) -> Any:

@@ -71,8 +71,7 @@ def test_agrees_with(library, kind, seed, tmp_path, capsys):
     assert figures["curve"]["proposals"][-1] == 120
     assert figures["curve"]["AR"][-1] == pytest.approx(recalls[0, 2], abs=1e-4)
     assert (figures["AP50"], figures["AP75"]) == pytest.approx((by_iou[0], by_iou[5]), abs=1e-4)
-    # Sizes agree because these boxes come without masks: from rows with both, pycocotools takes a box's area
-    # from the mask.
+    # Sizes agree because these boxes come without masks, whose area pycocotools would take for theirs.
     for row, size in enumerate(SIZES):
         assert figures["AP" if size == "all" else f"AP_{size}"] == pytest.approx(precisions[row], abs=1e-4)
 
@@ -86,6 +85,24 @@ def test_results_with_masks_are_scored_as_boxes_too(tmp_path, capsys):
         name = "AR@1000" if size == "all" else f"AR@1000_{size}"
         assert figures["box"][name] == pytest.approx(recalls[row, 2], abs=1e-4)
     assert 0 < figures["mask"]["AR@10"] < figures["mask"]["AR@100"] == figures["mask"]["AR@1000"] < 1
+
+
+def test_more_masks_on_an_image_than_a_byte_counts(tmp_path, capsys):
+    document, rows = made_objects(2, images=3, found=300)
+    document["annotations"] = [{**row, "id": 1 + n} for n, row in enumerate(document["annotations"] * 30)]
+    truth, results = write(tmp_path / "instances.json", document), write(tmp_path / "results.json", rows)
+    figures = run(capsys, "--results", results, "--ground-truth", truth)["figures"]["score"]["mask"]
+    recalls, precisions, _ = by_library("pycocotools", truth, results, "mask", [10, 100, 1000])
+    assert figures["AR@1000"] == pytest.approx(recalls[0, 2], abs=1e-4)
+    assert [figures[f"AP_{size}"] for size in SIZES[1:]] == pytest.approx(precisions[1:], abs=1e-4)
+
+
+def test_the_areas_of_results_are_those_of_their_pixels(tmp_path, capsys):
+    document, rows = made_objects(3)
+    truth, results = write(tmp_path / "instances.json", document), tmp_path / "results.json"
+    figures = run(capsys, "--results", write(results, rows), "--ground-truth", truth)["figures"]
+    write(results, [{**row, "area": 1} for row in rows])
+    assert run(capsys, "--results", results, "--ground-truth", truth)["figures"] == figures
 
 
 def test_an_empty_segmentation_is_none(tmp_path, capsys):
@@ -216,7 +233,10 @@ def test_area_under_recall_is_a_mean_over_the_logarithm():
         (lambda d: [i.update(file_name=f"x{i['id']}") for i in d["images"]], "no image of the ground truth"),
         (lambda d: [i.update(height=7) for i in d["images"]], "pixels in the corpus and"),
         (lambda d: d["annotations"][0].update(segmentation=3), "neither polygons nor RLE"),
+        (lambda d: d["annotations"][0].update(segmentation=[[1, 2]]), "a polygon has fewer than three points"),
         (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "instances.json: is not COCO instances"),
+        (lambda d: d.update(annotations={"1": {}}), "instances.json: is not COCO instances"),
+        (lambda d: d["annotations"][0].update(image_id="1"), "image_id '1' is no image's id"),
         (lambda d: [row.pop("segmentation") for row in d["annotations"]], "instances.json: an annotation of image 1"),
     ],
 )
@@ -249,6 +269,14 @@ def test_a_wrong_ground_truth_is_a_sentence(made_once, tmp_path, capsys, change,
         (
             [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [400, 400], "counts": [-1]}}],
             "neither polygons nor RLE",
+        ),
+        (  # pycocotools would compare it with others for ever
+            [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [400, 400], "counts": [2, 9]}}],
+            "run lengths add up to 11, not 400 x 400",
+        ),
+        (
+            [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [400, 400], "counts": None}}],
+            "--results: image 1: a segmentation is neither polygons nor RLE",
         ),
     ],
 )
