@@ -104,20 +104,22 @@ def _instances(arguments: dict[str, Any]) -> Summary:
         require_masks,
     )
     from fastsam_batch.evaluate.instance_report import instance_plot, instance_table
-    from fastsam_batch.evaluate.instances import RANKING, instance_figures, prompted_objects
+    from fastsam_batch.evaluate.instances import RANKING, check_detections, instance_figures, prompted_objects
     from fastsam_batch.evaluate.proposals import pair_images
     from fastsam_batch.storage import redact
 
     check_range("--max-det", arguments["max_det"], 1)
     truths = read_truth_images(arguments["ground_truth"])
     require_masks(truths, arguments["ground_truth"])
+    names = read_category_names(arguments["ground_truth"])
     detections = read_results(arguments["detections"], "--detections", ("category_id",))
+    check_detections(detections, {truth.id for truth in truths}, names.keys())
     lacking: list[str] = []
     pairs = (
         (truth, {RANKING: prompted_objects(image, detections.get(truth.id, []))})
         for truth, image in pair_images(truths, *_corpus_images(arguments["corpus"]), lacking)
     )
-    summary = instance_figures(pairs, read_category_names(arguments["ground_truth"]), arguments["max_det"])
+    summary = instance_figures(pairs, names, arguments["max_det"])
     summary["not_in_corpus"] = len(lacking)
     name = f"{redact(arguments['corpus'])}, boxes of {redact(arguments['detections'])}"
     report(arguments["output"], "instances", summary, name, instance_table, instance_plot)

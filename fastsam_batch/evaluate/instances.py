@@ -6,7 +6,7 @@ the mask that overlaps each best, and COCO's mask AP is taken, by category.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,14 @@ from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.masks.select import match_box
 
 RANKING = "detector"
+
+
+def check_detections(detections: Mapping[int, Sequence[dict[str, Any]]], images: Set[int], names: Set[int]) -> None:
+    """Raise InputError where none is of a labelled image or of a category, for both files must count them alike."""
+    if not detections.keys() & images:
+        raise InputError("--detections holds no image_id of the ground truth; both must count images alike")
+    if not any(float(row["category_id"]) in names for rows in detections.values() for row in rows):
+        raise InputError("--detections holds no category_id of the ground truth; both must count categories alike")
 
 
 def prompted_objects(image: ExportImage | None, rows: Sequence[dict[str, Any]]) -> Objects:

@@ -110,6 +110,25 @@ def test_wrong_detections_are_a_sentence(made_once, tmp_path, capsys, change, op
     assert said.startswith("error: ") and said.count("\n") == 1 and reason in said
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda row: row.update(image_id=str(row["image_id"])), "--detections holds no image_id of the ground truth"),
+        (lambda row: row.update(category_id=99), "--detections holds no category_id of the ground truth"),
+    ],
+)
+def test_detections_that_count_otherwise_are_refused(made_once, tmp_path, capsys, change, reason):
+    truth, boxes, _ = made_detections(made_once, tmp_path)
+    rows = json.loads(boxes.read_text())
+    for row in rows:
+        change(row)
+    boxes.write_text(json.dumps(rows))
+    given = ["instances", "--corpus", made_once.uri, "--detections", str(boxes), "--ground-truth", str(truth)]
+    assert job("evaluate", given) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and reason in said
+
+
 def test_lvis_is_refused(made_once, tmp_path, capsys):
     truth, boxes, _ = made_detections(made_once, tmp_path)
     document = json.loads(truth.read_text())
