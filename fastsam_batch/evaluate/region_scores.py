@@ -57,8 +57,11 @@ class PixelScores:
 
 def pixel_scores(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> PixelScores:
     """Count one image's scores float64 [h, w] against its truth bool [h, w]."""
-    values, place = np.unique(scores, return_inverse=True)
-    place = place.reshape(truth.shape)
+    # Most pixels have the lowest score: to sort them with the others takes ten times as long.
+    raised = scores > scores.min()
+    values, place_of_raised = np.unique(scores[raised], return_inverse=True)
+    values, place = np.append(scores.min(), values), np.zeros(scores.shape, np.int64)
+    place[raised] = place_of_raised + 1
     count, labels = cv2.connectedComponents(truth.view(np.uint8), connectivity=8)
     sizes = np.bincount(labels.ravel(), minlength=count)
     share = np.asarray(np.bincount(place[truth], 1 / sizes[labels[truth]], len(values)), np.float64)

@@ -145,8 +145,10 @@ def predict(
     chosen = _chosen(image, masks, regions_of(truth), prompt, smallest) if image.masks else []
     predicted = decode_in_box(rle_of(select(masks, chosen=chosen).union, size), whole)
     scores = np.zeros(size)
-    for index in chosen:
-        np.maximum(scores, image.masks[index].score * decode_in_box(image.masks[index].rle, whole), out=scores)
+    for mask in (image.masks[index] for index in chosen):
+        x, y, width, height = mask.bbox_xywh
+        part = scores[y : y + height, x : x + width]
+        np.maximum(part, mask.score * decode_in_box(mask.rle, mask.bbox_xywh), out=part)
     return predicted, scores
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tracemalloc
 from pathlib import Path
 from typing import get_args
 
@@ -24,7 +25,9 @@ from sklearn.metrics import fbeta_score, jaccard_score, roc_auc_score
 from fastsam_batch.cli import job
 from fastsam_batch.cli_evaluate import evaluate_options
 from fastsam_batch.evaluate.region_scores import aupro, auroc, overlap_scores, pixel_scores, regions_of
-from fastsam_batch.evaluate.regions import PromptKind
+from fastsam_batch.evaluate.regions import PromptKind, predict
+from fastsam_batch.export.images import ExportImage, ExportMask
+from fastsam_batch.masks.rle import Rle
 
 
 def test_the_command_takes_every_kind_of_prompt() -> None:
@@ -170,6 +173,26 @@ def test_a_stored_mask_as_truth_is_found(made_once, tmp_path, capsys):
     text = (tmp_path / "out" / "regions.md").read_text()
     assert "| everything | 1.000 | 1.000 | 0.000 | 1.000 | 1.000 |" in text
     assert min(Image.open(tmp_path / "out" / "regions.png").size) > 400
+
+
+def test_scores_cost_what_their_masks_cover() -> None:
+    side = 1000
+    truth = np.zeros((side, side), bool)
+    truth[:40, :40] = truth[-40:, -40:] = True
+    masks = []
+    for index, corner in enumerate((0, side - 40)):
+        mask = np.zeros((side, side), np.uint8, order="F")
+        mask[corner : corner + 40, corner : corner + 40] = 1
+        rle = Rle((side, side), coco_mask.encode(mask)["counts"].decode())
+        masks.append(ExportMask(index, (corner, corner, 40, 40), 1600, 0.5 + 0.25 * index, 1.0, rle))
+    image = ExportImage("a.png", "a.png", side, side, tuple(masks))
+    tracemalloc.start()
+    predicted, scores = predict(image, truth, "box", smallest=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(predicted, truth)
+    assert np.unique(scores).tolist() == [0, 0.5, 0.75] and scores[-1, -1] == 0.75
+    assert peak < 12 * side * side  # the scores themselves are 8 bytes a pixel
 
 
 def test_mvtecs_layout(tmp_path, capsys):
