@@ -1,12 +1,13 @@
 """Salient objects, buildings and defects: stored masks chosen by a prompt, against drawn masks in a folder.
 
 Layouts: DUTS and ECSSD, Inria and WHU (a drawn mask has its photograph's name), MVTec AD
-(`ground_truth/KIND/000_mask.png` for `test/KIND/000.png`; photographs in `good` have no defect).
+(`ground_truth/KIND/000_mask.png` for `test/KIND/000.png`; photographs in `test/good` have no defect).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ from fastsam_batch.masks.select import Box, ImageMasks, Point, select
 
 PromptKind = Literal["everything", "point", "box"]
 _NORMAL = "good"  # MVTec's folder of photographs without a defect
+_NOT_TESTED = ("train", "validation")  # what it has photographs of that kind in for other ends
 _GREY = 8  # levels between the channels of what JPEG leaves of grey
 _COARSE = 4  # bits of each channel that do not tell colours apart
 _DRAWN_COLOURS = 64  # a mask in JPEG has some 30; of 103 photographs of COCO the plainest has 96
@@ -61,7 +63,8 @@ def drawn_masks(folder: Path) -> dict[str, Path]:
 
 
 def pair_regions(images: Iterable[ExportImage], drawn: dict[str, Path]) -> Iterator[Pair]:
-    """Each photograph that has a drawn mask, by the end of its path, or that lies in a folder `good`.
+    """Each photograph that has a drawn mask, by the end of its path, or that lies in a folder `good`, but for those
+    that MVTec has for training and validation.
 
     Raises InputError where none has, and where a drawn mask fits two photographs.
     """
@@ -70,7 +73,7 @@ def pair_regions(images: Iterable[ExportImage], drawn: dict[str, Path]) -> Itera
         path = PurePosixPath(image.image_id.replace("#", "/")).with_suffix("")
         key = next((end for end in path_ends(str(path)) if end in drawn), None)
         if key is None:
-            if _NORMAL in path.parts[:-1]:
+            if any(folder == _NORMAL and over not in _NOT_TESTED for over, folder in pairwise(("", *path.parts[:-1]))):
                 yield image, None
             continue
         if key in seen:
