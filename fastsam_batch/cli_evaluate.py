@@ -156,8 +156,10 @@ def _regions(arguments: dict[str, Any]) -> Summary:
     if "point" not in prompts:
         refuse_unused(arguments, {"smallest": False}, "--prompt point")
     _, images = _corpus_images(arguments["corpus"])
-    pairs = pair_regions(images, drawn_masks(Path(arguments["ground_truth"])))
+    lacking: list[str] = []
+    pairs = pair_regions(images, drawn_masks(Path(arguments["ground_truth"])), lacking)
     summary = region_figures(pairs, prompts, smallest=arguments["smallest"])
+    summary["not_in_corpus"] = len(lacking)
     name = f"{redact(arguments['corpus'])} against {arguments['ground_truth']}"
     report(arguments["output"], "regions", summary, name, region_table, region_plot)
     return summary

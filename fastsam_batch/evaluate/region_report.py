@@ -15,9 +15,11 @@ _REGION = ("IoU", "F_beta", "MAE", "AUROC", "AUPRO")
 def region_table(document: dict[str, Any], name: str) -> str:
     """A Markdown table of `region_figures`."""
     rows = [[prompt, *(figures[column] for column in _REGION)] for prompt, figures in document["figures"].items()]
+    lacking = document["not_in_corpus"]
+    left_out = f" Drawn masks left out, for the corpus lacks their photographs: {lacking}." if lacking else ""
     return (
         f"# Regions\n\n{name}: {document['images']} images, {document['images_without_region']} of them without a "
-        f"region.\n\n{markdown_table(['prompt', 'IoU', 'F-beta', 'MAE', 'AUROC', 'AUPRO'], rows)}"
+        f"region.{left_out}\n\n{markdown_table(['prompt', 'IoU', 'F-beta', 'MAE', 'AUROC', 'AUPRO'], rows)}"
     )
 
 

@@ -62,9 +62,11 @@ def drawn_masks(folder: Path) -> dict[str, Path]:
     return found
 
 
-def pair_regions(images: Iterable[ExportImage], drawn: dict[str, Path]) -> Iterator[Pair]:
+def pair_regions(
+    images: Iterable[ExportImage], drawn: dict[str, Path], lacking: list[str] | None = None
+) -> Iterator[Pair]:
     """Each photograph that has a drawn mask, by the end of its path, or that lies in a folder `good`, but for those
-    that MVTec has for training and validation.
+    that MVTec has for training and validation. `lacking` gets the drawn masks whose photographs the corpus lacks.
 
     Raises InputError where none has, and where a drawn mask fits two photographs.
     """
@@ -82,6 +84,8 @@ def pair_regions(images: Iterable[ExportImage], drawn: dict[str, Path]) -> Itera
         yield image, drawn[key]
     if not seen:
         raise InputError("the corpus holds no photograph that --ground-truth has a mask of; names must be the same")
+    if lacking is not None:
+        lacking += drawn.keys() - seen.keys()
 
 
 def region_figures(pairs: Iterable[Pair], prompts: Iterable[PromptKind], *, smallest: bool) -> dict[str, Any]:

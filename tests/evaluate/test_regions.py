@@ -165,13 +165,17 @@ def test_prompts_choose_as_dense_masks_do(made_once, tmp_path, capsys, high):
 
 def test_a_stored_mask_as_truth_is_found(made_once, tmp_path, capsys):
     draw(tmp_path / "truth", "coffee.png", dense(made_once, "coffee.png")[2])
+    draw(tmp_path / "truth", "tea.png", np.ones((3, 3), bool))
     out = str(tmp_path / "out")
     prompts = ["--prompt", "everything", "box", "--output", out]
-    figures = run(capsys, made_once.uri, tmp_path / "truth", *prompts)["figures"]
+    summary = run(capsys, made_once.uri, tmp_path / "truth", *prompts)
+    figures = summary["figures"]
+    assert (summary["images"], summary["not_in_corpus"]) == (1, 1)
     perfect = {"IoU": 1, "F_beta": 1, "MAE": 0, "AUROC": 1, "AUPRO": 1}
     assert figures["everything"] == pytest.approx(perfect, abs=1e-12)
     text = (tmp_path / "out" / "regions.md").read_text()
     assert "| everything | 1.000 | 1.000 | 0.000 | 1.000 | 1.000 |" in text
+    assert "Drawn masks left out, for the corpus lacks their photographs: 1." in text
     assert min(Image.open(tmp_path / "out" / "regions.png").size) > 400
 
 
