@@ -13,7 +13,7 @@ from fastsam_batch.evaluate.coco_files import Objects, TruthImage, result_object
 from fastsam_batch.evaluate.recall import IOU_THRESHOLDS, SIZES, Tally, area_under_recall
 from fastsam_batch.evaluate.stored import mask_objects
 from fastsam_batch.export.images import ExportImage, RankBy
-from fastsam_batch.export.pairing import pair_names
+from fastsam_batch.export.pairing import check_size, pair_names
 
 BUDGETS = (10, 100, 1000)
 Pair = tuple[TruthImage, dict[str, Objects]]
@@ -60,11 +60,7 @@ def pair_images(
     for image in images:
         if image.image_id in numbers:
             truth = left.pop(numbers[image.image_id])
-            if (image.height, image.width) != truth.size_hw:
-                raise InputError(
-                    f"{image.image_id} is {image.width} x {image.height} pixels in the corpus and {truth.size_hw[1]} x "
-                    f"{truth.size_hw[0]} in the ground truth; both must be of the same photograph"
-                )
+            check_size(image, truth.size_hw)
             yield truth, image
     for truth in left.values():
         if lacking is not None:

@@ -8,22 +8,25 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastsam_batch import storage
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.export.ids import image_number
 from fastsam_batch.export.images import AGNOSTIC, ExportImage, RankBy
-from fastsam_batch.export.pairing import pair_names, truth_name
+from fastsam_batch.export.pairing import check_size, pair_names, truth_name
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The ids of a COCO file: of those images of a corpus that it has, by their image_id; of categories by name."""
+    """The ids of a COCO file, as they stand there: of those images of a corpus that it has, by their image_id; of
+    categories by name. `sizes_hw` are those of images by id, as far as it tells them.
+    """
 
     images: dict[str, int]
     categories: dict[str, int]
+    sizes_hw: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 def read_ground_truth(uri: storage.Uri, image_ids: Iterable[str]) -> GroundTruth:
@@ -31,15 +34,21 @@ def read_ground_truth(uri: storage.Uri, image_ids: Iterable[str]) -> GroundTruth
     fs, path = storage.filesystem(uri)
     try:
         document = json.loads(storage.read_whole(fs, path))
-        names = {int(image["id"]): truth_name(image) for image in document["images"]}
-        categories = {str(each["name"]): int(each["id"]) for each in document.get("categories", [])}
+        images = {image["id"]: image for image in document["images"]}
+        names = {number: truth_name(image) for number, image in images.items()}
+        sizes_hw = {
+            number: (int(image["height"]), int(image["width"]))
+            for number, image in images.items()
+            if image.get("height") and image.get("width")
+        }
+        categories = {str(each["name"]): each["id"] for each in document.get("categories", [])}
     except OutageError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"--ground-truth {storage.redact(uri)} is not a COCO file that can be read ({error})"
         ) from error
-    return GroundTruth(pair_names(image_ids, names), categories)
+    return GroundTruth(pair_names(image_ids, names), categories, sizes_hw)
 
 
 def write_coco_results(
@@ -55,8 +64,8 @@ def write_coco_results(
     `score` is what `rank_by` says, since it is there to rank masks by.
     Without a `ground_truth` ids are those of the coco format. With one, categories take its ids by name; the
     category of masks without classes, where it has none of that name, is its first: COCO's own evaluation leaves out
-    ids that it does not know, even where it does not compare them. Raises InputError where it lacks a class, or has
-    none of the images.
+    ids that it does not know, even where it does not compare them. Raises InputError where it lacks a class, has none
+    of the images, or has one of another size, whose masks none of its own can overlap.
     """
     numbers = _category_numbers(categories, ground_truth)
     seen = unknown = 0
@@ -71,6 +80,8 @@ def write_coco_results(
                 unknown += 1
                 unwritten.update(mask.label for mask in image.masks)
                 continue
+            if ground_truth and number in ground_truth.sizes_hw:
+                check_size(image, ground_truth.sizes_hw[number])
             for mask in image.masks:
                 result: dict[str, Any] = {
                     "image_id": number,

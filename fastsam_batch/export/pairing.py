@@ -7,11 +7,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.export.images import ExportImage
 
 
 def truth_name(row: Mapping[str, Any]) -> str:
     """The name of an image in a COCO file. LVIS names its images by an address only. Raises KeyError for none."""
     return str(row.get("file_name") or row["coco_url"])
+
+
+def check_size(image: ExportImage, size_hw: tuple[int, int]) -> None:
+    """Raise InputError where a labelled image (height, width) has another size than the corpus's."""
+    if (image.height, image.width) != size_hw:
+        raise InputError(
+            f"{image.image_id} is {image.width} x {image.height} pixels in the corpus and {size_hw[1]} x {size_hw[0]} "
+            "in the ground truth; both must be of the same photograph"
+        )
 
 
 def pair_names(image_ids: Iterable[str], names: Mapping[int, str]) -> dict[str, int]:

@@ -102,6 +102,30 @@ def test_a_ground_truth_of_other_photographs(hard: MadeCorpus, tmp_path: Path, c
     assert not (tmp_path / "results.json").exists()
 
 
+def test_ids_that_are_text_stay_text(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
+    truth = ground_truth(hard, tmp_path / "truth.json")
+    document = json.loads(truth.read_text())
+    for image in document["images"]:
+        image["id"] = f"00{image['id']}"
+    truth.write_text(json.dumps(document))
+    assert run(hard, "coco-results", tmp_path / "results.json", "--ground-truth", str(truth)) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {result["image_id"] for result in results} <= {image["id"] for image in document["images"]}
+
+
+def test_a_ground_truth_of_another_size_is_refused(hard: MadeCorpus, tmp_path: Path, capsys) -> None:
+    """pycocotools would find no mask on it."""
+    truth = ground_truth(hard, tmp_path / "truth.json")
+    document = json.loads(truth.read_text())
+    document["images"][0]["width"] += 1
+    truth.write_text(json.dumps(document))
+    capsys.readouterr()
+    assert run(hard, "coco-results", tmp_path / "results.json", "--ground-truth", str(truth)) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "both must be of the same photograph" in said
+    assert not (tmp_path / "results.json").exists()
+
+
 def test_sa1b_as_its_readers_expect_it(hard: MadeCorpus, tmp_path: Path) -> None:
     assert run(hard, "sa1b", tmp_path / "sa", "--images", "copy") == 0
     masks, rows = masks_of(hard), {(row["image_id"], row["mask_index"]): row for row in hard.masks}
