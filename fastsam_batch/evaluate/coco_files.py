@@ -159,7 +159,7 @@ def _objects(
         areas = _areas(rles, size_hw, where)
     boxes = np.zeros((len(rows), 4))
     for index, row in enumerate(rows):
-        boxes[index] = row["bbox"] if row.get("bbox") else coco_mask.toBbox(_of(rles, index))
+        boxes[index] = row["bbox"] if row.get("bbox") else coco_mask.toBbox(_of(rles, index, where))
     return Objects(
         rles,
         boxes,
@@ -170,9 +170,9 @@ def _objects(
     )
 
 
-def _of(rles: list[CocoRle] | None, index: int) -> CocoRle:
+def _of(rles: list[CocoRle] | None, index: int, where: str) -> CocoRle:
     if rles is None:
-        raise InputError("a results file mixes rows that have no box with rows that have no mask; give all the same")
+        raise InputError(f"{where}: one object has no box and one no mask; give all objects a box, or all a mask")
     return rles[index]
 
 

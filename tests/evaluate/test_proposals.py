@@ -250,6 +250,10 @@ def test_a_wrong_ground_truth_is_a_sentence(made_once, tmp_path, capsys, change,
     assert said.startswith("error: ") and said.count("\n") == 1 and reason in said
 
 
+def of_runs(side: int, counts: object) -> list[dict]:
+    return [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [side, side], "counts": counts}}]
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
@@ -258,25 +262,14 @@ def test_a_wrong_ground_truth_is_a_sentence(made_once, tmp_path, capsys, change,
         ([{"image_id": 1, "score": 1, "bbox": [0, 0, 4]}], "results.json: is not a COCO results file"),
         ([{"image_id": 1, "score": float("nan"), "bbox": [0, 0, 4, 4]}], "score nan is not a number"),
         ([{"image_id": 12345, "category_id": 1, "score": 1, "bbox": [0, 0, 4, 4]}], "holds no image_id"),
+        (of_runs(5, "i0"), "a mask has the size 5 x 5"),
+        (of_runs(5, [0, 25]), "a mask has the size 5 x 5"),
+        (of_runs(400, [-1]), "neither polygons nor RLE"),
+        (of_runs(400, None), "--results: image 1: a segmentation is neither polygons nor RLE"),
+        (of_runs(400, [2, 9]), "run lengths add up to 11, not 400 x 400"),  # pycocotools would compare it for ever
         (
-            [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [5, 5], "counts": "i0"}}],
-            "a mask has the size 5 x 5",
-        ),
-        (
-            [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [5, 5], "counts": [0, 25]}}],
-            "a mask has the size 5 x 5",
-        ),
-        (
-            [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [400, 400], "counts": [-1]}}],
-            "neither polygons nor RLE",
-        ),
-        (  # pycocotools would compare it with others for ever
-            [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [400, 400], "counts": [2, 9]}}],
-            "run lengths add up to 11, not 400 x 400",
-        ),
-        (
-            [{"image_id": 1, "category_id": 1, "score": 1, "segmentation": {"size": [400, 400], "counts": None}}],
-            "--results: image 1: a segmentation is neither polygons nor RLE",
+            [{"image_id": 1, "score": 1, "bbox": [0, 0, 4, 4]}, {**of_runs(400, [2, 9])[0], "bbox": []}],
+            "--results: image 1: one object has no box and one no mask",
         ),
     ],
 )
