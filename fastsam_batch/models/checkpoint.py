@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import collections
 import pickle
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,6 +50,8 @@ _ACTIVATIONS = (None, "nn.SiLU()", "torch.nn.SiLU()", "nn.ReLU()", "torch.nn.ReL
 _LAYER_CALLS = {"nn.Upsample", "nn.ConvTranspose2d", "nn.Identity", "nn.MaxPool2d"}
 _LAYER_MODULES = "ultralytics.nn.modules."
 _NO_LAYERS = {"TorchVision"}  # downloads weights when it is built
+_ZIP = b"PK\x03\x04"
+_OF_TORCHSCRIPT = "constants.pkl"  # torch/serialization.py, `_is_torchscript_zip`
 
 
 class _Shell:
@@ -89,8 +90,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     The averaged weights (`ema`) are taken where the file has them, as Ultralytics does. Raises InputError
     for a file that is not such a checkpoint, or that names a class outside the allow-list.
     """
-    if not zipfile.is_zipfile(path):
+    records = _records(path)
+    if records is None:
         raise InputError(f"{path}: not a PyTorch checkpoint of version 1.6 or later; save it again with torch.save")
+    if _OF_TORCHSCRIPT in records:  # torch.load would hand it to torch.jit.load, which runs what it defines
+        raise InputError(f"{path}: refused, it is a TorchScript program; pass the checkpoint that it was made from")
     safe_pickle = SimpleNamespace(Unpickler=_Unpickler, __name__="safe_pickle")
     try:
         loaded = torch.load(path, map_location="cpu", pickle_module=safe_pickle, weights_only=False)
@@ -108,6 +112,19 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     _check_architecture(path, architecture)
     state = _tensors(model)
     return architecture, {name: tensor.detach() for name, tensor in state.items()}
+
+
+def _records(path: Path) -> list[str] | None:
+    """Names of what is in a checkpoint as torch's own reader sees them; None where torch would take it for another
+    kind of file.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_ZIP)) != _ZIP:
+                return None
+        return list(torch._C.PyTorchFileReader(str(path)).get_all_records())
+    except (OSError, RuntimeError):
+        return None
 
 
 def _tensors(module: _Shell, prefix: str = "") -> dict[str, torch.Tensor]:

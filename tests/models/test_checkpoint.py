@@ -162,6 +162,35 @@ def test_functions_that_ultralytics_has_at_hand_are_no_layers(tmp_path, monkeypa
     assert not calls
 
 
+class Program(torch.nn.Module):
+    """Read by torch.jit.load, this prints."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(2))
+
+    def forward(self, pixels):
+        return pixels + self.weight
+
+    @torch.jit.export
+    def __getstate__(self):
+        return self.weight, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, bool]):
+        self.weight, self.training = state
+        print("it runs")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_torchscript_program_does_not_run(tmp_path, capfd):
+    path = tmp_path / "a.pt"
+    torch.jit.save(torch.jit.script(Program()), path)
+    with pytest.raises(InputError, match="refused, it is a TorchScript program"):
+        load_module(path)
+    assert "it runs" not in capfd.readouterr().out
+
+
 def detection(path):
     torch.save({"model": DetectionModel("yolov8n.yaml", nc=1, verbose=False)}, path)
 
@@ -183,6 +212,7 @@ def truncated(path):
         ("a.pt", lambda p: p.write_bytes(b"hello"), "not a PyTorch checkpoint"),
         ("a.pt", lambda p: p.write_bytes(pickle.dumps({"model": 1})), "not a PyTorch checkpoint"),
         ("a.pt", truncated, "not a"),
+        ("a.pt", lambda p: p.write_bytes(b"before it" + official_checkpoint(p).read_bytes()), "not a PyTorch"),
         ("a.pt", lambda p: torch.save({"state": torch.zeros(3)}, p), "holds no Ultralytics network"),
         ("a.pt", detection, "not a segmentation network"),
         ("a.pt", of_64_coefficients, "has 64 mask coefficients; pass a checkpoint of the usual 32"),
