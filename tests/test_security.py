@@ -59,3 +59,9 @@ def test_every_test_the_page_names_exists():
         assert (ROOT / path).exists(), path
         if function:
             assert f"def {function}(" in (ROOT / path).read_text(), function
+
+
+def test_torch_is_one_that_runs_no_weights():
+    """An embedder's file is read by open_clip with weights_only=True, which before 2.6 let it run (CVE-2025-32434)."""
+    required = re.search(r'"torch>=(\d+)\.(\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert required and tuple(int(part) for part in required.groups()) >= (2, 6)
