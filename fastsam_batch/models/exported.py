@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import torch
 
 from fastsam_batch.errors import InputError, first_line
+from fastsam_batch.models.head import COEFFICIENTS
 from fastsam_batch.models.weights import openvino_files
 
 # float [b, 3, h, w] to predictions [b, 4 + classes + 32, anchors] and prototypes [b, 32, h / 4, w / 4].
@@ -26,7 +27,9 @@ Forward: TypeAlias = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 OWN_KEY = "fastsam_batch"  # our defaults, licence and source, beside Ultralytics' own metadata
 _OUTPUTS = 2
+_AXES = 4  # of images
 _PROBE, _FINEST_STRIDE = 64, 8  # pixels
+_BOX = 4  # numbers of a box
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,9 @@ def _network(
     task = metadata.get("task", "segment")
     if task != "segment":
         raise InputError(f"{path}: made for the task {task!r}; pass a segmentation network")
+    if len(shape) != _AXES or shape[1] not in (3, None):
+        told = ", ".join("any" if side is None else str(side) for side in shape)
+        raise InputError(f"{path}: its input is [{told}], not images as [batch, 3, height, width]; export it as those")
     batch, _, height, width = shape
     fixed = None if height is None or width is None else (height, width)
     if fixed and fixed[0] != fixed[1]:
@@ -180,15 +186,26 @@ def _filled(forward: Forward, batch: int) -> Forward:
 
 
 def check_outputs(path: Path, network: ExportedNetwork, device: torch.device) -> None:
-    """Raise InputError where the outputs are not those of the raw head, such as of an export with NMS in it.
+    """Raise InputError where an image gives other outputs than those of the raw head, such as of an export with NMS.
 
     That has two outputs as well, [b, 300, 38] and the prototypes, which would be read as other numbers.
     """
     height, width = network.fixed_hw or (_PROBE, _PROBE)
     pixels = torch.zeros((network.max_batch or 1, 3, height, width), device=device)
-    predictions, prototypes = network.forward(pixels)
+    try:
+        predictions, prototypes = network.forward(pixels)
+    except Exception as error:  # the runtimes' exceptions share no base but this
+        raise InputError(
+            f"{path}: fails on {width} x {height} pixels in float32 ({first_line(error)}); pass a YOLOv8-seg export"
+        ) from error
+    planes = prototypes.shape[1] if prototypes.ndim == _AXES else COEFFICIENTS
+    if planes != COEFFICIENTS:
+        raise InputError(f"{path}: has {planes} mask coefficients; pass an export of the usual {COEFFICIENTS}")
     finest = (height // _FINEST_STRIDE) * (width // _FINEST_STRIDE)
-    if predictions.shape[2] < finest or prototypes.shape[2:] != (height // 4, width // 4):
+    raw = (
+        predictions.ndim == _AXES - 1 and predictions.shape[1] > _BOX + COEFFICIENTS and predictions.shape[2] >= finest
+    )
+    if not raw or prototypes.shape[2:] != (height // 4, width // 4):
         raise InputError(
             f"{path}: gives {list(predictions.shape)} and {list(prototypes.shape)} for {width} x {height} pixels, not "
             "every anchor's box; export it without NMS (nms=False, end2end=False)"

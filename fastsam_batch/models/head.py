@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+COEFFICIENTS = 32  # of a mask, one for each prototype
 # Share of a map's cells above which convolving all of them costs less than the product over the chosen ones.
 DENSE = 0.6
 _TOGETHER = 1024  # cells whose neighbourhoods are in memory at once, nine times what the map has of them

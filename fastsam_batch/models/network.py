@@ -21,11 +21,10 @@ from fastsam_batch.models.exported import (
     load_openvino,
     own_metadata,
 )
-from fastsam_batch.models.head import Head
+from fastsam_batch.models.head import COEFFICIENTS, Head
 from fastsam_batch.models.merged import merge_prototypes
 
 FASTSAM_DEFAULTS = {"imgsz": 1024, "conf": 0.4, "iou": 0.9}  # FastSAM, README and `Inference.py`
-COEFFICIENTS = 32  # of a mask, one for each prototype
 UNSTATED_LICENCE = "not stated in the weights"
 
 

@@ -26,8 +26,9 @@ from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of, runs_of
 from fastsam_batch.masks.tiles import Box, Found, merge_tiles, tile_boxes
 from fastsam_batch.models.device_masks import encode_masks_on_device
+from fastsam_batch.models.head import COEFFICIENTS
 from fastsam_batch.models.memory import OnDevice
-from fastsam_batch.models.network import COEFFICIENTS, input_size, load_network
+from fastsam_batch.models.network import input_size, load_network
 from fastsam_batch.models.precision import segmenter_format, settle_float32
 
 PADDING_GREY = 114

@@ -69,14 +69,15 @@ def test_an_export_knows_its_weights(exports, form):
     assert len(files.parts or (path,)) == (3 if form == "openvino" else 1)
 
 
-def fixed_onnx(path, hw, outputs=2, predictions=None, batch=1):
+def fixed_onnx(path, hw, outputs=2, predictions=None, batch=1, coefficients=32, pixels=None, kind="FLOAT"):
     """A network of nothing with one input size and batch, as other exporters make them."""
     import onnx
     from onnx import TensorProto, helper
 
-    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, *hw])
+    images = helper.make_tensor_value_info("images", getattr(TensorProto, kind), pixels or [batch, 3, *hw])
     anchors = sum((hw[0] // stride) * (hw[1] // stride) for stride in (8, 16, 32))
-    shapes = [predictions or [batch, 37, anchors], [batch, 32, hw[0] // 4, hw[1] // 4]][:outputs]
+    of_masks = [batch, coefficients, hw[0] // 4, hw[1] // 4]
+    shapes = [predictions or [batch, 5 + coefficients, anchors], of_masks][:outputs]
     made = [helper.make_tensor_value_info(f"output{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(shapes)]
     nodes = [
         helper.make_node(
@@ -137,6 +138,12 @@ def test_an_engine_is_described_where_it_cannot_run(tmp_path):
         (lambda folder: fixed_onnx(folder / "a.onnx", (320, 320), outputs=1), "1 inputs and 1 outputs"),
         # As Ultralytics exports with nms=True: the best 300, box, score and class before the coefficients.
         (lambda folder: fixed_onnx(folder / "a.onnx", (320, 320), predictions=[1, 300, 38]), "export it without NMS"),
+        (lambda folder: fixed_onnx(folder / "a.onnx", (64, 64), coefficients=64), "has 64 mask coefficients"),
+        (lambda folder: fixed_onnx(folder / "a.onnx", (64, 64), predictions=[1, 36, 84]), "not every anchor's box"),
+        (lambda folder: fixed_onnx(folder / "a.onnx", (64, 64), predictions=[1, 37]), "not every anchor's box"),
+        (lambda folder: fixed_onnx(folder / "a.onnx", (64, 64), pixels=[1, 1, 64, 64]), r"input is \[1, 1, 64, 64\]"),
+        (lambda folder: fixed_onnx(folder / "a.onnx", (64, 64), pixels=[None, 64, 64]), r"is \[any, 64, 64\], not"),
+        (lambda folder: fixed_onnx(folder / "a.onnx", (64, 64), kind="UINT8"), "fails on 64 x 64 pixels in float32"),
         (lambda folder: (folder / "a.onnx").write_bytes(b"no") and folder / "a.onnx", "not a readable ONNX"),
         (lambda folder: folder, "not an OpenVINO folder"),
         (lambda folder: (folder / "a.pb").write_bytes(b"no") and folder / "a.pb", "weights of an unknown kind"),
