@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -57,8 +58,8 @@ class Embedder(OnDevice):
                     model_name, pretrained, pretrained_text=False, weights_only=True, require_pretrained=True
                 )
             self._tokenizer = open_clip.get_tokenizer(model_name)
-        except (RuntimeError, ValueError, OSError, KeyError, TypeError, SafetensorError) as error:
-            raise InputError(f"--embedder {self.name}: cannot be loaded ({first_line(error)})") from error
+        except Exception as error:  # open_clip and what it builds on raise whatever their parts do
+            raise InputError(f"--embedder {self.name}: cannot be loaded ({_reason(error)})") from error
         self._model = model.to(self.device).eval().requires_grad_(False)
         fold_batch_norms(self._model.visual)
         self._dtype = embedder_format(precision, self.device)
@@ -66,8 +67,11 @@ class Embedder(OnDevice):
         # Laid out as images come: no transposing in each layer.
         self._model.visual.to(self._dtype, memory_format=torch.channels_last)
         preprocess: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
-        side = preprocess["size"]
-        self.image_size: int = side if isinstance(side, int) else side[0]
+        size = preprocess["size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        if height != width:
+            raise InputError(f"--embedder {self.name}: takes {width} x {height} pixels; name one that takes a square")
+        self.image_size: int = height
         self._mean = torch.tensor(preprocess["mean"], device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(preprocess["std"], device=self.device).view(1, 3, 1, 1)
         self.fill_rgb = np.round(np.array(preprocess["mean"]) * 255).astype(np.uint8)
@@ -174,6 +178,17 @@ def _stacked(crops: Sequence[Crop] | NDArray[np.uint8]) -> torch.Tensor:
     if on_device is None:
         return torch.from_numpy(np.stack(crops))
     return torch.stack([torch.as_tensor(crop, device=on_device) for crop in crops])
+
+
+def _reason(error: Exception) -> str:
+    """Why a model cannot be loaded, and what to do where that is known."""
+    if isinstance(error, ImportError):
+        return f"it needs the package {error.name}; install that"
+    if isinstance(error, pickle.UnpicklingError) or "TorchScript" in str(error):
+        return "its file holds more than tensors, which is not run; save its state dict as safetensors if you trust it"
+    said = first_line(error)
+    plain = isinstance(error, (OSError, RuntimeError, ValueError, SafetensorError))
+    return said if plain or said == type(error).__name__ else f"{type(error).__name__}: {said}"
 
 
 def _unit(features: torch.Tensor) -> NDArray[np.float32]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import numpy as np
+import open_clip
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photographs import photographs
 from pycocotools import mask as coco_mask
+from safetensors.torch import save_file
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
@@ -146,9 +150,6 @@ def test_a_folder_is_the_same_as_the_builtin(embedder, tmp_path):
 
 
 def test_an_architecture_with_a_file_of_weights(tmp_path):
-    import open_clip
-    import torch
-
     torch.manual_seed(0)
     model = open_clip.create_model("RN50", precision="fp16")
     torch.save(model.state_dict(), tmp_path / "rn50.pt")
@@ -177,6 +178,37 @@ def broken_config(folder):
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"embed_dim": 3}}))
 
 
+def config(folder, change):
+    """A small model that open_clip builds, but for what is changed in it."""
+    of_model = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "patch_size": 16, "layers": 1, "width": 16, "head_width": 8},
+        "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    model = open_clip.model.CLIP(**of_model)
+    for part, values in change.items():
+        of_model[part] |= values
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": of_model}))
+
+
+class Runs:
+    """Unpickled by an ordinary loader, this prints."""
+
+    def __reduce__(self):
+        return print, ("it runs",)
+
+
+def saved(folder, value):
+    config(folder, {})
+    (folder / "open_clip_model.safetensors").unlink()
+    if isinstance(value, torch.nn.Module):
+        torch.jit.save(torch.jit.script(value), folder / "open_clip_pytorch_model.bin")
+    else:
+        torch.save(value, folder / "open_clip_pytorch_model.bin")
+
+
+@pytest.mark.filterwarnings("ignore")  # TorchScript is on its way out
 @pytest.mark.parametrize(
     ("name", "make", "message"),
     [
@@ -184,12 +216,24 @@ def broken_config(folder):
         ("local-dir:{}", None, "holds no open_clip_config.json"),
         ("{}", broken_weights, "cannot be loaded"),
         ("{}", broken_config, "cannot be loaded"),
+        ("{}", lambda f: config(f, {"text_cfg": {"hf_tokenizer_name": "a/b"}}), "needs the package transformers"),
+        ("{}", lambda f: config(f, {"text_cfg": {"heads": 3}}), "cannot be loaded .AssertionError: embed_dim must"),
+        ("{}", lambda f: saved(f, Runs()), "holds more than tensors, which is not run"),
+        ("{}", lambda f: saved(f, torch.nn.Identity()), "holds more than tensors, which is not run"),
+        ("{}", lambda f: saved(f, {}), "cannot be loaded .StopIteration"),
+        ("{}", lambda f: saved(f, [1]), "cannot be loaded .AttributeError: 'list'"),
+        (
+            "{}",
+            lambda f: saved(f, {}) or (f / "open_clip_pytorch_model.bin").write_bytes(b""),
+            "cannot be loaded .EOFError",
+        ),
         ("RN50:{}/none.pt", None, "no such file"),
         ("hf-hub:nobody/nothing", None, "could not be downloaded"),
         ("ViT-B-32:openai", None, "could not be downloaded"),
     ],
 )
-def test_refusals_name_the_option(tmp_path, name, make, message):
+def test_refusals_name_the_option(tmp_path, monkeypatch, name, make, message):
+    monkeypatch.setitem(sys.modules, "transformers", None)  # as where it is not installed
     if make:
         make(tmp_path)
     name = name.format(tmp_path)
@@ -197,6 +241,16 @@ def test_refusals_name_the_option(tmp_path, name, make, message):
         Embedder(name)
     assert str(refused.value).startswith("--embedder")
     assert "\n" not in str(refused.value)
+
+
+def test_an_image_tower_of_no_square_is_refused(tmp_path):
+    config(tmp_path, {})
+    assert Embedder(str(tmp_path)).image_size == 32
+    settings = json.loads((tmp_path / "open_clip_config.json").read_text())
+    settings["model_cfg"]["vision_cfg"]["image_size"] = [16, 64]  # of as many patches
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match="takes 64 x 16 pixels; name one that takes a square"):
+        Embedder(str(tmp_path))
 
 
 def test_many_texts_are_encoded_some_at_a_time(embedder, monkeypatch):
