@@ -46,8 +46,11 @@ def find_embedder(name: str) -> tuple[ModelFiles, str]:
             weights = Path(open_clip.download_pretrained(pretrained))
         except (OSError, RuntimeError, ValueError) as error:
             raise _no_download(name, error) from error
-    else:
+    elif "://" in tag or Path(tag).expanduser().is_file():
         weights = local_copy(tag, f"--embedder {architecture}:")
+    else:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
+        raise InputError(f"--embedder {name}: no such file, and no tag of {architecture}, whose tags are: {tags}")
     return ModelFiles(_told(name), weights), architecture
 
 

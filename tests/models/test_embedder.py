@@ -228,6 +228,7 @@ def saved(folder, value):
             "cannot be loaded .EOFError",
         ),
         ("RN50:{}/none.pt", None, "no such file"),
+        ("RN50:openia", None, "RN50:openia: no such file, and no tag of RN50, whose tags are: openai, "),
         ("hf-hub:nobody/nothing", None, "could not be downloaded"),
         ("ViT-B-32:openai", None, "could not be downloaded"),
     ],
