@@ -35,7 +35,7 @@ def export_segmenter(name: str, form: str, output: Path, *, imgsz: int | None = 
     _check_runtime(form)
     module, header = load_module(files.main)
     own = {
-        **own_defaults(header),
+        **own_defaults(files.main, header),
         "licence": header.get("licence", UNSTATED_LICENCE),
         "source": {"name": files.name, "sha256": files.sha256()},
     }

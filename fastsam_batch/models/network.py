@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype = torch.fl
         loader = load_openvino if path.is_dir() else loaders[path.suffix]
         exported = loader(path, device)
         check_outputs(path, exported, device)
-        return _of_export(exported)
+        return _of_export(path, exported)
     module, header = load_module(path)
     merge_prototypes(module.model[-1])
     module.to(device, dtype, memory_format=torch.channels_last)
@@ -71,7 +72,7 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype = torch.fl
     return Network(
         forward=forward,
         stride=int(module.stride.max()),
-        defaults=own_defaults(header),
+        defaults=own_defaults(path, header),
         licence=header.get("licence", UNSTATED_LICENCE),
     )
 
@@ -83,7 +84,7 @@ def read_header(path: Path, imgsz: int | None = None) -> tuple[dict[str, float],
     """
     if path.suffix == ".engine":
         own = own_metadata(engine_metadata(path))
-        defaults = own_defaults(own)
+        defaults = own_defaults(path, own)
         return {**defaults, "imgsz": imgsz or defaults["imgsz"]}, str(own.get("licence", UNSTATED_LICENCE))
     network = load_network(path, torch.device("cpu"))
     return {**network.defaults, "imgsz": input_size(path, network, imgsz)}, network.licence
@@ -127,9 +128,9 @@ def _features(module: Any, pixels: torch.Tensor) -> list[torch.Tensor]:
     return [found[index] for index in head.f]
 
 
-def _of_export(exported: ExportedNetwork) -> Network:
+def _of_export(path: Path, exported: ExportedNetwork) -> Network:
     own = own_metadata(exported.metadata)
-    defaults = own_defaults(own)
+    defaults = own_defaults(path, own)
     fixed = exported.fixed_hw[0] if exported.fixed_hw else None
 
     def forward(pixels: torch.Tensor, _conf: float) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
@@ -149,9 +150,25 @@ def _of_export(exported: ExportedNetwork) -> Network:
     )
 
 
-def own_defaults(header: dict[str, Any]) -> dict[str, float]:
-    """imgsz, conf and iou as the weights' header states them, else FastSAM's."""
-    return {key: float(header.get(key, value)) for key, value in FASTSAM_DEFAULTS.items()}
+def own_defaults(path: Path, header: dict[str, Any]) -> dict[str, float]:
+    """imgsz, conf and iou as the weights' header states them, else FastSAM's. Raises InputError for what is none."""
+    found = {}
+    for name, default in FASTSAM_DEFAULTS.items():
+        stated = header.get(name, default)
+        found[name] = value = _number(stated)
+        fits, wanted = (
+            (value % 32 == 0, "a multiple of 32") if name == "imgsz" else (value <= 1, "a number from 0 to 1")
+        )
+        if not (value > 0 and fits):
+            raise InputError(f"{path}: its metadata says {name} {stated!r}, not {wanted}; save it with that")
+    return found
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, str]]:
@@ -174,7 +191,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
     from ultralytics.nn.tasks import yaml_model_load
 
     architecture = yaml_model_load(name)
-    architecture["nc"] = int(header.get("classes", 1))
+    classes = header.get("classes", "1")
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", classes):
+        raise InputError(f"{path}: its metadata says classes {classes!r}, not how many; save it with their number")
+    architecture["nc"] = int(classes)
     return architecture, state, header
 
 

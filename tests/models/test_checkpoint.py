@@ -238,6 +238,17 @@ def test_files_that_are_refused(tmp_path, name, make, message):
     assert str(tmp_path / name) in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("imgsz", "1000"), ("imgsz", "0"), ("imgsz", "large"), ("conf", "2"), ("iou", "nan"), ("classes", "one")],
+)
+def test_metadata_that_is_no_number_is_refused(tmp_path, name, value):
+    path = tmp_path / "a.safetensors"
+    save_file(load_file(BUILTIN), path, metadata={"architecture": "yolov8n-seg.yaml", name: value})
+    with pytest.raises(InputError, match=f"a.safetensors: its metadata says {name} '{value}', not "):
+        load_network(path, CPU)
+
+
 def test_finding_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "mine.safetensors"
