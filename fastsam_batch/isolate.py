@@ -17,6 +17,7 @@ from fastsam_batch.decoder import decoder
 from fastsam_batch.images import ImageError
 
 SECONDS_AN_IMAGE = 60.0
+SECONDS_TO_BEGIN = 120.0  # a child's, on a machine that is busy
 TRIES = 2  # a child may also be killed, or starved, by what has nothing to do with its image
 
 
@@ -39,7 +40,7 @@ class IsolatedDecoder:
     def decode(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         """As `images.decode_image`; ImageError kinds `crashed` and `timeout` besides its own.
 
-        Those two only where a second child ends the same way.
+        Those two only where a second child ends the same way. Raises RuntimeError where no child can begin.
         """
         for _ in range(TRIES - 1):
             try:
@@ -50,14 +51,13 @@ class IsolatedDecoder:
         return self._decode(data, max_pixels)
 
     def _decode(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-        child = self._child or subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._child = child
+        child = self._child or self._begin()
         assert child.stdin is not None and child.stdout is not None
         try:
             _send(child.stdin, (data, max_pixels))
             if not wait([child.stdout.fileno()], self._seconds):
                 self._stop()
-                raise ImageError("timeout", f"decoding took more than {self._seconds:.0f} s")
+                raise ImageError("timeout", f"decoding took more than {self._seconds:g} s")
             answer = _receive(child.stdout)
         except (BrokenPipeError, EOFError):
             code = child.wait()
@@ -67,6 +67,17 @@ class IsolatedDecoder:
             raise answer
         pixels: NDArray[np.uint8] = answer
         return pixels
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        """A child that is ready: how long it takes to begin, and whether it can, is no property of an image."""
+        self._child = child = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        if wait([child.stdout.fileno()], SECONDS_TO_BEGIN):
+            if child.stdout.read(1):
+                return child
+            child.wait()
+        self._stop()
+        raise RuntimeError(f"the process that decodes did not begin (status {child.returncode})")
 
     def _stop(self) -> None:
         child, self._child = self._child, None
@@ -100,6 +111,8 @@ def _exactly(pipe: IO[bytes], count: int) -> bytes:
 def _serve() -> None:
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     decode = decoder()
+    answers.write(b"\n")  # ready
+    answers.flush()
     while True:
         try:
             data, max_pixels = _receive(requests)

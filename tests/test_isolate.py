@@ -17,7 +17,8 @@ from PIL import Image
 from fastsam_batch.images import ImageError
 from fastsam_batch.isolate import IsolatedDecoder
 
-READS_THEN = "import sys; sys.stdin.buffer.read(8); "
+READY = "import os, signal, sys, time; print(flush=True); "
+READS_THEN = READY + "sys.stdin.buffer.read(8); "
 
 
 def encoded(name):
@@ -38,8 +39,8 @@ def test_pixels_and_errors_come_through():
 @pytest.mark.parametrize(
     "end",
     [
-        "import os; os.abort()",
-        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "os.abort()",
+        "os.kill(os.getpid(), signal.SIGKILL)",
         "sys.exit(0)",
     ],
 )
@@ -53,11 +54,25 @@ def test_a_child_that_dies_is_a_crashed_image(end):
 
 def test_a_child_that_hangs_is_stopped():
     began = time.monotonic()
-    with IsolatedDecoder(0.5, [sys.executable, "-c", "import time; time.sleep(100)"]) as decoder:
+    with IsolatedDecoder(0.5, [sys.executable, "-c", READY + "time.sleep(100)"]) as decoder:
         with pytest.raises(ImageError) as failed:
             decoder.decode(b"x", 10**8)
         assert failed.value.kind == "timeout"
     assert time.monotonic() - began < 20
+
+
+def test_a_child_that_begins_slowly_takes_none_of_an_image_s_time(tmp_path, monkeypatch):
+    (tmp_path / "slow.py").write_text("import time; time.sleep(1); from fastsam_batch.images import decode_image")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("FASTSAM_BATCH_DECODER", "slow:decode_image")
+    with IsolatedDecoder(0.5) as decoder:
+        assert decoder.decode(encoded("rocket"), 10**8).shape == photographs()["rocket"].shape
+
+
+def test_a_child_that_cannot_begin_is_no_fault_of_an_image():
+    ends = [sys.executable, "-c", "raise SystemExit(3)"]
+    with IsolatedDecoder(command=ends) as decoder, pytest.raises(RuntimeError, match=r"did not begin \(status 3\)"):
+        decoder.decode(encoded("rocket"), 10**8)
 
 
 def test_in_a_process_of_many_open_files():
