@@ -29,8 +29,8 @@ def export_model(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     from fastsam_batch.models.exporter import export_segmenter
 
     imgsz = arguments["imgsz"]
-    if imgsz is not None and (imgsz < 32 or imgsz % 32):
-        raise InputError(f"--imgsz {imgsz}: must be a multiple of 32")
+    if imgsz is not None and (not 32 <= imgsz <= 8192 or imgsz % 32):
+        raise InputError(f"--imgsz {imgsz}: give a multiple of 32 from 32 to 8192")
     made = export_segmenter(
         arguments["segmenter"],
         arguments["format"],

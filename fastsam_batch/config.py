@@ -25,6 +25,8 @@ LATER_OPTIONS: dict[str, Any] = {
     "id_column": "image_id",
 }
 
+_BOUNDS = ("ge", "gt", "le", "lt", "multiple_of", "min_length")
+
 
 class SegmentOptions(BaseModel):
     """Everything `segment_corpus` can be told. None means: the weights' or the machine's own default."""
@@ -105,8 +107,28 @@ def segment_options(values: dict[str, Any]) -> SegmentOptions:
     try:
         return SegmentOptions(**values)
     except ValidationError as error:
-        problems = [f"{_option(problem)}{problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()]
+        problems = [f"{_option(problem)}{_remedy(problem)}" for problem in error.errors()]
         raise InputError("; ".join(problems)) from error
+
+
+def _remedy(problem: ErrorDetails) -> str:
+    """What to give instead; our own validators say so themselves."""
+    if problem["type"] == "extra_forbidden":
+        return "there is no such option"
+    field = SegmentOptions.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
+    rules = field.metadata if field else []
+    bounds = {name: getattr(rule, name) for rule in rules for name in _BOUNDS if hasattr(rule, name)}
+    if not bounds:
+        return problem["msg"].removeprefix("Value error, ").replace("Input should be", "give")
+    if "min_length" in bounds:
+        return "name a place"
+    if bounds.keys() == {"ge"}:
+        return f"give {bounds['ge']} or more"
+    what = f"a multiple of {bounds['multiple_of']}" if "multiple_of" in bounds else "a number"
+    if "ge" in bounds:
+        return f"give {what} from {bounds['ge']} to {bounds['le']}"
+    most = f"below {bounds['lt']}" if "lt" in bounds else f"at most {bounds['le']}"
+    return f"give {what} above {bounds['gt']} and {most}"
 
 
 def _option(problem: ErrorDetails) -> str:

@@ -266,7 +266,7 @@ def test_killing_an_actor_loses_and_doubles_nothing(local_ray, photos, tmp_path)
     ("arguments", "message"),
     [
         (["--conf", "0.9"], "--conf was 0.1, is 0.9"),
-        (["--conf", "7"], "--conf 7.0: Input should be less than 1"),
+        (["--conf", "7"], "--conf 7.0: give a number above 0 and below 1"),
         (["--actors", "4:2"], "--actors 4:2: give a number of 1 or more, or two as MIN:MAX with MIN <= MAX"),
         (["--actors", "0"], "--actors 0: give a number of 1 or more"),
         (["--actors", "2:"], "--actors 2:: give a number of 1 or more"),

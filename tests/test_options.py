@@ -40,6 +40,25 @@ def test_a_corpus_is_embedded_anew_from_its_own_columns():
     assert _options(described(), {"output": "/anew"}).id_column == "image_id"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("imgsz", 321, "give a multiple of 32 from 32 to 8192"),
+        ("tile", 32, "give 64 or more"),
+        ("conf", float("nan"), "give a number above 0 and below 1"),
+        ("iou", 0.0, "give a number above 0 and at most 1"),
+        ("unit_size", "many", "give a number from 1 to 10000"),
+        ("device", "tpu", "give 'auto', 'cpu' or 'cuda'"),
+        ("input", "", "name a place"),
+        ("colour", "red", "there is no such option"),
+    ],
+)
+def test_a_wrong_option_is_told_what_to_give(name, value, remedy):
+    with pytest.raises(InputError) as refused:
+        segment_options({"input": "/in", "output": "/out", name: value})
+    assert str(refused.value) == f"--{name.replace('_', '-')} {value}: {remedy}"
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), 1e9])
 def test_decoding_ends(seconds):
     with pytest.raises(InputError, match="--decode-seconds"):

@@ -145,10 +145,10 @@ def test_tiles_lie_in_the_photograph_as_it_is_seen():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tile": 63}, "--tile 63: Input should be greater than or equal to 64"),
+        ({"tile": 63}, "--tile 63: give 64 or more"),
         ({"overlap": 10}, "--overlap 10: there are no tiles without --tile"),
         ({"tile": 100, "overlap": 51}, "--overlap 51: give at most half of --tile 100"),
-        ({"tile": 100, "overlap": -1}, "--overlap -1: Input should be"),
+        ({"tile": 100, "overlap": -1}, "--overlap -1: give 0 or more"),
     ],
 )
 def test_tiles_that_cannot_be(options, message):

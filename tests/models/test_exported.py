@@ -173,6 +173,7 @@ def test_a_broken_openvino_network_is_refused(exports, tmp_path):
         (["--format", "openvino", "--output", "{}"], "other files in it"),
         (["--format", "onnx", "--output", "{}/a.onnx", "--half"], "--half"),
         (["--format", "onnx", "--output", "{}/a.onnx", "--imgsz", "100"], "multiple of 32"),
+        (["--format", "onnx", "--output", "{}/a.onnx", "--imgsz", "32000"], "multiple of 32 from 32 to 8192"),
         (["--format", "onnx", "--output", "{}/a.onnx", "--segmenter", "{}/made.onnx"], "an export already"),
         pytest.param(
             ["--format", "engine", "--output", "{}/a.engine"],
