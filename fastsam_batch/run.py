@@ -15,6 +15,7 @@ from fastsam_batch.corpus.lease import Lease, hold
 from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, write_plan
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
+from fastsam_batch.models.embedder_files import embedder_anywhere
 from fastsam_batch.models.exported import check_device
 from fastsam_batch.models.network import read_header
 from fastsam_batch.models.weights import anywhere, find_segmenter
@@ -128,7 +129,7 @@ def embedder_entry(embedder: Embedder) -> dict[str, Any]:
 
 def embedder_arguments(options: SegmentOptions) -> dict[str, Any]:
     """The arguments that make the embedder."""
-    return {"name": options.embedder, "mode": options.embedding_mode, "precision": options.precision}
+    return {"name": embedder_anywhere(options.embedder), "mode": options.embedding_mode, "precision": options.precision}
 
 
 def _new_rows(options: SegmentOptions, source: Source, rows: list[PlanRow]) -> list[PlanRow]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.models.network import UNSTATED_LICENCE
 from fastsam_batch.models.weights import BUILTIN_FOLDER, ModelFiles, local_copy
-from fastsam_batch.storage import redact
+from fastsam_batch.storage import absolute, redact
 
 _CONFIG = "open_clip_config.json"
 _WEIGHTS = (
@@ -52,6 +52,19 @@ def find_embedder(name: str) -> tuple[ModelFiles, str]:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
         raise InputError(f"--embedder {name}: no such file, and no tag of {architecture}, whose tags are: {tags}")
     return ModelFiles(_told(name), weights), architecture
+
+
+def embedder_anywhere(name: str) -> str:
+    """The option of `find_embedder` so that it finds the same in every working folder."""
+    if name == "builtin" or name.startswith("hf-hub:"):
+        return name
+    if name.startswith("local-dir:") or Path(name).expanduser().is_dir():
+        return f"local-dir:{absolute(name.removeprefix('local-dir:'))}"
+    architecture, colon, tag = name.partition(":")
+    import open_clip
+
+    of_tag = not colon or open_clip.get_pretrained_cfg(architecture, tag)
+    return name if of_tag or not Path(tag).expanduser().is_file() else f"{architecture}:{absolute(tag)}"
 
 
 def _told(name: str) -> str:

@@ -20,7 +20,7 @@ from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import image_pyramid, mask_crop, merge_crops
 from fastsam_batch.models.embedder import Embedder
-from fastsam_batch.models.embedder_files import find_embedder
+from fastsam_batch.models.embedder_files import embedder_anywhere, find_embedder
 from fastsam_batch.models.weights import BUILTIN_FOLDER, sha256_of
 
 FILL = np.array([123, 117, 104], np.uint8)
@@ -166,6 +166,19 @@ def test_a_signed_address_is_told_without_its_signature(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="not builtin, none") as refused:
         find_embedder("NoSuch:https://host/w.pt?sig=SECRET")
     assert "SECRET" not in str(refused.value)
+
+
+def test_paths_find_the_same_files_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "w.pt").touch()
+    (tmp_path / "builtin").mkdir()  # not what the option means
+    (tmp_path / "openai").touch()
+    for name in ("clip", "local-dir:clip", str(tmp_path / "clip")):
+        assert embedder_anywhere(name) == f"local-dir:{tmp_path / 'clip'}"
+    assert embedder_anywhere("RN50:w.pt") == f"RN50:{tmp_path / 'w.pt'}"
+    for name in ("builtin", "none", "hf-hub:a/b", "RN50:openai", "RN50:s3://b/w.pt", "RN50:https://host/w.pt?sig=1"):
+        assert embedder_anywhere(name) == name
 
 
 def broken_weights(folder):
