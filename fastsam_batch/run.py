@@ -123,7 +123,7 @@ def embedder_entry(embedder: Embedder) -> dict[str, Any]:
         "name": embedder.name,
         "sha256": embedder.files.sha256(),
         "licence": embedder.licence,
-        "text_encoder": embedder.name,
+        "text_encoder": embedder_anywhere(embedder.name),
     }
 
 

@@ -15,6 +15,7 @@ from fastsam_batch.cli import job
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.info import admit, write_info
 from fastsam_batch.errors import InputError
+from fastsam_batch.models.weights import BUILTIN_FOLDER
 from fastsam_batch.ranges import check_range
 from fastsam_batch.reembed import _options
 from fastsam_batch.run import _describe
@@ -31,6 +32,14 @@ def test_a_rerun_that_forgets_a_column_is_refused(tmp_path):
     with pytest.raises(InputError, match="--bytes-column was jpg, is bytes; --id-column was key, is not given; --uri"):
         admit(str(tmp_path), plain)
     assert admit(str(tmp_path), named) == named
+
+
+def test_a_relative_path_of_an_embedder_is_recorded_from_the_root(tmp_path, monkeypatch):
+    """A search begins in another folder than the job that made the corpus."""
+    (tmp_path / "clip").symlink_to(BUILTIN_FOLDER / "clip")
+    monkeypatch.chdir(tmp_path)
+    recorded = described(embedder="clip").models["embedder"]
+    assert (recorded["name"], recorded["text_encoder"]) == ("clip", f"local-dir:{tmp_path / 'clip'}")
 
 
 def test_a_corpus_is_embedded_anew_from_its_own_columns():
