@@ -41,7 +41,8 @@ def export_segmenter(name: str, form: str, output: Path, *, imgsz: int | None = 
     }
     with _beside(output) as temporary:
         module.pt_path = os.path.join(temporary, "segmenter.pt")  # names the exporter's output
-        settings = {"format": form, "imgsz": imgsz or int(own["imgsz"]), "dynamic": True}
+        # Ultralytics runs the network on a batch to trace it: by its default 16 images, though any number goes in.
+        settings = {"format": form, "imgsz": imgsz or int(own["imgsz"]), "dynamic": True, "batch": 1}
         if form != "openvino":
             settings["simplify"] = False  # the runtimes simplify as they load
         if form == "engine":

@@ -220,6 +220,16 @@ def test_an_engine_gets_rows_and_its_outputs_are_kept():
         same(one, found)
 
 
+@pytest.mark.parametrize("form", OUTPUTS)
+def test_a_network_is_traced_with_one_image(tmp_path, monkeypatch, form):
+    def run(name, module, settings):
+        raise InputError(f"traced with {settings['batch']}")
+
+    monkeypatch.setattr("fastsam_batch.models.exporter._run_exporter", run)
+    with pytest.raises(InputError, match=r"^traced with 1$"):
+        export_segmenter("builtin", form, tmp_path / OUTPUTS[form])
+
+
 def test_an_export_takes_the_old_one_s_place_whole(exports, tmp_path, monkeypatch):
     output = tmp_path / "network"
     shutil.copytree(exports["openvino"], output)
