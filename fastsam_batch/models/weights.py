@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FASTSAM_NAMES = ("FastSAM-s", "FastSAM-x")
 BUILTIN_FOLDER = Path(str(files("fastsam_batch"))) / "models" / "builtin"
+_WEB = ("http://", "https://")
 _WEB_VERSION = ("size", "ETag", "Content-MD5", "Digest", "Last-Modified")
 
 
@@ -85,6 +86,8 @@ def local_copy(uri: str, option: str) -> Path:
     told = redact(uri)
     fs, remote = filesystem(uri)
     try:
+        if not remote.startswith(_WEB) and fs.info(remote)["type"] == "directory":
+            raise InputError(f"{option} {told}: is a folder; name a file in it, or copy the folder and pass its path")
         version = hashlib.sha256(_version(fs, remote).encode()).hexdigest()[:16]
         target = cache_folder() / f"{version}-{os.path.basename(told)}"
         if not target.is_file():
@@ -105,7 +108,7 @@ def local_copy(uri: str, option: str) -> Path:
 
 def _version(fs: AbstractFileSystem, remote: str) -> str:
     """What changes with a remote file's content."""
-    if not remote.startswith(("http://", "https://")):
+    if not remote.startswith(_WEB):
         return str(fs.ukey(remote))
     info = fs.info(remote)  # fsspec's ukey is of the address alone
     return str([remote, *(info.get(name) for name in _WEB_VERSION)])

@@ -78,6 +78,14 @@ def test_new_content_at_an_address_is_seen_and_old_is_not_fetched_again(tmp_path
     assert local_copy(f"{web}/w.pt", "--segmenter").read_bytes() == b"three"
 
 
+def test_a_folder_at_an_address_is_told_as_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "small_openvino_model").mkdir()
+    with pytest.raises(InputError, match=r"small_openvino_model: is a folder; name a file in it, or copy"):
+        find_segmenter((tmp_path / "small_openvino_model").as_uri())
+    assert not (tmp_path / "cache").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "reason"), [("cut.pt", "cannot be read"), ("fails.pt", "cannot be read"), ("none.pt", "no such object")]
 )
