@@ -35,8 +35,8 @@ class SegmentOptions(BaseModel):
 
     input: str = Field(min_length=1)
     output: str = Field(min_length=1)
-    segmenter: str = "builtin"
-    embedder: str = "builtin"
+    segmenter: str = Field("builtin", min_length=1)
+    embedder: str = Field("builtin", min_length=1)
     imgsz: int | None = Field(None, ge=32, le=8192, multiple_of=32)
     conf: float | None = Field(None, gt=0, lt=1)
     iou: float | None = Field(None, gt=0, le=1)
@@ -121,7 +121,7 @@ def _remedy(problem: ErrorDetails) -> str:
     if not bounds:
         return problem["msg"].removeprefix("Value error, ").replace("Input should be", "give")
     if "min_length" in bounds:
-        return "name a place"
+        return "name one"
     if bounds.keys() == {"ge"}:
         return f"give {bounds['ge']} or more"
     what = f"a multiple of {bounds['multiple_of']}" if "multiple_of" in bounds else "a number"

@@ -58,7 +58,8 @@ def test_a_corpus_is_embedded_anew_from_its_own_columns():
         ("iou", 0.0, "give a number above 0 and at most 1"),
         ("unit_size", "many", "give a number from 1 to 10000"),
         ("device", "tpu", "give 'auto', 'cpu' or 'cuda'"),
-        ("input", "", "name a place"),
+        ("input", "", "name one"),
+        ("segmenter", "", "name one"),
         ("colour", "red", "there is no such option"),
     ],
 )
