@@ -27,10 +27,14 @@ def export_model(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
     from fastsam_batch.errors import InputError
     from fastsam_batch.models.exporter import export_segmenter
+    from fastsam_batch.storage import redact
 
     imgsz = arguments["imgsz"]
     if imgsz is not None and (not 32 <= imgsz <= 8192 or imgsz % 32):
         raise InputError(f"--imgsz {imgsz}: give a multiple of 32 from 32 to 8192")
+    if "://" in arguments["output"]:
+        told = redact(arguments["output"])
+        raise InputError(f"--output {told}: is an address; export to a path on this machine, and copy it there")
     made = export_segmenter(
         arguments["segmenter"],
         arguments["format"],

@@ -169,6 +169,7 @@ def test_a_broken_openvino_network_is_refused(exports, tmp_path):
     ("arguments", "message"),
     [
         (["--format", "onnx", "--output", "{}/a.pt"], "must end in .onnx"),
+        (["--format", "onnx", "--output", "s3://bucket/a.onnx"], "s3://bucket/a.onnx: is an address"),
         (["--format", "openvino", "--output", "{}/a.xml"], "must name a folder"),
         (["--format", "openvino", "--output", "{}"], "other files in it"),
         (["--format", "onnx", "--output", "{}/a.onnx", "--half"], "--half"),
@@ -182,7 +183,8 @@ def test_a_broken_openvino_network_is_refused(exports, tmp_path):
         ),
     ],
 )
-def test_export_model_refuses(tmp_path, capsys, arguments, message):
+def test_export_model_refuses(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
     fixed_onnx(tmp_path / "made.onnx", (320, 320))
     assert main(["export-model", *(argument.format(tmp_path) for argument in arguments)]) == 2
     error = capsys.readouterr().err
