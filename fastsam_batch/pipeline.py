@@ -151,7 +151,7 @@ class SegmentUnits:
         self._workers = threads
         self._of_device = ThreadPoolExecutor(1)  # for the life of the process
         # Each of the threads works on its own, so torch keeps to one.
-        self._segmenter, self._embedder = load_models(job.segmenter, job.embedder, device, 1)
+        self._segmenter, self._embedder = load_models(job.segmenter, job.embedder, device, 1, threads)
         check_weights(job.info.models, job.segmenter, self._embedder)
         self._worked = False  # has this process finished a unit?
 

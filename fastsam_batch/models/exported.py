@@ -81,8 +81,10 @@ def load_onnx(path: Path, device: torch.device) -> ExportedNetwork:
     return _network(path, forward, dict(session.get_modelmeta().custom_metadata_map), shape)
 
 
-def load_openvino(folder: Path, device: torch.device) -> ExportedNetwork:
-    """A `…_openvino_model` folder on the CPU, on as many threads as torch has. Raises InputError."""
+def load_openvino(folder: Path, device: torch.device, workers: int = 1) -> ExportedNetwork:
+    """A `…_openvino_model` folder on the CPU, on as many threads as torch has for each of `workers` that call it side
+    by side. Raises InputError.
+    """
     check_device(folder, device.type)
     network, _, about = openvino_files(folder)
     try:
@@ -92,7 +94,9 @@ def load_openvino(folder: Path, device: torch.device) -> ExportedNetwork:
     from ultralytics.utils import YAML
 
     try:
-        threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+        # One stream would take one call after the other. Pinned threads would share cores with those of other actors.
+        threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads() * workers, "NUM_STREAMS": workers}
+        threads["ENABLE_CPU_PINNING"] = False
         # Float32 as torch computes, also where the processor has something shorter.
         compiled = openvino.Core().compile_model(str(network), "CPU", {**threads, "INFERENCE_PRECISION_HINT": "f32"})
     except RuntimeError as error:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +48,17 @@ class Network:
     max_batch: int | None = None
 
 
-def load_network(path: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Network:
+def load_network(path: Path, device: torch.device, dtype: torch.dtype = torch.float32, workers: int = 1) -> Network:
     """Load `.safetensors` (with its architecture in the header), an Ultralytics `.pt`, or an export of either:
     `.onnx`, an OpenVINO folder, a TensorRT `.engine`. `dtype` is what it computes in; an export keeps its own.
+    `workers` is how many threads may call it side by side without waiting for each other.
 
     Raises InputError for another kind, an unreadable file, weights that do not fit, or a runtime that is not
     installed.
     """
     loaders = {".onnx": load_onnx, ".engine": load_engine}
     if path.is_dir() or path.suffix in loaders:
-        loader = load_openvino if path.is_dir() else loaders[path.suffix]
+        loader = partial(load_openvino, workers=workers) if path.is_dir() else loaders[path.suffix]
         exported = loader(path, device)
         check_outputs(path, exported, device)
         return _of_export(path, exported)

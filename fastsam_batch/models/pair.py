@@ -15,9 +15,14 @@ from fastsam_batch.models.weights import find_segmenter
 
 
 def load_models(
-    segmenter: dict[str, Any] | None, embedder: dict[str, Any] | None, device: str, threads: int | None
+    segmenter: dict[str, Any] | None,
+    embedder: dict[str, Any] | None,
+    device: str,
+    threads: int | None,
+    workers: int = 1,
 ) -> tuple[Segmenter | None, Embedder | None]:
     """Segmenter and embedder on a device, with `threads` CPU threads for torch where that is given; None for None.
+    `workers` threads call them side by side.
 
     `segmenter` and `embedder` are the arguments of their classes, with the segmenter's option (a name, path
     or URI) under `path`. What holds for the whole process that models run in is settled. Raises InputError as the two
@@ -29,7 +34,9 @@ def load_models(
         keep_freed_memory()
     found = None
     if segmenter is not None:
-        found = Segmenter(**{**segmenter, "path": find_segmenter(segmenter["path"]).main}, device=device)
+        found = Segmenter(
+            **{**segmenter, "path": find_segmenter(segmenter["path"]).main}, device=device, workers=workers
+        )
     return found, Embedder(**embedder, device=device) if embedder else None
 
 

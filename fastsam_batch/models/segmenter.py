@@ -95,16 +95,18 @@ class Segmenter(OnDevice):
         tile: int | None = None,
         overlap: int = 0,
         precision: str = "auto",
+        workers: int = 1,
     ) -> None:
         """Load weights from `path`; None takes the weights' own default.
 
         `imgsz` is the long side of the input in pixels, a multiple of 32. With `tile`, an image with a longer side
         is segmented as a whole and in tiles of so many pixels, neighbours sharing at least `overlap`. `precision` as in
-        `segmenter_format`. Raises InputError as these do, and for an `imgsz` that an export was not made for.
+        `segmenter_format`, `workers` as in `load_network`. Raises InputError as these do, and for an `imgsz` that an
+        export was not made for.
         """
         self.device = torch.device(device)
         settle_float32(precision, self.device)
-        network = load_network(path, self.device, segmenter_format(precision, self.device))
+        network = load_network(path, self.device, segmenter_format(precision, self.device), workers)
         self.licence = network.licence
         self.imgsz = input_size(path, network, imgsz)
         self.conf = network.defaults["conf"] if conf is None else conf

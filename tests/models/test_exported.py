@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -58,6 +59,29 @@ def test_agrees_with_torch(exports, form):
     tiles = {"tile": 400, "overlap": 100}
     in_tiles = Segmenter(exports[form], batch_size=2, **tiles).segment(images[1:2])[0]
     same(Segmenter(find_segmenter("builtin").main, **tiles).segment(images[1:2])[0], in_tiles)
+
+
+def test_openvino_takes_as_many_calls_as_there_are_workers(exports, monkeypatch):
+    """With one stream all threads of an actor would wait for one core."""
+    import openvino
+
+    made = []
+
+    class Core:
+        def compile_model(self, *arguments):
+            made.append(core.compile_model(*arguments))
+            return made[-1]
+
+    core = openvino.Core()
+    monkeypatch.setattr(openvino, "Core", Core)
+    image = photographs()["coffee"]
+    alone = Segmenter(exports["openvino"]).segment([image])[0]
+    segmenter = Segmenter(exports["openvino"], workers=2)
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(segmenter.segment, [[image]] * 2):
+            assert [rle.counts for rle in found[0].rles] == [rle.counts for rle in alone.rles]
+    assert [network.get_property("NUM_STREAMS") for network in made] == [1, 2]
+    assert not any(network.get_property("ENABLE_CPU_PINNING") for network in made)
 
 
 @pytest.mark.parametrize("form", OUTPUTS)

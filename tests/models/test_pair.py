@@ -23,7 +23,9 @@ def test_other_weights_under_the_same_name_are_refused(tmp_path):
         check_weights(recorded, {"path": str(path)}, None)
 
 
-def test_a_worker_checks_what_it_loaded(monkeypatch):
+@pytest.fixture
+def worker(monkeypatch):
+    """Makes an actor of so many threads, for a corpus of other weights."""
     from fastsam_batch.pipeline import Job, SegmentUnits  # imports Ray, which chaos configures before
 
     monkeypatch.setenv("RAY_enable_metrics_collection", "0")
@@ -31,5 +33,18 @@ def test_a_worker_checks_what_it_loaded(monkeypatch):
     info = describe("/in", {}, models, None)
     unit = UnitOptions(crop="both", min_area=0, max_pixels=1)
     job = Job("/out", "run", info, DemoSource(), {"path": "builtin", "imgsz": 64}, None, unit)
+    return lambda threads: SegmentUnits(job, "cpu", threads)
+
+
+def test_a_worker_checks_what_it_loaded(worker):
     with pytest.raises(InputError, match="--segmenter builtin"):
-        SegmentUnits(job, "cpu", 1)
+        worker(1)
+
+
+def test_a_worker_s_threads_take_a_core_each(worker, monkeypatch):
+    def load(segmenter, embedder, device, threads, workers):
+        raise InputError(f"{workers} workers of {threads}")
+
+    monkeypatch.setattr("fastsam_batch.models.pair.load_models", load)
+    with pytest.raises(InputError, match="3 workers of 1"):
+        worker(3)
