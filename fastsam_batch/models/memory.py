@@ -13,7 +13,7 @@ T = TypeVar("T")
 _SAID = ("out of memory", "ALLOC_FAILED", "Failed to allocate memory")
 
 
-def out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """True of torch's own error, and of those of drivers and libraries that say so in words only."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(said in str(error) for said in _SAID)
 
@@ -31,7 +31,7 @@ class OnDevice:
         try:
             with torch.inference_mode():
                 return run()
-        except RuntimeError as error:
+        except Exception as error:  # ONNX Runtime's are no RuntimeError
             if last_try or not out_of_memory(error):
                 raise
         self.oom_retries += 1
