@@ -43,7 +43,8 @@ def divide(options: SegmentOptions, cluster: Mapping[str, float], node_cpus: flo
         return Resources(
             device="cuda",
             actors=actors,
-            actor_cpus=1,
+            # Half of a node's CPUs at most: fetching and committing need some beside actors on all of its GPUs.
+            actor_cpus=min(1, cpus / gpus * options.gpus_per_actor / 2),
             actor_gpus=options.gpus_per_actor,
             threads=max(min(int(cpus / max(gpus, 1) * options.gpus_per_actor), THREADS_A_GPU), 1),
             batch_size=options.batch_size or GPU_BATCH,
@@ -55,6 +56,12 @@ def divide(options: SegmentOptions, cluster: Mapping[str, float], node_cpus: flo
     # output being light.
     share = max(min((cpus - 1) / actors[1], largest - 1), 0.5) if cpus > 1 else 0.25
     actor_cpus = min(share, (cpus - 1 if cpus > 1 else 0.5) / actors[0])
+    fitting = int(largest / actor_cpus)
+    if fitting <= actors[1]:
+        # What is left lies on one node then: on several, each might have too little for a task. Less than an actor's,
+        # so that no further one takes it.
+        left = min(1, largest / (fitting + 2))
+        actor_cpus = min(actor_cpus, (largest - left) / fitting)
     fetch_cpus = 0.5 if cpus > 1 else 0.25
     return Resources(
         device="cpu",

@@ -29,6 +29,32 @@ def test_an_actor_fits_on_a_node_beside_a_task(nodes, actors):
     assert found.actors[0] * found.actor_cpus + found.fetch_cpus <= max(sum(nodes), 1) + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("nodes", "actors"),
+    [
+        *(([8] * 3, actors) for actors in (None, "12", "1:40")),
+        *((nodes, None) for nodes in ([16] * 8, [8] * 16, [12, 6, 6, 6], [64] * 4, [16])),
+        ([8] * 16, "1:200"),
+        ([4] * 2, "9"),
+    ],
+)
+def test_however_actors_are_spread_a_node_has_room_for_the_other_tasks(nodes, actors):
+    """Three nodes of 8 CPUs with two actors of 3.83 each had .33 left, where no unit could be fetched."""
+    found = divide(options(actors=actors), {"CPU": sum(nodes)}, max(nodes))
+    fitting = int(max(nodes) / found.actor_cpus + 1e-9)
+    assert max(nodes) - fitting * found.actor_cpus >= found.fetch_cpus
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "of_an_actor"), [(4, 1, 0.25), (4, 8, 1), (1, 1, 1), (16, 1, 1), (96, 8, 0.5)]
+)
+def test_actors_on_all_gpus_of_a_node_leave_cpus(cpus, gpus, of_an_actor):
+    for nodes in (1, 3):
+        cluster = {"CPU": nodes * cpus, "GPU": nodes * gpus}
+        found = divide(options(gpus_per_actor=of_an_actor), cluster, cpus)
+        assert found.actors[1] / nodes * found.actor_cpus + found.fetch_cpus <= cpus
+
+
 def test_gpus_make_the_actors():
     found = divide(options(), {"CPU": 64, "GPU": 8}, 16)
     assert (found.device, found.actors, found.actor_gpus, found.threads) == ("cuda", (8, 8), 1.0, 8)
