@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from corpus.made_corpus import corpus_info
 from photographs import write_photographs
 from servers import KEYS, ray_head, s3_server, wait_for_port
 
@@ -264,8 +265,7 @@ def test_status_reads_many_receipts_of_an_object_store_at_once(cluster, shards, 
     one |= {"masks": 7, "failures": {}, "attempt": 1, "files": {}, "created_at": "2026-01-02T03:04:05+00:00"}
     for unit_id in (f"u-{number:09d}" for number in range(80)):
         shards.pipe_file(f"photographs/seen/receipts/{unit_id}.json", json.dumps(one | {"unit_id": unit_id}).encode())
-    described = dict.fromkeys(contract("corpus")["required"]) | {"schema_version": 1}
-    shards.pipe_file("photographs/seen/corpus.json", json.dumps(described).encode())
+    shards.pipe_file("photographs/seen/corpus.json", json.dumps(corpus_info(None)).encode())
     write_plan(str(tmp_path), 1, [PlanRow("u", "u.tar", "stream", 0, None, 10)])
     shards.pipe_file("photographs/seen/plan/0001.parquet", (tmp_path / "plan" / "0001.parquet").read_bytes())
     code = (
