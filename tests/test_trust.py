@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +18,7 @@ from PIL import Image
 from poison import CRASH, HANG, RAISE
 from safetensors import safe_open
 from safetensors.torch import save_file
+from servers import web_server
 from sources.made_inputs import write_tar
 
 from fastsam_batch import run as run_module
@@ -150,14 +150,9 @@ class Web(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def web(tmp_path):
     (tmp_path / "web").mkdir()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(tmp_path / "web")))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    Web.trouble.clear()
-    yield tmp_path / "web", f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with web_server(partial(Web, directory=str(tmp_path / "web"))) as address:
+        Web.trouble.clear()
+        yield tmp_path / "web", address
 
 
 def test_an_outage_is_no_result_and_a_rerun_heals_it(local_ray, tmp_path, web):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import http.server
-import threading
 from functools import partial
 
 import pytest
+from servers import web_server
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.weights import anywhere, find_segmenter, local_copy
@@ -41,13 +41,8 @@ class Web(http.server.SimpleHTTPRequestHandler):
 def web(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "web").mkdir()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(tmp_path / "web")))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with web_server(partial(Web, directory=str(tmp_path / "web"))) as address:
+        yield address
 
 
 def test_a_path_finds_the_same_file_from_another_folder(tmp_path, monkeypatch):

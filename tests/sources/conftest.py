@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import http.server
-import threading
 from functools import partial
 
 import fsspec
 import pytest
+from servers import web_server
 from sources.flaky import FlakyFileSystem
 
 
@@ -24,11 +24,5 @@ def empty_stores(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def web(tmp_path):
     """The folder over HTTP."""
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with web_server(partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))) as address:
+        yield address

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import http.server
-import threading
 from dataclasses import replace
 
 import fsspec
 import pytest
+from servers import web_server
 from sources.made_inputs import images, plan, small_image, small_images, write_csv, write_folder, write_jsonl
 
 from fastsam_batch.corpus.plan import read_plans, write_plan
@@ -95,11 +95,8 @@ def test_an_address_whose_signature_has_expired_says_nothing_of_its_image(status
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        address = f"http://127.0.0.1:{server.server_port}/a.png"
+    with web_server(Refusing) as server:
+        address = f"{server}/a.png"
         assert fetch_image(ImageRef("a", address)).error_kind == "unreadable"
         signed = ImageRef("a", f"{address}?X-Amz-Signature=SECRET")
         with pytest.raises(OutageError, match="may have expired; sign it anew") as told:
@@ -107,10 +104,6 @@ def test_an_address_whose_signature_has_expired_says_nothing_of_its_image(status
         assert "SECRET" not in str(told.value)
         recorded = fetch_image(signed, record_unreachable=True)
         assert (recorded.error_kind, recorded.uri) == ("unreachable", address)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_other_column_names(tmp_path, write):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import http.server
-import threading
 from functools import partial
 
 import pytest
+from servers import web_server
 from sources.made_inputs import plan, small_images, units, write_parquet, write_tar
 
 from fastsam_batch.corpus.info import read_info
@@ -28,13 +28,8 @@ class Moody(http.server.SimpleHTTPRequestHandler):
 def moody(tmp_path, monkeypatch):
     """Its address, which says what is in the folder, or `Moody.status` alone."""
     monkeypatch.setattr(Moody, "status", 0)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Moody, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with web_server(partial(Moody, directory=str(tmp_path))) as address:
+        yield address
 
 
 @pytest.mark.parametrize(
