@@ -1,4 +1,4 @@
-"""One local Ray for the tests that drive the job in this process, and a corpus for those that read one."""
+"""One local Ray and photographs for tests that drive the job in this process, and a corpus for those that read one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from corpus.made_corpus import MadeCorpus, make_corpus
 from hypothesis import settings
+from photographs import write_photographs
 
 settings.register_profile("any machine", deadline=None)  # else a busy one fails tests that are right
 settings.load_profile("any machine")
@@ -47,3 +48,12 @@ def made(made_once: MadeCorpus, tmp_path: Path) -> MadeCorpus:
     uri = str(tmp_path / "corpus")
     shutil.copytree(made_once.uri, uri)
     return MadeCorpus(uri, made_once.masks, made_once.images)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    from job_runs import NAMES  # brings torch
+
+    folder = tmp_path_factory.mktemp("photos")
+    write_photographs(folder, NAMES)
+    return folder

@@ -1,58 +1,24 @@
-"""The main job from end to end on a real Ray: every input, resume, kills, refusals."""
+"""The main job from end to end on a real Ray: every input, resume, refusals."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import signal
-import subprocess
-import sys
 import tarfile
-import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from job_runs import NAMES, job, rows, run
 from photographs import photographs, write_photographs
 from PIL import Image
 
 from fastsam_batch.cli import main
-from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.verify import verify_corpus
 from fastsam_batch.errors import InputError
-from fastsam_batch.run import segment_corpus
-
-ROOT = Path(__file__).parents[1]
-NAMES = ["chelsea", "coffee", "rocket", "flower"]
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    write_photographs(folder, NAMES)
-    return folder
-
-
-def run(photos, output, **options):
-    return segment_corpus(segment_options({"input": str(photos), "output": str(output), **options}))
-
-
-def rows(corpus_uri):
-    """Masks by the image's file name, in order, and the images' status: what must be equal between runs."""
-    corpus = Corpus.open(str(corpus_uri))
-    masks = corpus.masks().sort_by([("image_id", "ascending"), ("mask_index", "ascending")])
-    found = {}
-    for row in masks.to_pylist():
-        found.setdefault(os.path.basename(row["image_id"]), []).append(
-            (row["mask_index"], row["area"], tuple(row["bbox"]), row["rle"]["counts"], round(row["score"], 4))
-        )
-    images = {os.path.basename(row["image_id"]): row["status"] for row in corpus.images().to_pylist()}
-    assert len(images) == corpus.images().num_rows
-    return found, images
 
 
 def embeddings(corpus_uri):
@@ -159,107 +125,9 @@ def test_without_embedder(photos, tmp_path, undisturbed):
     assert embeddings(tmp_path / "corpus") == {}
 
 
-def job(*arguments, **options):
-    environment = {**os.environ, "RAY_ADDRESS": "local"}
-    command = [sys.executable, str(ROOT / "jobs" / "segment_corpus.py"), *map(str, arguments)]
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        **options,
-    )
-
-
 def finish(process, timeout=180):
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err
-
-
-def many(photos, folder, copies):
-    for copy in range(copies):
-        target = folder / f"{copy:02d}"
-        target.mkdir(parents=True)
-        for path in photos.iterdir():
-            (target / f"{copy:02d}-{path.name}").hardlink_to(path)
-    return folder
-
-
-def one_row_group(photos, folder, copies):
-    files = sorted(path for path in many(photos, folder, copies).rglob("*") if path.is_file())
-    table = pa.table({"image_id": [file.name for file in files], "bytes": [file.read_bytes() for file in files]})
-    pq.write_table(table, folder / "images.parquet")
-    return folder / "images.parquet"
-
-
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("make", [many, one_row_group])
-def test_killing_the_driver_loses_and_doubles_nothing(local_ray, photos, tmp_path, make):
-    folder = make(photos, tmp_path / "photos", 6)
-    cheap = {"imgsz": 160, "embedder": "none"}  # small networks, so that what takes time is what is tested
-    whole = run(folder, tmp_path / "whole", unit_size=1, **cheap)
-    corpus = tmp_path / "corpus"
-    arguments = ["--input", folder, "--output", corpus, "--unit-size", 1, "--imgsz", 160, "--embedder", "none"]
-    driver = job(*arguments, start_new_session=True)
-    deadline = time.monotonic() + 500
-    while len(list(corpus.glob("receipts/*.json"))) < 2:
-        assert time.monotonic() < deadline and driver.poll() is None, driver.communicate()
-        time.sleep(0.02)
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait(30)
-    driver.stdout.close()
-    driver.stderr.close()
-    done = len(list(corpus.glob("receipts/*.json")))
-    assert done < whole["units"]
-    summary = run(folder, corpus, unit_size=1, **cheap)
-    assert summary["units"] + summary["skipped_units"] == whole["units"] == 24
-    assert summary["skipped_units"] >= 2
-    assert rows(corpus) == rows(tmp_path / "whole")
-    assert verify_corpus(str(corpus)).ok
-
-
-def actor_pids():
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                title = (entry / "cmdline").read_bytes()
-            except OSError:  # it has ended
-                continue
-            if title.startswith(b"ray::") and b"SegmentUnits" in title:
-                found.append(int(entry.name))
-    return found
-
-
-def test_killing_an_actor_loses_and_doubles_nothing(local_ray, photos, tmp_path):
-    import threading
-
-    folder = many(photos, tmp_path / "photos", 5)
-    corpus = tmp_path / "corpus"
-    killed = []
-
-    def kill_one():
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not killed:
-            if list(corpus.glob("receipts/*.json")):
-                for pid in actor_pids():
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=kill_one)
-    thread.start()
-    summary = run(folder, corpus, unit_size=2)
-    thread.join()
-    assert killed
-    assert (summary["units"], summary["images"]) == (10, 20)
-    attempts = [receipt["attempt"] for receipt in Corpus.open(str(corpus)).receipts().values()]
-    assert max(attempts) >= 2
-    run(folder, tmp_path / "whole", unit_size=2)
-    assert rows(corpus) == rows(tmp_path / "whole")
-    assert verify_corpus(str(corpus)).ok
 
 
 @pytest.mark.parametrize(
