@@ -6,7 +6,7 @@ as Jordan's does; in float32 on the small Gram matrix, where every factor commut
 less work, but without float32's digits small singular values are lost in the Gram matrix.
 
 Large matrices are orthogonalised in blocks of rows, each by itself (as between the whole steps of "MuonBP", Khaled et
-al. 2025): the work grows with the square of a block's rows, and a step's by a quarter with it otherwise.
+al. 2025): the work grows with the rows of a block, and with whole ones it was a quarter of a training step.
 """
 
 from __future__ import annotations
