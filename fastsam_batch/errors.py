@@ -12,7 +12,7 @@ class NotInCorpusError(InputError):
 
 
 class OutageError(OSError):
-    """A store does not answer, or not with what it holds: nothing is known of the bytes, another attempt may help."""
+    """A store does not answer, or not with what it holds, or Ray does not start: another attempt may help."""
 
 
 def first_line(error: object, most: int | None = 200) -> str:

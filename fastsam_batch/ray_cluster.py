@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 
 _REMEDY = "name a cluster as HEAD:6379, send the job to it by `ray job submit`, or unset it to work on this machine"
 _ANSWERS_WITHIN = 10.0  # seconds
@@ -27,7 +27,7 @@ def joined_ray(verbose: bool, needed: str | None = None) -> Iterator[tuple[dict[
 
     A cluster that has no machine to work on yet, or none with the resource that is `needed` (`GPU`), is waited for, for
     JOINING_S at most: it is there some minutes before its machines are. Raises InputError for a RAY_ADDRESS of no
-    cluster.
+    cluster, OutageError where its own does not start.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -47,9 +47,14 @@ def joined_ray(verbose: bool, needed: str | None = None) -> Iterator[tuple[dict[
         try:
             check_answers(address)
             ray.init(address, logging_level=level, log_to_driver=verbose, **own_node)
-        except (ValueError, OSError, RuntimeError) as error:  # what Ray raises for addresses and tokens that do not fit
-            if address == "local":
+        except Exception as error:
+            if address == "local":  # one of its processes does not answer in time, told as an Exception and no more
+                raise OutageError(
+                    f"Ray does not start on this machine ({_reason(error)}); it may be too busy, or out of memory"
+                ) from error
+            if not isinstance(error, ValueError | OSError | RuntimeError):
                 raise
+            # What Ray raises for addresses and tokens that do not fit.
             raise InputError(f"RAY_ADDRESS {address}: {_reason(error)}; {_REMEDY}") from error
     try:
         if address != "local":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -37,6 +38,18 @@ def test_an_address_of_no_cluster_is_refused():
     for address, told in zip(addresses, json.loads(printed.splitlines()[-1]), strict=True):
         assert told.startswith(f"RAY_ADDRESS {address}: ") and told.endswith("or unset it to work on this machine")
         assert "ray job submit" in told and "\n" not in told and len(told) < 250
+
+
+def test_a_ray_that_does_not_start_is_one_sentence(tmp_path):
+    """Its control store is given no time at all, as on a machine that is too busy."""
+    job = [sys.executable, "-m", "fastsam_batch", "segment", "--input", "demo:", "--output", str(tmp_path / "corpus")]
+    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    env["RAY_gcs_server_port_wait_time_s"] = "0"
+    ended = subprocess.run(job, env=env, timeout=200, check=False, capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stdout == ""
+    *_, told = ended.stderr.splitlines()
+    assert told.startswith("error: Ray does not start on this machine (")
+    assert told.endswith("; run the same command again") and "Traceback" not in ended.stderr
 
 
 def test_an_empty_address_is_none(monkeypatch):
