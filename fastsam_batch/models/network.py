@@ -68,7 +68,7 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype = torch.fl
     head = Head(module.model[-1])
 
     def forward(pixels: torch.Tensor, conf: float) -> tuple[list[torch.Tensor], torch.Tensor]:
-        features = _features(module, pixels.to(dtype))
+        features = head_features(module, pixels.to(dtype))
         return head.predictions(features, conf), head.prototypes(features)
 
     return Network(
@@ -117,8 +117,10 @@ def load_module(path: Path) -> tuple[Any, dict[str, Any]]:
     return _build(path, architecture, state), header
 
 
-def _features(module: Any, pixels: torch.Tensor) -> list[torch.Tensor]:
-    """What the layers before the head hand to it (as Ultralytics' nn/tasks.py, `_predict_once`)."""
+def head_features(module: Any, pixels: torch.Tensor) -> list[torch.Tensor]:
+    """What the layers before a YOLO's head hand to it of images [b, 3, h, w]: a map [b, channels, h / s, w / s] for
+    each of its strides (as Ultralytics' nn/tasks.py, `_predict_once`).
+    """
     found: list[Any] = []
     last: Any = pixels
     *layers, head = module.model

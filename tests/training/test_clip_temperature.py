@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.weights import BUILTIN_FOLDER
-from training.clip.mean import WEIGHTS
 from training.clip.temperature import fitted_scale, main
+from training.mean import WEIGHTS
 
 CLIP = BUILTIN_FOLDER / "clip"
 

@@ -57,6 +57,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
+    if options.foretell and not options.features:
+        raise InputError("--foretell: what is to be foretold? name a network's weights as --features")
     data = read_data(options.data)
     cache: Path = options.crops or output / "crops"
     if not (cache / "rows.json").is_file():

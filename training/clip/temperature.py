@@ -27,8 +27,8 @@ from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.storage import write_result
 from training.clip.crops import KINDS
 from training.clip.evaluate import embed_things
-from training.clip.mean import WEIGHTS
 from training.clip.train import MAX_SCALE
+from training.mean import WEIGHTS
 from training.photographs import read_data
 
 

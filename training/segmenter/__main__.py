@@ -20,10 +20,13 @@ from fastsam_batch.errors import InputError
 from training.photographs import Data, Photograph, read_data, split
 from training.segmenter.compose import Composer
 from training.segmenter.evaluate import evaluate
+from training.segmenter.foretell import Foreteller
 from training.segmenter.network import blended, build, export
 from training.segmenter.pictures import all_cutouts, pictures_in, read_labelled
-from training.segmenter.train import Plan, train
+from training.segmenter.train import Plan, glimpses, train
 from training.taught import read_taught
+
+MEASURED = 64  # parts of photographs whose features stand for those of all
 
 log = logging.getLogger("training.segmenter")
 
@@ -42,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Read the data, train, export, evaluate; returns what metrics.json holds."""
+    if options.foretell and not options.features:
+        raise InputError("--foretell: what is to be foretold? name a network's weights as --features")
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     torch.manual_seed(options.seed)
@@ -58,6 +63,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     log.info("%d photographs, %d cut-outs", len(composer.labelled), len(composer.cutouts))
     log.info("%d taught photographs, %d cut-outs of them", len(composer.taught), len(composer.taught_cutouts))
     model = build(options.form, options.start).to(device)
+    foreteller = None
+    if options.features:
+        foreteller = Foreteller(model, options.features, glimpses(composer, MEASURED, options.sizes[0][1], device))
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     plan = Plan(
         seconds=options.seconds,
@@ -66,6 +74,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         lr=options.lr,
         sizes=options.sizes,
         constant=options.constant,
+        foretell=options.foretell,
     )
     published = output / "segmenter.safetensors"
     defaults = {"imgsz": options.imgsz, "conf": options.conf, "iou": options.iou}
@@ -82,7 +91,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     def report(average: torch.nn.Module, progress: float) -> None:
         log.info("at %.0f%%: %s", 100 * progress, json.dumps(figures(average)))
 
-    average, history = train(model, composer, plan, output, seed=options.seed, resume=options.resume, on_report=report)
+    average, history = train(
+        model,
+        composer,
+        plan,
+        output,
+        foreteller=foreteller,
+        seed=options.seed,
+        resume=options.resume,
+        on_report=report,
+    )
     metrics = {
         **_record(options, data),
         "device": device,
@@ -116,7 +134,8 @@ def compose(
     plain = [photograph.path for photograph in photographs if photograph.captions] + backgrounds
     learnt = [read_labelled(photograph) for photograph in taught]
     rng = np.random.default_rng(seed)
-    return Composer(labelled, all_cutouts(labelled), sprites, plain, rng, learnt, all_cutouts(learnt))
+    unlabelled = [photograph.path for photograph in photographs if not photograph.things and not photograph.captions]
+    return Composer(labelled, all_cutouts(labelled), sprites, plain, rng, learnt, all_cutouts(learnt), unlabelled)
 
 
 def _record(options: argparse.Namespace, data: Data) -> dict[str, Any]:
@@ -155,6 +174,12 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         help="masks for captioned photographs, from training.things and training.segmenter.teach",
+    )
+    parser.add_argument(
+        "--features", type=Path, help="a YOLO checkpoint of the COCO names; what it sees is learnt to be foretold"
+    )
+    parser.add_argument(
+        "--foretell", type=float, default=0.0, help="share of the run in which nothing else is learnt; needs --features"
     )
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--seconds", type=float, help="train for so long, by the clock")

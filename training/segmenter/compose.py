@@ -27,6 +27,7 @@ ZOOM = (0.8, 2.5)  # times what would fit the frame
 MAX_LENGTH = 640  # pixels of a zoomed photograph's long side, at most, in frames of more than 256
 ON_LABELLED, ON_PLAIN, ON_REGIONS = 0.25, 0.35, 0.25  # the rest on gradients and textures
 FROM_PHOTOGRAPHS, FROM_SPRITES = 0.5, 0.3  # the rest are made shapes
+GLIMPSE = (0.4, 1.0)  # of a photograph's short side
 LARGE = 0.25  # of pasted objects: 0.7 to 1.2 of the frame
 
 
@@ -41,6 +42,7 @@ class Composer:
     rng: np.random.Generator
     taught: list[Labelled] = field(default_factory=list)  # photographs whose labels are a segmenter's masks
     taught_cutouts: list[Cutout] = field(default_factory=list)
+    unlabelled: list[Path] = field(default_factory=list)  # photographs that are nothing but looked at
 
     def scene(self, side: int) -> Scene:
         """One scene with at most 64 labels; its image is ready for the network but for its type."""
@@ -56,6 +58,13 @@ class Composer:
         if len(instances) > MAX_INSTANCES:
             instances = [instances[i] for i in rng.choice(len(instances), MAX_INSTANCES, replace=False)]
         return Scene(filmed(scene.image, rng), instances, scene.negatives)
+
+    def glimpse(self, side: int) -> Pixels:
+        """A part of a photograph of whatever kind, for those who need no labels."""
+        files = self.plain + self.unlabelled
+        number = int(self.rng.integers(len(files) + len(self.labelled)))
+        photograph = read_plain(files[number]) if number < len(files) else self.labelled[number - len(files)].image
+        return filmed(crop_of(photograph, side, self.rng, GLIMPSE), self.rng)
 
     def real(self, side: int) -> Scene:
         """A labelled photograph, zoomed, mirrored, stretched, anywhere over the frame."""

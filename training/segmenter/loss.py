@@ -13,7 +13,7 @@ from torch.nn import functional
 from ultralytics.utils.loss import BboxLoss
 from ultralytics.utils.tal import TaskAlignedAssigner, dist2bbox, make_anchors
 
-WEIGHTS = {"box": 7.5, "cls": 0.5, "dfl": 1.5, "mask": 7.5}
+WEIGHTS = {"box": 7.5, "cls": 0.5, "dfl": 1.5, "mask": 7.5, "foretold": 5.0}
 DICE = 0.5  # beside the cross-entropy
 MAX_MASKS = 400  # positive anchors of a batch whose masks are compared
 

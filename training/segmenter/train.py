@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from fastsam_batch.models.network import head_features
 from training.loop import follow, mixed_precision, save_checkpoint, set_rate
 from training.optimiser import optimisers
 from training.segmenter.compose import Composer
+from training.segmenter.foretell import Foreteller
 from training.segmenter.loss import WEIGHTS, Batch, Loss
 from training.segmenter.scene import targets
 
@@ -29,7 +32,8 @@ WARM_UP = 0.02  # share of the run in which the rate rises
 @dataclass(frozen=True)
 class Plan:
     """How long and how. Seconds of wall clock or steps, whichever is given; `sizes` are the scenes' sides in
-    pixels, each until its share of the run; the rate falls to zero as a cosine from `constant` on."""
+    pixels, each until its share of the run; the rate falls to zero as a cosine from `constant` on; until
+    `foretell` nothing but a teacher's features is learnt."""
 
     seconds: float | None = None
     steps: int | None = None
@@ -37,6 +41,7 @@ class Plan:
     lr: float = 2e-3
     sizes: tuple[tuple[float, int], ...] = ((0.35, 256), (0.55, 320), (0.75, 416), (0.85, 480), (1.0, 640))
     constant: float = 0.3
+    foretell: float = 0.0
     ema: float = 0.99
     save_every: float = 120.0
     report_every: float = 1500.0
@@ -48,6 +53,7 @@ def train(
     plan: Plan,
     folder: Path,
     *,
+    foreteller: Foreteller | None = None,
     seed: int = 0,
     resume: bool = False,
     on_report: Callable[[torch.nn.Module, float], None] | None = None,
@@ -61,12 +67,15 @@ def train(
     model.to(memory_format=torch.channels_last).train()
     average = deepcopy(model).eval()
     loss_of = Loss(model)
-    steppers = optimisers(model, plan.lr)
+    learning = torch.nn.ModuleList([model] if foreteller is None else [model, foreteller])
+    steppers = optimisers(learning, plan.lr)
     generator = torch.Generator().manual_seed(seed)
     checkpoint, history, elapsed = folder / "checkpoint.pt", [], 0.0
     if resume and checkpoint.is_file():
         state = torch.load(checkpoint, map_location="cpu", weights_only=False)
         model.load_state_dict(state["model"])
+        if foreteller is not None:
+            foreteller.load_state_dict(state["foreteller"])
         average.load_state_dict(state["average"])
         for stepper, saved in zip(steppers, state["optimisers"], strict=True):
             stepper.load_state_dict(saved)
@@ -78,6 +87,7 @@ def train(
     def keep() -> None:
         state = {
             "model": model.state_dict(),
+            "foreteller": None if foreteller is None else foreteller.state_dict(),
             "average": average.state_dict(),
             "optimisers": [stepper.state_dict() for stepper in steppers],
             "rng": composer.rng.bit_generator.state,
@@ -96,15 +106,24 @@ def train(
             break
         side = size_at(progress, plan)
         set_rate(steppers, plan.lr * rate_at(progress, plan))
-        batch = draw(composer, max(round(plan.batch * (plan.sizes[0][1] / side) ** 1.5), 4), side, device)
-        with mixed_precision(device):
-            outputs = model(batch.images)
-        parts = loss_of(outputs, batch, generator)
+        count = max(round(plan.batch * (plan.sizes[0][1] / side) ** 1.5), 4)
+        if foreteller is not None and progress < plan.foretell:
+            images = glimpses(composer, count, side, device)
+            with mixed_precision(device):
+                features = head_features(model, images)
+            parts = {"foretold": foreteller(features, images)}
+        else:
+            batch = draw(composer, count, side, device)
+            with mixed_precision(device):
+                outputs = model(batch.images)
+            parts = loss_of(outputs, batch, generator)
+            if foreteller is not None:
+                parts["foretold"] = foreteller(outputs["feats"], batch.images)
         loss = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
         for stepper in steppers:
             stepper.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), LONGEST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(learning.parameters(), LONGEST_GRADIENT)
         for stepper in steppers:
             stepper.step()
         history.append(loss.item())
@@ -127,15 +146,24 @@ def draw(composer: Composer, count: int, side: int, device: torch.device) -> Bat
     """So many new scenes of `side` pixels as a Batch on `device`."""
     scenes = [composer.scene(side) for _ in range(count)]
     made = [targets(scene.instances, side) for scene in scenes]
-    images = torch.from_numpy(np.stack([scene.image for scene in scenes])).to(device).permute(0, 3, 1, 2)
     numbers = np.repeat(np.arange(count), [len(scene.instances) for scene in scenes])
     return Batch(
-        images=images.float().div(255).contiguous(memory_format=torch.channels_last),
+        images=_images([scene.image for scene in scenes], device),
         of_image=torch.from_numpy(numbers).to(device),
         boxes=torch.from_numpy(np.concatenate([boxes for boxes, _ in made])).to(device),
         shares=torch.from_numpy(np.concatenate([shares for _, shares in made])).to(device),
         negatives=torch.tensor([scene.negatives for scene in scenes], dtype=torch.float32, device=device),
     )
+
+
+def glimpses(composer: Composer, count: int, side: int, device: torch.device | str) -> torch.Tensor:
+    """So many new images without labels, float32 [count, 3, side, side] on `device`: half of them scenes."""
+    return _images([composer.scene(side).image if i % 2 else composer.glimpse(side) for i in range(count)], device)
+
+
+def _images(pixels: list[NDArray[np.uint8]], device: torch.device | str) -> torch.Tensor:
+    images = torch.from_numpy(np.stack(pixels)).to(device).permute(0, 3, 1, 2)
+    return images.float().div(255).contiguous(memory_format=torch.channels_last)
 
 
 def size_at(progress: float, plan: Plan) -> int:
