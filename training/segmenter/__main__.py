@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--second", type=int, default=40, help="photographs of coco-masks-more kept apart")
     parser.add_argument("--imgsz", type=int, default=608, help="at which it is evaluated, and its default")
     parser.add_argument("--conf", type=float, default=0.1, help="its default")
-    parser.add_argument("--iou", type=float, default=0.55, help="its default")
+    parser.add_argument("--iou", type=float, default=0.6, help="its default")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")
