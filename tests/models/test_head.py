@@ -10,7 +10,7 @@ from ultralytics.nn.tasks import SegmentationModel
 
 from fastsam_batch.models import head as head_module
 from fastsam_batch.models.head import Head
-from fastsam_batch.models.network import _features, load_module, load_network
+from fastsam_batch.models.network import head_features, load_module, load_network
 from fastsam_batch.models.weights import BUILTIN_FOLDER
 
 WEIGHTS = BUILTIN_FOLDER / "segmenter.safetensors"
@@ -58,7 +58,7 @@ def test_boxes_and_coefficients_where_a_score_passes_are_the_heads_own(weights, 
 def test_a_gpu_is_given_all_anchors_at_once(weights):
     pixels = noise(2)
     module, _ = load_module(weights)
-    head, features = Head(module.model[-1]), _features(module, pixels)
+    head, features = Head(module.model[-1]), head_features(module, pixels)
     levels = [head._everywhere(level, feature) for level, feature in enumerate(features)]
     torch.testing.assert_close(torch.cat(levels, 2), theirs(weights, pixels)[0], atol=2e-3, rtol=1e-4)
 
