@@ -14,7 +14,7 @@ from training.photographs import read_data
 from training.segmenter.__main__ import compose
 from training.segmenter.__main__ import main as train
 from training.segmenter.compose import LABELLED, TAUGHT
-from training.segmenter.teach import Seen, agreed, main, smoothed
+from training.segmenter.teach import Seen, agreed, is_cut, main, smoothed
 from training.taught import read_taught
 
 SIDE = 64
@@ -67,6 +67,24 @@ def test_what_smoothing_would_change_is_left_out() -> None:
     comb[20:30, 20:180] = 1
     assert smoothed(comb) is None
     assert smoothed(np.zeros((20, 20), np.uint8)) is None
+
+
+def test_a_mask_that_ends_at_a_straight_side_is_cut() -> None:
+    disc = cv2.circle(np.zeros((200, 220), np.uint8), (110, 100), 70, (1,), -1)
+    assert not is_cut(disc)
+    right = disc.copy()
+    right[:, 120:] = 0
+    lower = disc.copy()
+    lower[110:] = 0
+    for half in (right, lower):
+        assert all(is_cut(np.ascontiguousarray(turned)) for turned in (half, half[::-1], half[:, ::-1]))
+    assert not is_cut(np.ascontiguousarray(right[:, :120]))  # the image ends there, too
+    window = np.zeros((200, 220), np.uint8)
+    window[40:120, 60:150] = 1
+    assert not is_cut(window)
+    small = np.zeros((200, 220), np.uint8)
+    small[10:30, 10:50] = np.tri(20, 40, 20)
+    assert not is_cut(small)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ python -m training.segmenter.teach --data DATA --weights builtin --output taught
 
 Method: self-training on pseudo-labels ("STAC", Sohn et al. 2020), chosen by agreement of views (data distillation,
 Radosavovic et al. 2018) in place of a high threshold, since a small network's scores are low. Ragged borders are
-smoothed, so that the next network learns the shape and not the raggedness.
+smoothed, so that the next network learns the shape and not the raggedness; masks that a wrong box has cut are left out.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ MIN_AREA = 64  # pixels
 SMOOTHING = 0.02  # of the square root of a mask's box, the radius
 MIN_KEPT = 0.88  # IoU of a mask with itself smoothed
 MAX_RAGGED = 1.8  # times the border of its convex hull
+STRAIGHT = 0.5  # of a box's side: a mask that lies along more of it was cut there
+RECTANGLE = 0.85  # of its box: what fills more is one, and has straight sides of its own
+MIN_CUT = 24  # pixels of a box's shorter side, below which everything is straight
+_ALONG = 2  # pixels
 
 
 class Seen(NamedTuple):
@@ -99,6 +103,22 @@ def smoothed(mask: Mask) -> Mask | None:
     return None if both < MIN_KEPT * either or ragged or cv2.countNonZero(out) < MIN_AREA else out
 
 
+def is_cut(mask: Mask) -> bool:
+    """Whether a mask, uint8 0 or 1 [h, w] and not empty, ends at a straight side of its box inside the image."""
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask))
+    box = mask[y : y + height, x : x + width]
+    if min(width, height) <= MIN_CUT or box.mean() >= RECTANGLE:
+        return False
+    right, bottom = mask.shape[1] - x - width, mask.shape[0] - y - height
+    sides = (
+        (y, box[:_ALONG].max(0)),
+        (bottom, box[-_ALONG:].max(0)),
+        (x, box[:, :_ALONG].max(1)),
+        (right, box[:, -_ALONG:].max(1)),
+    )
+    return any(away > _ALONG and along.mean() > STRAIGHT for away, along in sides)
+
+
 def look(segmenter: Segmenter, image: Mask, mirrored: bool = False) -> list[Seen]:
     """What a segmenter sees in uint8 RGB [h, w, 3], or in its mirror image, in the frame of the image."""
     found = segmenter.segment([np.ascontiguousarray(image[:, ::-1]) if mirrored else image])[0]
@@ -110,12 +130,12 @@ def look(segmenter: Segmenter, image: Mask, mirrored: bool = False) -> list[Seen
 
 
 def masks_of(segmenters: list[Segmenter], image: Mask) -> list[TaughtMask]:
-    """The masks that the looks agree on, smoothed."""
+    """The masks that the looks agree on, smoothed, without those that are cut."""
     looks = [look(segmenter, image) for segmenter in segmenters] + [look(segmenters[0], image, mirrored=True)]
     masks = []
     for seen in agreed(looks):
         smooth = smoothed(coco_mask.decode(seen.rle))
-        if smooth is not None:
+        if smooth is not None and not is_cut(smooth):
             counts = coco_mask.encode(np.asfortranarray(smooth))["counts"].decode("ascii")
             masks.append(TaughtMask(Rle((smooth.shape[0], smooth.shape[1]), counts), seen.score))
     return masks
