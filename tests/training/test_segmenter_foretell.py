@@ -79,6 +79,9 @@ def test_a_run_that_foretells_first_goes_on_where_it_stopped(data_folder: Path, 
     assert len(before) == 4 and all(0 < loss < 7 for loss in before) and before[-1] < before[0]
     after = run(data_folder, weights, tmp_path, replace(plan, steps=8, foretell=0.6), resume=True)
     assert after[:4] == before and after[4] < before[0] and min(after[5:]) > 7  # and then everything is learnt
+    composer = compose(read_data(data_folder).train[:6], [], [], 0)
+    with pytest.raises(InputError, match=r"checkpoint\.pt: its run was with --features; go on as it began"):
+        train(build("n", "none"), composer, plan, tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("recipe", [main, train_clip])

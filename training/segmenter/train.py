@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fastsam_batch.errors import InputError
 from fastsam_batch.models.network import head_features
 from training.loop import follow, mixed_precision, save_checkpoint, set_rate
 from training.optimiser import optimisers
@@ -61,7 +62,8 @@ def train(
     """Train `model` in place; returns its moving average and the loss of every step.
 
     `folder` gets `checkpoint.pt` every `plan.save_every` seconds and at the end; `on_report` gets the average
-    and the progress every `plan.report_every` seconds.
+    and the progress every `plan.report_every` seconds. Raises InputError where a run with a `foreteller` is to go on
+    without one, or the other way round.
     """
     device = next(model.parameters()).device
     model.to(memory_format=torch.channels_last).train()
@@ -73,6 +75,10 @@ def train(
     checkpoint, history, elapsed = folder / "checkpoint.pt", [], 0.0
     if resume and checkpoint.is_file():
         state = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        if (foreteller is None) != (state.get("foreteller") is None):
+            raise InputError(
+                f"{checkpoint}: its run was {'with' if foreteller is None else 'without'} --features; go on as it began"
+            )
         model.load_state_dict(state["model"])
         if foreteller is not None:
             foreteller.load_state_dict(state["foreteller"])
