@@ -48,14 +48,15 @@ def joined_ray(verbose: bool, needed: str | None = None) -> Iterator[tuple[dict[
             check_answers(address)
             ray.init(address, logging_level=level, log_to_driver=verbose, **own_node)
         except Exception as error:
-            if address == "local":  # one of its processes does not answer in time, told as an Exception and no more
+            # Of its own processes that are not there in time Ray tells as an Exception and no more.
+            if address == "local" and (type(error) is Exception or isinstance(error, OSError | RuntimeError)):
                 raise OutageError(
                     f"Ray does not start on this machine ({_reason(error)}); it may be too busy, or out of memory"
                 ) from error
-            if not isinstance(error, ValueError | OSError | RuntimeError):
-                raise
-            # What Ray raises for addresses and tokens that do not fit.
-            raise InputError(f"RAY_ADDRESS {address}: {_reason(error)}; {_REMEDY}") from error
+            # What it raises for addresses and tokens that do not fit.
+            if address != "local" and isinstance(error, ValueError | OSError | RuntimeError):
+                raise InputError(f"RAY_ADDRESS {address}: {_reason(error)}; {_REMEDY}") from error
+            raise
     try:
         if address != "local":
             _await_machines([needed] if needed else ["CPU", "GPU"])
