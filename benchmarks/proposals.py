@@ -5,7 +5,7 @@ apart), at their stored size. Each run once with the weights' own confidence thr
 which lets weak masks through as a benchmark of proposals should. No Ray, no embeddings. Writes every figure with the
 machine's name and prints the tables of docs/model-card-segmenter.md, the figures as JSON in its last line:
 
-    python -m benchmarks.proposals --data /work/shared/data --output benchmarks/results
+    python -m benchmarks.proposals --data DATA --output benchmarks/results
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, default=40)
     parser.add_argument("--output", type=Path, help="folder for proposals-MACHINE.json")
     options = parser.parse_args()
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
     apart, _ = split(read_data(options.data).train, options.photographs)
     names = {photograph.path.name for photograph in apart}
     truths = read_truth_images(str(options.data / "coco-masks-more" / "instances.json"))

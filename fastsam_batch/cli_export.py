@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastsam_batch.cli_options import CORPUS, TEXT_ENCODER, refuse_unused
+from fastsam_batch.cli_progress import note_unfinished
 
 
 def export_options(parser: argparse.ArgumentParser) -> None:
@@ -152,6 +153,7 @@ def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         )
         for case in loss["worst"][:5]:
             print(f"         {case['iou']:.4f}  {case['image_id']}  mask {case['mask_index']}")
+    note_unfinished(corpus)
     for note in _notes(arguments, summary):
         print(f"note: {note}", file=sys.stderr)
     return summary, 0

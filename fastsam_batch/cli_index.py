@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from fastsam_batch.cli_options import TEXT_ENCODER
+from fastsam_batch.cli_progress import note_unfinished
 
 
 def index_options(parser: argparse.ArgumentParser) -> None:
@@ -34,4 +35,5 @@ def index(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     print(f"search   {kind}")
     if summary["recall"] is not None:
         print(f"recall   {summary['recall']:.1%} of the exact scan's best {RECALL_AT}, over {len(queries)} texts")
+    note_unfinished(corpus)
     return summary, 0

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from fastsam_batch.cli_options import CORPUS, TEXT_ENCODER
+from fastsam_batch.cli_progress import note_unfinished
 
 
 def label_options(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +42,7 @@ def label(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         print(f"{count:9,}  {name}")
     print(f"{unlabelled:9,}  without a label")
     print(f"written  {redact(arguments['output'])}")
+    note_unfinished(corpus)
     summary = {
         "masks": sum(counts.values()) + unlabelled,
         "labels": dict(counts),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastsam_batch.words import counted
 
 if TYPE_CHECKING:
+    from fastsam_batch.corpus.read import Corpus
     from fastsam_batch.run import Progress
 
 UNFINISHED_SHOWN = 20
@@ -71,6 +72,24 @@ def print_unfinished(summary: dict[str, Any], can_record: bool = False) -> None:
         print(
             "If a server of a manifest's or Parquet file's URIs is gone for good, --record-unreachable makes its "
             "images failed ones and finishes the rest of their units",
+            file=sys.stderr,
+        )
+
+
+def note_unfinished(corpus: Corpus) -> None:
+    """Tell on standard error that a corpus is not whole yet, for a command that has taken what there is of it."""
+    from fastsam_batch.corpus.status import units_left
+    from fastsam_batch.errors import InputError
+
+    try:
+        left = units_left(corpus)
+    except InputError as error:  # a corpus can be read without its plan
+        print(f"note: whether the corpus is whole is not known: {error}", file=sys.stderr)
+        return
+    if left:
+        print(
+            f"note: units and shards of the corpus that are not finished: {left:,}; nothing of them is in this, and "
+            "`fastsam-batch status` tells how far it is",
             file=sys.stderr,
         )
 

@@ -55,15 +55,19 @@ def plan_files(fs: AbstractFileSystem, root: str) -> list[str]:
     return sorted(list_files(fs, join(root, PLAN_FOLDER), ".parquet"), key=lambda path: (len(path), path))
 
 
-def read_plans(corpus_uri: str) -> tuple[list[PlanRow], int]:
-    """All rows planned so far, in order, and the number of plan files. Raises InputError where one is damaged."""
+def read_plans(corpus_uri: str, members: bool = True) -> tuple[list[PlanRow], int]:
+    """All rows planned so far, in order, and the number of plan files. Raises InputError where one is damaged.
+
+    Without `members` their lists, which are nearly all of a plan, are not decoded and the rows have none.
+    """
     fs, root = filesystem(corpus_uri)
     paths = plan_files(fs, root)
+    columns = None if members else [name for name in PLAN_SCHEMA.names if name != "members"]
     rows: list[PlanRow] = []
     for path in paths:
         data = read_whole(fs, path)
         try:
-            for batch in plan_batches(data):
+            for batch in plan_batches(data, columns):
                 rows.extend(_rows(batch))
         except (pa.ArrowException, OSError, TypeError, KeyError) as error:
             raise InputError(
@@ -206,5 +210,5 @@ def _table(rows: Sequence[PlanRow]) -> pa.Table:
 
 def _rows(batch: pa.RecordBatch) -> Iterable[PlanRow]:
     for row in batch.to_pylist():
-        members = tuple(ImageRef(**member) for member in row.pop("members") or ())
+        members = tuple(ImageRef(**member) for member in row.pop("members", None) or ())
         yield PlanRow(**row, members=members)

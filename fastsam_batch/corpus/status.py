@@ -81,6 +81,13 @@ def corpus_status(corpus_uri: str, recent: int = RECENT) -> CorpusStatus:
     )
 
 
+def units_left(corpus: Corpus) -> int:
+    """Units and shards that were not finished when the corpus's receipts were read. Raises as `read_plans`."""
+    rows, _ = read_plans(corpus.uri, members=False)
+    left = _left(rows, list(corpus.receipts().values()))
+    return left.units + left.shards
+
+
 def images_failed(corpus_uri: str) -> tuple[int, int]:
     """How many images of a corpus failed, and how many it has, by all its receipts. Raises as `corpus_status`."""
     failed = images = 0

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from corpus.builtin_corpus import as_if_builtin
 from corpus.made_corpus import FINGERPRINT, MadeCorpus, corpus_info, write
 
 from fastsam_batch.cli import main
@@ -96,6 +97,28 @@ def test_the_time_left(tmp_path):
     receipts = [receipt("files-000000000"), receipt("files-000000010", seconds=36)]
     found = corpus_status(corpus(str(tmp_path), [files(0, 10), files(10, 20), files(20, 30)], receipts))
     assert (found.images_per_hour, found.hours_left) == (1000, 0.01)
+
+
+def test_commands_tell_that_a_corpus_is_half_done(tmp_path, capsys):
+    made = as_if_builtin(str(tmp_path / "corpus"), tmp_path)
+    (tmp_path / "classes.yaml").write_text("classes: [{name: thing, texts: [a thing]}]")
+
+    def told():
+        found = []
+        for command in (
+            ["export", "--format", "coco", "--output", str(tmp_path / "coco.json")],
+            ["label", "--classes", str(tmp_path / "classes.yaml"), "--output", str(tmp_path / "labels.parquet")],
+            ["index"],
+        ):
+            assert main([*command, "--corpus", made.uri]) == 0
+            found.append(capsys.readouterr().err)
+        return found
+
+    assert not any("not finished" in errors for errors in told())
+    write_plan(made.uri, 2, [PlanRow(f"unit-{n:04d}", "x", "rows", 0, 3, 3) for n in (3, 4)])
+    assert all("not finished: 2; nothing of them is in this" in errors for errors in told())
+    write(made.uri, "plan/0003.parquet", b"no Parquet")
+    assert all("0003.parquet: damaged" in errors for errors in told())
 
 
 def test_the_command(made: MadeCorpus, capsys):
