@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _OUTPUTS = 2
 _AXES = 4  # of images
 _PROBE, _FINEST_STRIDE = 64, 8  # pixels
 _BOX = 4  # numbers of a box
+_COUNT = re.compile(r"[1-9][0-9]{0,3}")
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,13 @@ def load_openvino(folder: Path, device: torch.device, workers: int = 1) -> Expor
         return _in_order([torch.from_numpy(found[place].copy()) for place in range(_OUTPUTS)])
 
     shape = [None if side.is_dynamic else side.get_length() for side in compiled.inputs[0].partial_shape]
-    return _network(folder, forward, YAML.load(about), shape)
+    try:
+        metadata = YAML.load(about)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{about}: cannot be read ({first_line(error)}); export the network anew") from error
+    if not isinstance(metadata, dict):
+        raise InputError(f"{about}: holds no names with values; export the network anew")
+    return _network(folder, forward, metadata, shape)
 
 
 def load_engine(path: Path, device: torch.device) -> ExportedNetwork:
@@ -154,6 +162,7 @@ def engine_metadata(path: Path) -> dict[str, Any]:
             metadata = None
     if not isinstance(metadata, dict):
         raise InputError(f"{path}: not an engine as Ultralytics exports it; make one by export-model --format engine")
+    _check_metadata(path, metadata)
     return metadata
 
 
@@ -161,6 +170,7 @@ def _network(
     path: Path, forward: Forward, metadata: dict[str, Any], shape: list[int | None], most: int | None = None
 ) -> ExportedNetwork:
     """Of the input's `shape`, None where it is free; `most` images go in where their number is."""
+    _check_metadata(path, metadata)
     task = metadata.get("task", "segment")
     if task != "segment":
         raise InputError(f"{path}: made for the task {task!r}; pass a segmentation network")
@@ -174,6 +184,19 @@ def _network(
             f"{path}: its input is fixed to {fixed[1]} x {fixed[0]} pixels; export it with dynamic=True or a square one"
         )
     return ExportedNetwork(_filled(forward, batch) if batch else forward, metadata, fixed, batch or most)
+
+
+def _check_metadata(path: Path, metadata: dict[str, Any]) -> None:
+    """Raise InputError for numbers that are none, of Ultralytics and of export-model."""
+    for name in ("stride", "batch"):
+        stated = str(metadata.get(name, 1))
+        if not _COUNT.fullmatch(stated):
+            raise InputError(f"{path}: its metadata says {name} {stated[:60]!r}, not a whole number; export it anew")
+    try:
+        own_metadata(metadata)
+        _imgsz(metadata)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise InputError(f"{path}: its metadata cannot be read ({first_line(error)}); export it anew") from error
 
 
 def _filled(forward: Forward, batch: int) -> Forward:

@@ -34,15 +34,18 @@ def export_segmenter(name: str, form: str, output: Path, *, imgsz: int | None = 
         raise InputError(f"--segmenter {name}: is an export already; export from its .pt or .safetensors")
     _check_runtime(form)
     module, header = load_module(files.main)
+    defaults = own_defaults(files.main, header)
+    side = imgsz or int(defaults["imgsz"])
     own = {
-        **own_defaults(files.main, header),
+        **defaults,
+        "imgsz": side,  # what it is made for is what it takes where nothing is said
         "licence": header.get("licence", UNSTATED_LICENCE),
         "source": {"name": files.name, "sha256": files.sha256()},
     }
     with _beside(output) as temporary:
         module.pt_path = os.path.join(temporary, "segmenter.pt")  # names the exporter's output
         # Ultralytics runs the network on a batch to trace it: by its default 16 images, though any number goes in.
-        settings = {"format": form, "imgsz": imgsz or int(own["imgsz"]), "dynamic": True, "batch": 1}
+        settings = {"format": form, "imgsz": side, "dynamic": True, "batch": 1}
         if form != "openvino":
             settings["simplify"] = False  # the runtimes simplify as they load
         if form == "engine":

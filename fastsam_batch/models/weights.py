@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.outage import explain, is_storage_error
 from fastsam_batch.storage import absolute, filesystem, redact, renamed_when_whole
 
@@ -55,7 +55,8 @@ def find_segmenter(name: str) -> ModelFiles:
         return ModelFiles(name, _download_fastsam(name))
     if (folder := Path(name).expanduser()).is_dir():
         return ModelFiles(name, folder, openvino_files(folder))
-    return ModelFiles(redact(name), local_copy(name, "--segmenter"))
+    path = local_copy(name, "--segmenter")
+    return ModelFiles(redact(name), path, (path, *_outside(path)) if path.suffix == ".onnx" else ())
 
 
 def anywhere(name: str) -> str:
@@ -71,6 +72,24 @@ def openvino_files(folder: Path) -> tuple[Path, Path, Path]:
         if all(file.is_file() for file in files):
             return files
     raise InputError(f"{folder}: not an OpenVINO folder; it needs one .xml, its .bin and metadata.yaml")
+
+
+def _outside(path: Path) -> list[Path]:
+    """The files beside an ONNX network that hold weights of it. Raises InputError where one is missing."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise InputError(f"{path}: needs the extra onnx: pip install 'fastsam-batch[onnx]'") from error
+    try:
+        tensors = onnx.load(str(path), load_external_data=False).graph.initializer
+    except Exception as error:  # protobuf's errors, which are no dependency of ours to name
+        raise InputError(f"{path}: not a readable ONNX network ({first_line(error)})") from error
+    names = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    found = [path.parent / name for name in sorted(names)]
+    for file in found:
+        if not file.is_file():
+            raise InputError(f"{path}: its weights are in {file.name}, which is not beside it; put it there")
+    return found
 
 
 def local_copy(uri: str, option: str) -> Path:
@@ -115,10 +134,17 @@ def _version(fs: AbstractFileSystem, remote: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where downloaded weights are kept: $FASTSAM_BATCH_CACHE, or fastsam-batch in the user's cache."""
+    """Where downloaded weights are kept: $FASTSAM_BATCH_CACHE, or fastsam-batch in the user's cache.
+
+    Raises InputError where it cannot be made.
+    """
     default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "fastsam-batch"
     folder = Path(os.environ.get("FASTSAM_BATCH_CACHE", default))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{folder}: cannot be made ({reason}); name another folder as FASTSAM_BATCH_CACHE") from error
     return folder
 
 

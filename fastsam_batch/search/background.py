@@ -19,6 +19,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsam_batch.errors import InputError
 from fastsam_batch.search.texts import TEMPERATURE, EncodeTexts, TextEncoder, bare, text_vectors
 from fastsam_batch.storage import renamed_when_whole
 
@@ -84,9 +85,9 @@ def cached_background(encode: EncodeTexts, sha256: Mapping[str, str]) -> Backgro
     try:
         stored: NDArray[np.float32] = np.load(cache_folder() / name, allow_pickle=False)
         return Background(stored, _temperature(encode))
-    except (OSError, ValueError, EOFError):  # none there yet, or damaged
+    except (OSError, InputError, ValueError, EOFError):  # none there yet, or damaged
         background = background_of(encode)
-    with suppress(OSError), renamed_when_whole(str(cache_folder() / name)) as file:
+    with suppress(OSError, InputError), renamed_when_whole(str(cache_folder() / name)) as file:
         np.save(file, background.vectors)
     return background
 

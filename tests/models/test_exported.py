@@ -121,6 +121,60 @@ def fixed_onnx(path, hw, outputs=2, predictions=None, batch=1, coefficients=32, 
     return path
 
 
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"stride": "x"}, "says stride 'x', not a whole number"),
+        ({"stride": "0"}, "says stride '0'"),
+        ({"stride": "[8, 16]"}, r"says stride '\[8, 16\]'"),
+        ({"batch": "-1"}, "says batch '-1'"),
+        ({"imgsz": "["}, "metadata cannot be read"),
+        ({"fastsam_batch": "["}, "metadata cannot be read"),
+        ({"fastsam_batch": "[" * 100_000}, "metadata cannot be read"),
+    ],
+)
+def test_metadata_that_says_nothing_is_refused(tmp_path, metadata, message):
+    import onnx
+
+    path = fixed_onnx(tmp_path / "a.onnx", (64, 64))
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=message) as refused:
+        read_header(path)
+    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+    if "stride" in metadata or "batch" in metadata:
+        with pytest.raises(InputError, match=message):
+            read_header(engine(tmp_path / "a.engine", metadata))
+
+
+@pytest.mark.parametrize("text", ["task: [segment", "hello", "- a"])
+def test_an_openvino_folder_with_odd_metadata_is_refused(exports, tmp_path, text):
+    folder = tmp_path / "odd"
+    shutil.copytree(exports["openvino"], folder)
+    (folder / "metadata.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"odd/metadata\.yaml: .*export the network anew"):
+        read_header(folder)
+
+
+def test_weights_beside_an_onnx_network_are_part_of_it(exports, tmp_path):
+    import onnx
+
+    path = tmp_path / "a.onnx"
+    onnx.save(onnx.load(exports["onnx"]), path, save_as_external_data=True, location="a.weights")
+    before = find_segmenter(str(path)).sha256()
+    assert before.keys() == {"a.onnx", "a.weights"}
+    image = photographs()["coffee"]
+    same(Segmenter(exports["onnx"]).segment([image])[0], Segmenter(path).segment([image])[0])
+    weights = bytearray((tmp_path / "a.weights").read_bytes())
+    weights[0] ^= 1
+    (tmp_path / "a.weights").write_bytes(weights)
+    assert find_segmenter(str(path)).sha256()["a.weights"] != before["a.weights"]
+    (tmp_path / "a.weights").unlink()
+    with pytest.raises(InputError, match=r"its weights are in a\.weights, which is not beside it"):
+        find_segmenter(str(path))
+
+
 def test_a_fixed_square_takes_images_of_any_shape(tmp_path):
     segmenter = Segmenter(fixed_onnx(tmp_path / "fixed.onnx", (320, 320)), batch_size=8)
     assert (segmenter.imgsz, segmenter.batch_size) == (320, 1)
@@ -244,6 +298,11 @@ def test_an_engine_gets_rows_and_its_outputs_are_kept():
     detected = segmenter.detect(images)  # both, before the masks of either
     for one, found in zip(expected, map(segmenter.masks, detected), strict=True):
         same(one, found)
+
+
+def test_the_size_it_is_made_for_is_its_own(tmp_path):
+    export_segmenter("builtin", "onnx", tmp_path / "a.onnx", imgsz=320)
+    assert read_header(tmp_path / "a.onnx")[0] == {**read_header(find_segmenter("builtin").main)[0], "imgsz": 320}
 
 
 @pytest.mark.parametrize("form", OUTPUTS)

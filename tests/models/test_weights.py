@@ -91,3 +91,11 @@ def test_a_failed_download_is_a_sentence_and_leaves_nothing(tmp_path, web, name,
     assert "SECRET" not in str(refused.value) and "\n" not in str(refused.value)
     cache = tmp_path / "cache"
     assert not cache.exists() or not list(cache.iterdir())
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    (tmp_path / "taken").touch()
+    (tmp_path / "w.pt").write_bytes(b"one")
+    monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path / "taken" / "cache"))
+    with pytest.raises(InputError, match=r"taken/cache: cannot be made .*name another folder as FASTSAM_BATCH_CACHE"):
+        find_segmenter((tmp_path / "w.pt").as_uri())
