@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 import json
@@ -14,7 +15,7 @@ from fastsam_batch.errors import InputError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE = "fastsam_batch_token"
+_COOKIE = "fastsam_batch_token"
 _COOKIE_SECONDS = 30 * 24 * 3600
 _LEAST_TOKEN = 8
 # Everything comes from this server: no other host, no inline script, no frame around the page.
@@ -58,12 +59,15 @@ class Guard:
 
     Without a token the Host header must name this machine, so that no web page elsewhere can reach the server
     through a name of its own that resolves to 127.0.0.1 (DNS rebinding). `?token=` is taken once: it becomes a
-    cookie, and the address loses it.
+    cookie, and the address loses it. Links on other sites lead in with the cookie (Lax), for nothing that they could
+    ask by GET changes anything; their scripts and forms do not.
     """
 
     def __init__(self, app: ASGIApp, token: str | None = None) -> None:
         self.app = app
         self.token = token
+        # Cookies know no ports: pages of one host with tokens of their own must not take each other's for theirs.
+        self.cookie = f"{_COOKIE}_{hashlib.sha256((token or '').encode()).hexdigest()[:12]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,8 +94,8 @@ class Guard:
         if brought is not None and scope["method"] == "GET" and self._fits(brought):
             rest = urlencode([(name, value) for name, value in query if name != "token"])
             path = quote("/" + scope["path"].lstrip("/"))  # of this host, whatever the path begins with
-            await _redirect(send_guarded, f"{path}{'?' if rest else ''}{rest}", self.token)
-        elif any(self._fits(value) for value in _tokens(headers)):
+            await _redirect(send_guarded, f"{path}{'?' if rest else ''}{rest}", self.cookie, self.token)
+        elif any(self._fits(value) for value in _tokens(headers, self.cookie)):
             await self.app(scope, receive, send_guarded)
         else:
             await _refuse(send_guarded, 401, "this page needs its token: open its address with ?token=... once")
@@ -100,12 +104,12 @@ class Guard:
         return hmac.compare_digest(brought.encode(), (self.token or "").encode())
 
 
-def _tokens(headers: dict[str, str]) -> list[str]:
+def _tokens(headers: dict[str, str], name: str) -> list[str]:
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     found = [credentials.strip()] if scheme.lower() == "bearer" else []
     # One by one: SimpleCookie gives up at the first cookie of another program that is not as it should be.
     for part in headers.get("cookie", "").split(";"):
-        if part.strip().startswith(f"{COOKIE}="):
+        if part.strip().startswith(f"{name}="):
             found += _cookie_values(part.strip())
     return found
 
@@ -126,11 +130,11 @@ async def _refuse(send: Send, status: int, sentence: str) -> None:
     await _respond(send, status, [(b"content-type", b"application/json")], body)
 
 
-async def _redirect(send: Send, location: str, token: str) -> None:
-    cookie: SimpleCookie = SimpleCookie({COOKIE: token})
-    for name, value in {"path": "/", "httponly": True, "samesite": "Strict", "max-age": _COOKIE_SECONDS}.items():
-        cookie[COOKIE][name] = value
-    headers = [(b"location", location.encode()), (b"set-cookie", cookie[COOKIE].OutputString().encode())]
+async def _redirect(send: Send, location: str, cookie_name: str, token: str) -> None:
+    cookie: SimpleCookie = SimpleCookie({cookie_name: token})
+    for name, value in {"path": "/", "httponly": True, "samesite": "Lax", "max-age": _COOKIE_SECONDS}.items():
+        cookie[cookie_name][name] = value
+    headers = [(b"location", location.encode()), (b"set-cookie", cookie[cookie_name].OutputString().encode())]
     await _respond(send, 303, headers, b"")
 
 

@@ -10,13 +10,16 @@ from starlette.responses import PlainTextResponse
 
 from fastsam_batch.cli import job
 from fastsam_batch.errors import InputError
-from fastsam_batch.web.access import COOKIE, Guard, check_access
+from fastsam_batch.web.access import Guard, check_access
 
 TOKEN = "a-long-secret"
 
 
 async def hello(scope, receive, send) -> None:
     await PlainTextResponse(f"hello {Request(scope).url.query}")(scope, receive, send)
+
+
+COOKIE = Guard(hello, TOKEN).cookie
 
 
 def client(token: str | None, host: str) -> TestClient:
@@ -45,7 +48,7 @@ def test_a_token_comes_as_a_header_or_once_in_the_address() -> None:
     taken = browser.get("/", params={"q": "a cup", "token": TOKEN, "where": "x=1&y"})
     assert taken.status_code == 303 and taken.headers["location"] == "/?q=a+cup&where=x%3D1%26y"
     cookie = taken.headers["set-cookie"].lower()
-    assert "httponly" in cookie and "samesite=strict" in cookie and "path=/" in cookie
+    assert "httponly" in cookie and "samesite=lax" in cookie and "path=/" in cookie
     assert taken.headers["cache-control"] == "no-store"
     assert browser.get("/").text == "hello "  # by its cookie
     browser.cookies.set(COOKIE, "something else")
@@ -62,6 +65,14 @@ def test_the_token_is_found_among_cookies_of_other_programs() -> None:
         assert browser.get("/", headers={"cookie": cookies}).text == "hello "
     for cookies in (f"x{COOKIE}={TOKEN}", f"theme={COOKIE}={TOKEN}", f"{COOKIE}=wrong; {COOKIE}"):
         assert browser.get("/", headers={"cookie": cookies}).status_code == 401
+
+
+def test_pages_with_tokens_of_their_own_keep_their_cookies_apart() -> None:
+    first, second = (client(token, "example.org") for token in (TOKEN, "another-secret"))
+    second.cookies = first.cookies  # a browser sends a host's cookies to all of its ports
+    for browser, token in ((first, TOKEN), (second, "another-secret")):
+        assert browser.get("/", params={"token": token}).status_code == 303
+    assert first.get("/").text == second.get("/").text == "hello "
 
 
 def test_the_address_cannot_send_the_browser_elsewhere() -> None:
