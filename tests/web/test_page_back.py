@@ -65,6 +65,51 @@ def test_leaving_a_photograph_shows_what_lay_behind_as_it_was(tmp_path: Path, se
     assert box["y"] >= 0 and box["y"] + box["height"] <= 800 and card.bounding_box() == place
 
 
+def test_a_photograph_keeps_the_filters_of_the_grid_it_came_from(tmp_path: Path, serve_app, open_page) -> None:
+    from fastsam_batch.web.app import make_app
+
+    corpus = Corpus.open(many_photographs(tmp_path, 130))
+    page = open_page("/?min_area=5", base_url=serve_app(make_app(corpus)))
+    cards = page.locator(".photographs li")
+    cards.nth(59).wait_for()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    cards.nth(119).wait_for(state="attached")
+    cards.nth(100).scroll_into_view_if_needed()
+    place = cards.nth(100).bounding_box()
+    cards.nth(100).locator(".open").click()
+    page.locator(".stage").wait_for()
+    assert "min_area=5" in page.url
+    page.keyboard.press("Escape")
+    cards.nth(100).wait_for()
+    assert "min_area=5" in page.url and cards.nth(100).bounding_box() == place
+    assert page.locator("[name=min_area]").input_value() == "5"
+
+
+def test_words_that_were_typed_and_not_sent_stay(open_page) -> None:
+    page = open_page("/?q=a+cup")
+    words, where = page.get_by_label("Find masks"), page.locator("[name=where]")
+    page.locator(".hits .open").first.wait_for()
+    where.evaluate("field => { field.value = 'area > 5' }")
+    words.fill("a long query half typed")
+    page.locator(".hits .open").first.click()
+    page.locator(".stage .edge").first.wait_for()
+    page.locator(".stage svg").first.click(position={"x": 40, "y": 40})
+    page.wait_for_url("**prompt=**")
+    assert words.input_value() == "a long query half typed" and where.input_value() == "area > 5"
+    page.get_by_role("button", name="Back (Escape)").click()
+    page.locator(".hits .open").first.wait_for()
+    assert words.input_value() == "a long query half typed"
+    page.goto("/?q=a+mug")
+    page.goto("/?q=a+cup")
+    page.go_back()  # another query's address: its words come
+    page.locator(".hits .open").first.wait_for()
+    assert words.input_value() == "a mug"
+    words.fill("half typed")
+    page.locator("#home").click()
+    page.locator(".photographs .open").first.wait_for()
+    assert words.input_value() == ""
+
+
 def test_a_search_ends_under_a_photograph(open_page) -> None:
     page = open_page("/?q=a+cup")
     page.locator(".hits .open").first.click()

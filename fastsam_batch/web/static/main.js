@@ -16,6 +16,7 @@ const filters = document.getElementById("filters");
 
 let corpus = null;
 let shown = null; // {close} of the view that is up
+let filled = null; // the state that the form was filled from
 let behindIt = null; // the view a photograph lies over, kept as it was
 let running = new AbortController();
 
@@ -72,22 +73,28 @@ function leave() {
 }
 
 function fillForm(state, kind) {
-  const put = (field, value) => {
-    if (kind !== "load" || !field.value) field.value = value; // what was typed before the page was ready stays
+  const put = (field, value, before) => {
+    // What was typed and not sent stays, until the address says something new of it.
+    if (kind === "load" ? !field.value : kind === "replace" || value !== before) field.value = value;
   };
-  put(form.q, state.q);
+  put(form.q, state.q, filled?.q);
   let used = 0;
   for (const name of address.FILTERS) {
-    put(form[name], state.filters[name]);
+    put(form[name], state.filters[name], filled?.filters[name]);
     used += state.filters[name] ? 1 : 0;
   }
   document.getElementById("filter-count").textContent = used ? ` (${used})` : "";
+  filled = state;
 }
 
 /** Put what the address says back into one field. */
 function restore(name) {
   const state = address.read();
   form[name].value = name === "q" ? state.q : state.filters[name];
+}
+
+function clear(names) {
+  for (const name of names) form[name].value = "";
 }
 
 function formState() {
@@ -104,11 +111,13 @@ form.addEventListener("submit", (event) => {
 });
 document.getElementById("reset").addEventListener("click", () => {
   const { like, label } = address.read();
-  address.go({ ...formState(), filters: {}, like, label });
+  clear(address.FILTERS);
+  address.go({ ...formState(), like, label });
 });
 document.getElementById("home").addEventListener("click", (event) => {
   if (event.metaKey || event.ctrlKey || event.shiftKey) return;
   event.preventDefault();
+  clear(["q", ...address.FILTERS]);
   address.go({ q: "", filters: {}, like: null, image: "" });
 });
 document.getElementById("skip").addEventListener("click", (event) => {

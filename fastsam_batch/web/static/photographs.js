@@ -33,7 +33,7 @@ export function showPhotographs(corpus, filters, signal) {
       const { images, total } = await ask("images", { offset, limit }, { signal });
       trouble?.remove();
       trouble = null;
-      cards.append(...images.map(card));
+      cards.append(...images.map((image) => card(image, filters)));
       offset += images.length;
       if (element.isConnected) remember({ loaded: offset }); // and not with a photograph that lies over it
       if (offset < Math.min(before, total) && images.length) return next();
@@ -53,7 +53,7 @@ export function showPhotographs(corpus, filters, signal) {
   return { element, ready: load(), close: () => seen.disconnect() };
 }
 
-function card(image) {
+function card(image, filters) {
   if (image.status !== "ok") {
     return h("li", { style: { "--shape": 4 / 3 } },
       h("p", { class: "missing" }, `${image.image_id}: ${image.error_message ?? image.error_kind}`));
@@ -61,7 +61,7 @@ function card(image) {
   const shape = Math.min(Math.max(image.width / image.height, 0.6), 2.6);
   return h("li", { style: { "--shape": shape.toFixed(3) } },
     h("a", { class: "open", "aria-label": `Open ${image.image_id}, ${count(image.n_masks, "mask")}`,
-      ...link({ q: "", filters: {}, like: null, image: image.image_id, mask: null, prompts: [] }) },
+      ...link({ q: "", filters, like: null, image: image.image_id, mask: null, prompts: [] }) },
       picture("thumbnail", { image: image.image_id }, { alt: "" })),
     h("div", { class: "words" },
       shortened(image.image_id),
