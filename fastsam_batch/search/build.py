@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.search.best import Hit, plain_queries
 from fastsam_batch.search.index import INDEX_VERSION, Index, IndexInfo, digests, read_index_info
-from fastsam_batch.search.lance import SCALARS, TABLE, connect, table_schema, unit_rows
+from fastsam_batch.search.lance import SCALARS, TABLE, connect, table_schema, telling_of_table, unit_rows
 from fastsam_batch.search.scan import check_embedded, scan
 
 # Below, comparing with every row is as fast, and exact (LanceDB's own advice).
@@ -46,10 +46,11 @@ def build_index(corpus: Corpus, queries: NDArray[np.float32], least_rows: int = 
     new = [unit for unit, digest in wanted.items() if held.get(unit) != digest]
     gone = [unit for unit in held if unit not in wanted]
     if new or gone or before is None:
-        _change(corpus, table, new, gone)
-        rows = table.count_rows()
-        trained = train(table, rows, before.trained_rows if before and held else 0, least_rows)
-        table.optimize()
+        with telling_of_table(corpus):
+            _change(corpus, table, new, gone)
+            rows = table.count_rows()
+            trained = train(table, rows, before.trained_rows if before and held else 0, least_rows)
+            table.optimize()
         info = IndexInfo(INDEX_VERSION, wanted, table.version, rows, trained, None, _REFINE, None)
         info = _measured(corpus, info, queries)
         info.write(corpus)

@@ -19,7 +19,7 @@ from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.search.best import Best, Hit, Query, exact_cosines, hits_of
-from fastsam_batch.search.lance import KEYS, TABLE, connect, nearest
+from fastsam_batch.search.lance import KEYS, TABLE, connect, nearest, telling_of_table
 from fastsam_batch.search.scan import check_queries
 
 INDEX_VERSION = 2
@@ -106,12 +106,14 @@ class Index:
         A query is None where too many of the nearest masks do not answer it to tell who else does.
         """
         check_queries(self.corpus, queries, top_k)
-        matching = self.info.rows if condition is None else self._count(condition)
-        return [self._answer(query, top_k, condition, matching) for query in queries]
+        with telling_of_table(self.corpus):
+            matching = self.info.rows if condition is None else self._count(condition)
+            return [self._answer(query, top_k, condition, matching) for query in queries]
 
     def _answer(self, query: Query, top_k: int, condition: str | None, matching: int) -> list[Hit] | None:
         plain = not (len(query.none_of) or query.per_image or query.without)
-        limit = max(top_k + len(query.without), _LEAST)
+        # A few more than asked for: LanceDB's own distances are off by some 1e-5, so that its last ones are not ours.
+        limit = max(top_k + top_k // 10 + 16 + len(query.without), _LEAST)
         while True:
             limit = max(min(limit, matching), 1)
             best = Best(query, limit * len(query.any_of))

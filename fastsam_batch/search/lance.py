@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from fastsam_batch import storage
 from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.vectors import embedding_matrix
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 
 TABLE = "masks"
 _BOX = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")
@@ -47,6 +48,22 @@ def connect(corpus_uri: str) -> Any:
             f"{storage.redact(corpus_uri)}: an index lives on a local disk, s3:// or gs://; copy the corpus"
         )
     return lancedb.connect(uri, storage_options=_s3_options() if scheme == "s3" else None)
+
+
+@contextmanager
+def telling_of_table(corpus: Corpus) -> Iterator[None]:
+    """A table of which files are gone or broken, or a store that fails, comes out as a sentence.
+
+    LanceDB has RuntimeError for both; its words name its own inner files.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        what = f"cannot read the index {storage.redact(corpus.uri)}/{layout.INDEX_FOLDER}"
+        remedy = "delete that folder and build it anew by index_corpus, or search with --engine scan"
+        if storage.is_local(storage.filesystem(corpus.uri)[0]):
+            raise InputError(f"{what}: files of it are missing or broken; {remedy}") from error
+        raise OutageError(f"{what}: its store fails, or files of it are missing; if that stays so, {remedy}") from error
 
 
 def _s3_options() -> dict[str, str]:

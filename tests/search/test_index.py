@@ -263,6 +263,21 @@ def test_a_search_scans_where_the_table_is_gone(tmp_path: Path, gone: str) -> No
         find_masks(Corpus.open(uri), ["cat"], encode=encode, engine="index")
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100])])
+def test_a_table_that_lacks_files_says_what_to_do(tmp_path: Path, damage) -> None:
+    uri = str(tmp_path / "corpus")
+    write(uri, "corpus.json", json.dumps(corpus_info(WIDTH)).encode())
+    write_crowd(uri, tmp_path, 0, 40)
+    build_index(Corpus.open(uri), encode(["a"]))
+    for path in (tmp_path / "corpus" / "index" / f"{TABLE}.lance" / "data").iterdir():
+        damage(path)
+    with pytest.raises(InputError, match=r"corpus/index: files of it are missing or broken; delete that folder"):
+        find_masks(Corpus.open(uri), ["cat"], encode=encode)
+    assert find_masks(Corpus.open(uri), ["cat"], encode=encode, engine="scan").num_rows
+    shutil.rmtree(tmp_path / "corpus" / "index")
+    assert build_index(Corpus.open(uri), encode(["a"]))["rows"] == 39  # one has no embedding
+
+
 def test_a_broken_note_says_what_to_do(tmp_path: Path, made: MadeCorpus) -> None:
     write(made.uri, INDEX_FILE, b"{")
     with pytest.raises(InputError, match="delete the folder index/"):
