@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,29 @@ from PIL import Image
 
 from fastsam_batch.corpus.read import Corpus, of_image
 from fastsam_batch.errors import InputError, OutageError
-from fastsam_batch.search.pictures import ReadPixels, hit_picture, photograph_picture, read_photograph
+from fastsam_batch.search.pictures import ReadPixels, hit_picture, jpeg_bytes, photograph_picture, read_photograph
 from fastsam_batch.words import counted
 
 _WIDEST, _TALLEST = 3.0, 0.6
+_JPEG_QUALITY = 86
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture as a JPEG file, a tenth of its pixels' bytes or less: a gallery holds thousands until it is written."""
+
+    jpeg: bytes
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, picture: Image.Image) -> Drawn:
+        """The picture, pressed."""
+        return cls(jpeg_bytes(picture, _JPEG_QUALITY), *picture.size)
+
+    def opened(self) -> Image.Image:
+        """Its pixels again."""
+        return Image.open(io.BytesIO(self.jpeg))
 
 
 @dataclass(frozen=True)
@@ -28,7 +48,7 @@ class Card:
     title: str
     detail: str
     description: str
-    picture: Image.Image | None = None
+    picture: Drawn | None = None
     problem: str = ""
     similarity: float | None = None
 
@@ -146,7 +166,7 @@ def _hit_card(row: dict[str, Any], pixels: NDArray[np.uint8] | str) -> Card:
     described = f"Match {row['rank']} for {row['text']!r}: mask {row['mask_index']} of {row['image_id']}"
     if isinstance(pixels, str):
         return Card(title, detail, described, problem=pixels, similarity=row["similarity"])
-    return Card(title, detail, described, hit_picture(pixels, row), similarity=row["similarity"])
+    return Card(title, detail, described, Drawn.of(hit_picture(pixels, row)), similarity=row["similarity"])
 
 
 def _photograph_card(image: dict[str, Any], masks: list[dict[str, Any]], pixels: NDArray[np.uint8] | str) -> Card:
@@ -154,7 +174,7 @@ def _photograph_card(image: dict[str, Any], masks: list[dict[str, Any]], pixels:
     described = f"{image['image_id']} with its {counted(len(masks), 'mask')} drawn over it"
     if isinstance(pixels, str):
         return Card(title, detail, described, problem=pixels)
-    return Card(title, detail, described, photograph_picture(pixels, masks))
+    return Card(title, detail, described, Drawn.of(photograph_picture(pixels, masks)))
 
 
 def _query_note(cards: list[Card], found: int, min_score: float | None, min_calibrated: float | None) -> str:

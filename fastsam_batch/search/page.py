@@ -5,12 +5,7 @@ from __future__ import annotations
 import base64
 from html import escape
 
-from PIL import Image
-
 from fastsam_batch.search.cards import Card, Gallery, QueryRow
-from fastsam_batch.search.pictures import jpeg_bytes
-
-_JPEG_QUALITY = 86
 
 _STYLE = """
 :root { color-scheme: light dark;
@@ -123,7 +118,7 @@ def _photograph(card: Card) -> str:
 def _picture(card: Card) -> str:
     if card.picture is None:
         return f'<p class="missing">{escape(card.problem)}</p>'
-    return f'<img src="{_data_uri(card.picture)}" alt="{escape(card.description)}" loading="lazy">'
+    return f'<img src="{_data_uri(card.picture.jpeg)}" alt="{escape(card.description)}" loading="lazy">'
 
 
 def _title(card: Card) -> str:
@@ -134,5 +129,5 @@ def _detail(card: Card) -> str:
     return f'<span class="detail">{escape(card.detail)}</span>'
 
 
-def _data_uri(picture: Image.Image) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(picture, _JPEG_QUALITY)).decode("ascii")
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

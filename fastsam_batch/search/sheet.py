@@ -129,7 +129,7 @@ def _figure(card: Card, size: tuple[int, int]) -> Image.Image:
     else:
         scale = min(width / card.picture.width, height / card.picture.height)
         shown = scaled(card.picture.width, card.picture.height, scale)
-        picture = card.picture.resize(shown, Image.Resampling.LANCZOS)
+        picture = card.picture.opened().resize(shown, Image.Resampling.LANCZOS)
         figure.paste(picture, ((width - shown[0]) // 2, (height - shown[1]) // 2))
     room = width - 24
     if card.similarity is not None:
