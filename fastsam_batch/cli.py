@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -26,7 +27,9 @@ from fastsam_batch.cli_status import status, status_options
 from fastsam_batch.cli_verify import verify, verify_options
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import is_refusal
+from fastsam_batch.words import shown
 
+_NEGATIVE_FIRST = re.compile(r"-[\d.][^,]*(,[^,]+)+")  # a point or a box
 FAILED, BAD_INPUT = 1, 2  # besides what a command returns: 0 done, 3 not all of it
 Summary = dict[str, Any]
 
@@ -38,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (help_text, add_options, _) in _COMMANDS.items():
         add_options(commands.add_parser(name, help=help_text, description=help_text, formatter_class=_Help))
-    arguments = vars(parser.parse_args(argv))
+    arguments = vars(parser.parse_args(_signed(argv)))
     command = _COMMANDS[arguments.pop("command")][2]
     return _finish(command, arguments)
 
@@ -48,7 +51,13 @@ def job(name: str, argv: Sequence[str] | None = None) -> int:
     help_text, add_options, command = _COMMANDS[name]
     parser = argparse.ArgumentParser(description=help_text, formatter_class=_Help)
     add_options(parser)
-    return _finish(command, vars(parser.parse_args(argv)))
+    return _finish(command, vars(parser.parse_args(_signed(argv))))
+
+
+def _signed(argv: Sequence[str] | None) -> list[str]:
+    """The arguments, those of several numbers of which the first is negative so that argparse takes them for values."""
+    given = sys.argv[1:] if argv is None else argv
+    return [f" {each}" if _NEGATIVE_FIRST.fullmatch(each) else each for each in given]
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -69,13 +78,13 @@ def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments:
         summary.setdefault("seconds", round(time.perf_counter() - began, 3))
         print(json.dumps(summary), flush=True)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(shown(f"error: {error}"), file=sys.stderr)
         return BAD_INPUT
     except OutageError as error:
         if is_refusal(error):
-            print(f"error: {error}; name another place, or credentials that may go there", file=sys.stderr)
+            print(shown(f"error: {error}; name another place, or credentials that may go there"), file=sys.stderr)
             return BAD_INPUT
-        print(f"error: {error}; run the same command again", file=sys.stderr)
+        print(shown(f"error: {error}; run the same command again"), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastsam_batch.cli_options import CORPUS, TEXT_ENCODER, refuse_unused
 from fastsam_batch.cli_progress import note_unfinished
+from fastsam_batch.words import shown
 
 
 def export_options(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +153,7 @@ def export(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
             f"{loss['fallbacks']:,} kept as RLE, {loss['refused']:,} left out"
         )
         for case in loss["worst"][:5]:
-            print(f"         {case['iou']:.4f}  {case['image_id']}  mask {case['mask_index']}")
+            print(f"         {case['iou']:.4f}  {shown(case['image_id'])}  mask {case['mask_index']}")
     note_unfinished(corpus)
     for note in _notes(arguments, summary):
         print(f"note: {note}", file=sys.stderr)

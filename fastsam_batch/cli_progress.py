@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from fastsam_batch.words import counted
+from fastsam_batch.words import counted, shown
 
 if TYPE_CHECKING:
     from fastsam_batch.corpus.read import Corpus
@@ -60,7 +60,7 @@ def print_unfinished(summary: dict[str, Any], can_record: bool = False) -> None:
         return
     for unit in summary["unfinished"][:UNFINISHED_SHOWN]:
         place = f"unit {unit['unit_id']}" + (f" of {unit['shard']}" if unit["shard"] else "")
-        print(f"unfinished: {place}, {unit['stage']}: {unit['reason']}", file=sys.stderr)
+        print(shown(f"unfinished: {place}, {unit['stage']}: {unit['reason']}"), file=sys.stderr)
     units = summary["unfinished_units"]
     left, them = ("was left as it was", "it") if units == 1 else ("were left as they were", "them")
     print(

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.cli_options import CORPUS, SEVERAL, TEXT_ENCODER, refuse_unused
 from fastsam_batch.search.thresholds import MIN_CALIBRATED, least_calibrated
-from fastsam_batch.words import counted
+from fastsam_batch.words import counted, shown
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fastsam_batch.corpus.read import Corpus
 
 _SHOWN = 5
@@ -118,7 +116,8 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
         why = {name: f"nothing stands out{hint if name in texts else ''}" for name in names}
     else:
         why = dict.fromkeys(names, "no mask passes --where" if arguments["where"] else "the corpus has no masks")
-    queries = [_query(name, hits, why[name]) for name in names]
+    plain = hits.drop_columns(["rle", "bbox"]).to_pylist()
+    queries = [_query(name, [hit for hit in plain if hit["text"] == name], why[name]) for name in names]
     for file in filter(None, (arguments["output"], arguments["gallery"])):
         print(f"written  {redact(file)}")
     return {"hits": hits.num_rows, "queries": queries, "engine": engine_of(hits)}, 0
@@ -138,13 +137,14 @@ def _any_mask(corpus: Corpus, where: str | None) -> bool:
     return corpus.count("masks") > 0
 
 
-def _query(name: str, hits: pa.Table, why_none: str) -> dict[str, Any]:
+def _query(name: str, found: list[dict[str, Any]], why_none: str) -> dict[str, Any]:
     """What the summary says of one query; prints its best hits, or why there are none."""
-    found = [hit for hit in hits.drop_columns(["rle", "bbox"]).to_pylist() if hit["text"] == name]
     print(f"{name}: {counted(len(found), 'mask') if found else why_none}")
     for hit in found[:_SHOWN]:
         sure = "" if hit["calibrated"] is None else f"  ({hit['calibrated']:.2f})"
-        print(f"  {hit['similarity']:.3f}{sure}  {hit['image_id']}  mask {hit['mask_index']}  {hit['area']:,} px")
+        print(
+            f"  {hit['similarity']:.3f}{sure}  {shown(hit['image_id'])}  mask {hit['mask_index']}  {hit['area']:,} px"
+        )
     keys = ("image_id", "mask_index", "similarity", "calibrated")
     best = {key: found[0][key] for key in keys} if found else None
     return {"text": name, "hits": len(found), "best": best}

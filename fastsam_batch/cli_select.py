@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from fastsam_batch.cli_options import CORPUS, SEVERAL, TEXT_ENCODER, refuse_unused
+from fastsam_batch.words import shown
 
 _TOP_K = 1
 
@@ -69,7 +70,7 @@ def select(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     for output in arguments["output"]:
         write_selection(output, found, corpus.photographs.pixels)
 
-    print(f"image    {arguments['image']}, {found.rle.size[1]} x {found.rle.size[0]}")
+    print(f"image    {shown(arguments['image'])}, {found.rle.size[1]} x {found.rle.size[0]}")
     print(f"masks    {', '.join(map(str, found.mask_indices)) or 'none'}")
     print(f"union    {found.area:,} px")
     for box in found.boxes:

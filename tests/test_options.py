@@ -126,6 +126,12 @@ def test_a_range_without_an_end_has_finite_numbers(value):
         check_range("--many", value, 0)
 
 
+def test_names_do_not_steer_the_terminal(tmp_path, capsys):
+    name = tmp_path / "a\x1b]0;owned\x07\nb"
+    assert job("status", ["--corpus", str(name)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/a\ufffd]0;owned\ufffd\ufffdb is not a corpus")
+
+
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [

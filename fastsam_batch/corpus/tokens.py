@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from fastsam_batch.errors import InputError
+from fastsam_batch.words import shown
 
 KEYWORDS = frozenset(["and", "or", "not", "in", "between", "like", "is", "null"])
 
@@ -51,5 +52,4 @@ def fault(text: str, position: int, what: str) -> InputError:
 
 def shorten(text: str) -> str:
     """At most 60 characters of `text`, on one line, fit for a message."""
-    text = text if len(text) <= 60 else text[:57] + "..."
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+    return shown(text if len(text) <= 60 else text[:57] + "...")

@@ -21,7 +21,7 @@ from fastsam_batch.cli import main
 from fastsam_batch.errors import InputError
 from fastsam_batch.search import thin
 from fastsam_batch.search.background import Background, background_texts
-from fastsam_batch.search.find import find_masks, hits_schema
+from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.likeness import mask_vectors, parse_mask
 from fastsam_batch.search.texts import alternatives, text_vectors
 
@@ -240,9 +240,8 @@ def test_the_name_of_a_mask() -> None:
 def test_the_command_says_how_to_see_the_nearest(
     capsys: pytest.CaptureFixture[str], min_score: float | None, min_calibrated: float | None, said: str
 ) -> None:
-    hits = hits_schema().empty_table()
     why = f"nothing stands out{cli_search._nearest_hint(min_score, min_calibrated)}"
-    found = cli_search._query("a spoon", hits, why)
+    found = cli_search._query("a spoon", [], why)
     assert found == {"text": "a spoon", "hits": 0, "best": None}
     assert capsys.readouterr().out == said
 

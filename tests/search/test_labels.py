@@ -137,7 +137,7 @@ def test_a_wrong_file_is_a_sentence(tmp_path: Path, document, message: str) -> N
     assert message in str(raised.value) and str(path) in str(raised.value)
 
 
-@pytest.mark.parametrize("content", ["a: [", "\t"])
+@pytest.mark.parametrize("content", ["a: [", "\t", "- {name: cup, texts: [2024-13-45]}"])
 def test_a_file_that_is_no_yaml(tmp_path: Path, content: str) -> None:
     (tmp_path / "classes.yaml").write_text(content)
     with pytest.raises(InputError, match=r"classes\.yaml: .*it should hold a list of classes"):

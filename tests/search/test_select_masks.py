@@ -149,6 +149,18 @@ def test_a_corpus_without_embeddings_takes_points_but_no_text(tmp_path: Path, ca
     assert "no embeddings" in capsys.readouterr().err
 
 
+def test_a_box_may_begin_left_of_the_image(made: MadeCorpus, tmp_path: Path) -> None:
+    box = "-5.5,-.5,60,60"
+    for name, arguments in (
+        ("a.json", ["--box", "9,9,80,80", box]),
+        ("b.json", ["--box", "9,9,80,80", f"--box={box}"]),
+    ):
+        assert run(made, *arguments, "--output", str(tmp_path / name)) == 0
+    document = json.loads((tmp_path / "a.json").read_text())
+    assert [each["box"] for each in document["boxes"]] == [[9, 9, 80, 80], [-5.5, -0.5, 60, 60]]
+    assert document == json.loads((tmp_path / "b.json").read_text())
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -162,6 +174,7 @@ def test_a_corpus_without_embeddings_takes_points_but_no_text(tmp_path: Path, ca
         (["--box", "5000,0,6000,10"], "covers no pixel"),
         (["--point", "400,0"], "outside the image of 400 x 400"),
         (["--point=-1,5"], "outside the image"),
+        (["--point", "-1,5"], "outside the image"),
         (["--point", "1,1", "--smooth", "-2"], "--smooth -2: give 0 or more"),
         (["--box", "0,0,512,512", "--smooth", "100000"], "--smooth 100000: leaves nothing"),
         ([], "nothing to select by; name a point, a box or a text"),
