@@ -72,7 +72,7 @@ def write_document(
 
 def _image(image: ExportImage, number: int) -> dict[str, Any]:
     size = {"width": image.width, "height": image.height}
-    return {"id": number, "file_name": image.image_id, **size, "uri": redact(image.uri)}
+    return {"id": number, "file_name": image.image_id, **size, **({"uri": redact(image.uri)} if image.uri else {})}
 
 
 def _annotation(image: ExportImage, mask: ExportMask, number: int, polygons: Polygons | None) -> dict[str, Any]:

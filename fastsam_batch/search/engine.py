@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fastsam_batch.corpus.read import Corpus, Where
@@ -28,6 +28,7 @@ class Engine:
     corpus: Corpus
     name: str = "auto"
     used: list[str] = field(default_factory=list)
+    left: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         if self.name not in ENGINES:
@@ -55,7 +56,7 @@ class Engine:
     def _scan(self, queries: Sequence[Query], top_k: int, where: Where) -> list[list[Hit]]:
         if self.name != "distributed":
             self._use("scan")
-            return scan(self.corpus, queries, top_k, where)
+            return scan(self.corpus, queries, top_k, where, left=self.left)
         from fastsam_batch.search.distributed import scan_distributed
 
         self._use("distributed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -40,6 +40,7 @@ def find_masks(
     encode: EncodeTexts | None = None,
     background: Background | None = None,
     templates: Sequence[str] = TEMPLATES,
+    left: Callable[[], bool] = lambda: False,
 ) -> pa.Table:
     """The masks of the whole corpus that look most like each text, or each mask of `like`: `hits_schema`.
 
@@ -60,8 +61,9 @@ def find_masks(
     `encode` gives unit vectors float32 [n, D] of n sentences; a `TextEncoder` says the model's temperature too,
     any other is taken for one of 100. Without it the text encoder that corpus.json names is loaded, where there is
     a text, and kept by `corpus`. `background` is as `background_of` gives it, made where `min_calibrated` needs it;
-    the column `calibrated` is null without.
-    Raises InputError for a corpus without embeddings, a wrong filter or option, an empty text, an unknown mask.
+    the column `calibrated` is null without. A scan asks `left` now and then whether anybody waits for it still.
+    Raises AbandonedError where nobody does, InputError for a corpus without embeddings, a wrong filter or option, an
+    empty text, an unknown mask.
     """
     texts, masks, contrasts = several(texts), mask_keys(like), several(contrasts)
     if not masks and not texts:
@@ -79,7 +81,7 @@ def find_masks(
         queries += text_queries(texts, encode, background=background, **common)
     if masks:
         queries += mask_queries(corpus, masks, encode, **common)
-    answering = Engine(corpus, engine)
+    answering = Engine(corpus, engine, left=left)
     hits, rows = thin.search(answering, queries, where)
     table = _table([*texts, *map(mask_name, masks)], hits, rows)
     return table.replace_schema_metadata({ENGINE_KEY: "+".join(answering.used)})

@@ -25,40 +25,50 @@ from fastsam_batch.threads import available_cores
 _ONE_AT_A_TIME = threading.Lock()
 
 
+class AbandonedError(Exception):
+    """Nobody waits for what a search finds any more."""
+
+
 def scan(
     corpus: Corpus,
     queries: Sequence[Query],
     top_k: int,
     where: Where = None,
     batch_rows: int = BATCH_ROWS,
+    left: Callable[[], bool] = lambda: False,
 ) -> list[list[Hit]]:
     """For each query its `top_k` masks by cosine, best first.
 
     Exact and repeatable: candidates of a float32 product are scored anew in float64, so that the result
     depends neither on `batch_rows` nor on the linear algebra library; equal cosines go by image_id, then
     mask_index. Masks without an embedding or outside `where` are left out. Raises InputError for a corpus
-    without embeddings, of another dimension, or a top_k below 1.
+    without embeddings, of another dimension, or a top_k below 1, AbandonedError once `left` says that nobody waits
+    for the result any more.
     """
     check_queries(corpus, queries, top_k)
     if not queries:
         return []
     best = [Best(query, top_k) for query in queries]
     if where is None:
-        _scan_files(corpus, corpus.receipts(), best)
+        _scan_files(corpus, corpus.receipts(), best, left)
     else:
-        _scan_filtered(corpus, where, best, batch_rows)
+        _scan_filtered(corpus, where, best, batch_rows, left)
     return [each.result() for each in best]
 
 
-def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best]) -> None:
+def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best], left: Callable[[], bool]) -> None:
     """Give the best all masks of these units: files side by side, one core each."""
     vectors = _stacked(best)
     of_thread = threading.local()
 
     def scan_unit(unit_id: str) -> None:
+        if left():  # those that waited for their turn, too
+            raise AbandonedError
         if not hasattr(of_thread, "space"):
             of_thread.space = Space()
         for block in corpus.vector_blocks(unit_id, vectors, of_thread.space):
+            if left():
+                raise AbandonedError
             _add(best, block.cosines, block.embeddings, block.keys, unit_id)
 
     # One thread a core, each with a product of its own, keeps all of them at work while others read. OpenMP counts
@@ -70,9 +80,13 @@ def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best]) -> N
             pass
 
 
-def _scan_filtered(corpus: Corpus, where: Where, best: Sequence[Best], batch_rows: int) -> None:
+def _scan_filtered(
+    corpus: Corpus, where: Where, best: Sequence[Best], batch_rows: int, left: Callable[[], bool]
+) -> None:
     vectors = _stacked(best)
     for batch in corpus.mask_batches(["image_id", "mask_index", "unit_id", "embedding"], where, batch_rows):
+        if left():
+            raise AbandonedError
         embeddings = embedding_matrix(batch["embedding"])
         with np.errstate(invalid="ignore", over="ignore"):  # rows of NaN: masks without an embedding
             cosines = vectors @ embeddings.T

@@ -13,14 +13,14 @@ from fastsam_batch.search.image import CorpusImage
 from fastsam_batch.search.pictures import boxed_mask
 from fastsam_batch.search.prompts import ImageSelection, TextAnswer
 from fastsam_batch.search.thresholds import MIN_CALIBRATED
-from fastsam_batch.storage import redact
+from fastsam_batch.storage import absolute, redact
 from fastsam_batch.web.catalogue import Catalogue
 from fastsam_batch.web.outlines import svg_path
 
 
 def without_place(sentence: str, corpus: Corpus) -> str:
     """A sentence about the corpus with its name where it says the place: the page's users need not see folders."""
-    for place in (corpus.uri.rstrip("/"), redact(corpus.uri).rstrip("/")):
+    for place in (absolute(corpus.uri).rstrip("/"), corpus.uri.rstrip("/"), redact(corpus.uri).rstrip("/")):
         sentence = sentence.replace(place, corpus.name) if "/" in place else sentence
     return sentence
 
@@ -28,14 +28,12 @@ def without_place(sentence: str, corpus: Corpus) -> str:
 def corpus_answer(catalogue: Catalogue) -> dict[str, Any]:
     """What the corpus is; `searchable` where texts can be asked."""
     corpus = catalogue.corpus
-    models = corpus.info.get("models", {})
     return {
         "name": corpus.name,
         "identity": catalogue.identity,
         "version": catalogue.version,
         **{what: corpus.count(what) for what in ("images", "failed", "masks")},
         "searchable": corpus.embedding_dim is not None,
-        "models": {role: model and model["name"] for role, model in models.items()},
     }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+import pyarrow as pa
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +24,7 @@ from fastsam_batch.search.background import Background
 from fastsam_batch.search.image import CorpusImage
 from fastsam_batch.search.pictures import ReadPixels, boxed_mask, whole_view
 from fastsam_batch.search.prompts import ImageSelection, Prompts, select_masks
+from fastsam_batch.search.scan import AbandonedError
 from fastsam_batch.search.selection import selection_png
 from fastsam_batch.search.texts import EncodeTexts
 from fastsam_batch.web import answers
@@ -38,6 +42,8 @@ _KEPT = {"cache-control": "private, max-age=3600"}
 _NOT_KEPT = {"cache-control": "no-store"}
 _ASKED_ANEW = {"cache-control": "no-cache"}
 _COLOUR_SIDE = 600
+_LOOK_SECONDS = 0.25  # between looks whether a client is still there
+T = TypeVar("T")
 # Parameters as the page's form calls them: a refusal is read there.
 _FIELDS = {
     "q": "Find masks",
@@ -104,17 +110,24 @@ def _add_finding(app: FastAPI, catalogue: Catalogue, encode: EncodeTexts | None,
     def describe() -> dict[str, Any]:
         return answers.corpus_answer(catalogue)
 
-    @app.get("/api/search")
-    def search(q: Text, filters: _Filters) -> dict[str, Any]:
-        hits = find_text(catalogue.corpus, q, filters, _encoder(encode), background)
+    def found(hits: pa.Table) -> dict[str, Any]:
         catalogue.remember(hits)
         return {"hits": answers.hits_answer(hits)}
 
+    @app.get("/api/search")
+    async def search(request: Request, q: Text, filters: _Filters) -> dict[str, Any]:
+        return await _while_asked(
+            request,
+            lambda left: found(find_text(catalogue.corpus, q, filters, _encoder(encode), background, left=left)),
+        )
+
     @app.get("/api/like")
-    def like(image: ImageId, mask: MaskIndex, filters: _Filters) -> dict[str, Any]:
-        hits = find_like(catalogue.corpus, image, mask, filters, _encoder(encode) if filters.contrasts else None)
-        catalogue.remember(hits)
-        return {"hits": answers.hits_answer(hits)}
+    async def like(request: Request, image: ImageId, mask: MaskIndex, filters: _Filters) -> dict[str, Any]:
+        of_contrasts = _encoder(encode) if filters.contrasts else None
+        return await _while_asked(
+            request,
+            lambda left: found(find_like(catalogue.corpus, image, mask, filters, of_contrasts, left=left)),
+        )
 
     @app.post("/api/export")
     def export(picks: Picks) -> Response:
@@ -195,6 +208,10 @@ def _add_errors(app: FastAPI, corpus: Corpus) -> None:
         answer.headers.update(_KEPT_REFUSAL if request.url.path in _PICTURES else {})
         return answer
 
+    @app.exception_handler(AbandonedError)
+    async def abandoned(_: Request, error: AbandonedError) -> JSONResponse:
+        return _error(499, "the client has left")  # nginx's status; it is read in logs alone
+
     @app.exception_handler(OutageError)
     async def outage(_: Request, error: OutageError) -> JSONResponse:
         return _error(503, f"{answers.without_place(str(error), corpus)}; try again")
@@ -233,6 +250,16 @@ def _filters(
 
 _Filters = Annotated[Filters, Depends(_filters)]
 _Prompts = Annotated[list[str], Query(min_length=1, max_length=200)]
+
+
+async def _while_asked(request: Request, work: Callable[[Callable[[], bool]], T]) -> T:
+    """What `work` gives, on a thread of its own; what it is given says whether the client has left."""
+    left = threading.Event()
+    task = asyncio.ensure_future(run_in_threadpool(work, left.is_set))
+    while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+        if await request.is_disconnected():
+            left.set()
+    return await task
 
 
 def _encoder(encode: EncodeTexts | None) -> EncodeTexts:

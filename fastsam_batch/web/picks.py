@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel, Field
 
+from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError, NotInCorpusError
 from fastsam_batch.export.coco import write_document
 from fastsam_batch.export.images import ExportImage, ExportMask
@@ -47,8 +49,15 @@ def picked_coco(catalogue: Catalogue, picks: Sequence[Pick]) -> tuple[bytes, int
         by_image.setdefault(pick.image_id, []).append(pick)
     images = [_image(catalogue, image_id, of_image, categories) for image_id, of_image in by_image.items()]
     sink = io.BytesIO()
-    write_document(sink, images, list(categories), export_info(catalogue.corpus))
+    write_document(sink, images, list(categories), _info(catalogue.corpus))
     return sink.getvalue(), len(asked) - len(picks)
+
+
+def _info(corpus: Corpus) -> dict[str, Any]:
+    """As every export's, without the server's folders."""
+    info = export_info(corpus)
+    models = {role: model and {"sha256": model["sha256"]} for role, model in info["models"].items()}
+    return {**info, "description": f"Masks of {corpus.name}", "models": models}
 
 
 def _is_held(catalogue: Catalogue, pick: Pick) -> bool:
@@ -64,4 +73,4 @@ def _image(catalogue: Catalogue, image_id: str, picks: Sequence[Pick], categorie
     for pick in picks:
         image, row = catalogue.mask(image_id, pick.mask_index)
         masks.append(ExportMask.of(row, categories[pick.label]))
-    return ExportImage(image_id, image["uri"], image["width"], image["height"], tuple(masks))
+    return ExportImage(image_id, "", image["width"], image["height"], tuple(masks))

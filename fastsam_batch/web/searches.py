@@ -50,20 +50,22 @@ class Filters:
 
 
 def find_text(
-    corpus: Corpus, text: str, filters: Filters, encode: EncodeTexts, background: Background | None
+    corpus: Corpus, text: str, filters: Filters, encode: EncodeTexts, background: Background | None, **options: Any
 ) -> pa.Table:
     """The masks that look most like a text: `find.hits_schema`; `background` as in `find_masks`.
 
     Raises InputError as `find_masks`.
     """
     least = least_calibrated(filters.min_calibrated, filters.min_score)
-    options = {**filters.options(corpus), "min_calibrated": least, "background": background}
+    options |= {**filters.options(corpus), "min_calibrated": least, "background": background}
     return find_masks(corpus, [text], encode=encode, **options)
 
 
-def find_like(corpus: Corpus, image_id: str, mask_index: int, filters: Filters, encode: EncodeTexts | None) -> pa.Table:
+def find_like(
+    corpus: Corpus, image_id: str, mask_index: int, filters: Filters, encode: EncodeTexts | None, **options: Any
+) -> pa.Table:
     """The masks that look most like a stored one, itself left out: `find.hits_schema`; `encode` for contrasts.
 
     Raises InputError as `find_masks`.
     """
-    return find_masks(corpus, like=[(image_id, mask_index)], encode=encode, **filters.options(corpus))
+    return find_masks(corpus, like=[(image_id, mask_index)], encode=encode, **filters.options(corpus), **options)

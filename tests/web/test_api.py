@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import threading
+import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +21,7 @@ from reference.search import best_masks
 from web.conftest import encode, one_background
 
 from fastsam_batch.search.texts import text_vectors
-from fastsam_batch.web.answers import failure
+from fastsam_batch.web.answers import failure, without_place
 
 IMAGE = "astronaut.png"
 
@@ -37,6 +42,41 @@ def test_the_corpus_and_its_photographs_page_by_page(client, made_once: MadeCorp
     assert ids == [row["image_id"] for row in made_once.images]
     failed = next(row for row in client.get("/api/images").json()["images"] if row["status"] == "failed")
     assert failed["error_message"] == "the bytes are no image"
+
+
+def test_a_search_that_nobody_waits_for_ends(made_once: MadeCorpus, serve_app, monkeypatch) -> None:
+    from fastsam_batch import Corpus
+    from fastsam_batch.web.app import make_app
+
+    corpus = Corpus.open(made_once.uri)
+    server = urllib.parse.urlsplit(serve_app(make_app(corpus, encode=encode, background=one_background())))
+    blocks: list[str] = []
+    left = threading.Event()
+    real = Corpus.vector_blocks
+
+    def slow(self, unit_id, *arguments):
+        for block in real(self, unit_id, *arguments):
+            blocks.append(unit_id)
+            if len(blocks) == 1:
+                assert left.wait(60)
+                time.sleep(1)  # the server looks more often whether its client is there
+            yield block
+
+    monkeypatch.setattr(Corpus, "vector_blocks", slow)
+    monkeypatch.setattr("fastsam_batch.search.scan.available_cores", lambda: 1)
+    for path in ("/api/search?q=a+cup", f"/api/like?image={IMAGE}&mask=0"):
+        blocks.clear()
+        left.clear()
+        with socket.create_connection((server.hostname, server.port)) as browser:
+            browser.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            while not blocks:
+                time.sleep(0.02)
+        left.set()
+        assert json.load(urllib.request.urlopen(f"{server.geturl()}/api/search?q=a+cup", timeout=60))["hits"]
+        after = len(blocks)
+        assert json.load(urllib.request.urlopen(f"{server.geturl()}/api/search?q=a+cup", timeout=60))["hits"]
+        whole = len(blocks) - after
+        assert whole > 1 and after == 1 + whole
 
 
 def test_a_corpus_keeps_its_identity_while_it_grows(made: MadeCorpus) -> None:
@@ -149,6 +189,9 @@ def test_picked_masks_are_coco_instances(client, made_once: MadeCorpus, tmp_path
     assert [category["name"] for category in loaded.loadCats(loaded.getCatIds())] == ["a cup", "a rocket"]
     assert sorted(image["file_name"] for image in loaded.imgs.values()) == [IMAGE, "rocket.png"]
     assert len(loaded.anns) == 3 and answer.headers["x-left-out"] == "0"
+    assert str(Path(made_once.uri).parent) not in answer.text and not any(
+        "uri" in image for image in loaded.imgs.values()
+    )
     unknown = [{"image_id": "gone.png", "mask_index": 0}, {"image_id": IMAGE, "mask_index": 99}]
     rest = client.post("/api/export", json={"masks": picks + unknown})
     assert rest.content == answer.content and rest.headers["x-left-out"] == "2"
@@ -250,6 +293,17 @@ def test_a_store_that_does_not_answer_is_a_sentence(made: MadeCorpus, monkeypatc
         answer = client.get("/api/search", params={"q": "a cup"})
     assert answer.status_code == 503
     assert answer.json()["error"] == "cannot read masks/a.parquet of the corpus corpus: connect timeout; try again"
+
+
+def test_a_sentence_on_a_corpus_does_not_say_where_it_is(made: MadeCorpus, monkeypatch) -> None:
+    from fastsam_batch import Corpus
+
+    place = Path(made.uri)
+    monkeypatch.chdir(place.parent)
+    for uri in (made.uri, place.name, f"./{place.name}", f"../{place.parent.name}/{place.name}"):
+        sentence = f"cannot read masks/a.parquet of the corpus {uri}: no file {place}/masks/a.parquet"
+        said = without_place(sentence, Corpus.open(uri))
+        assert said == "cannot read masks/a.parquet of the corpus corpus: no file corpus/masks/a.parquet"
 
 
 def test_why_an_image_failed_is_told_without_its_folder() -> None:
