@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fastsam_batch.cli_options import ACTORS, CORPUS, GPUS_PER_ACTOR, MAX_FAILED
+from fastsam_batch.cli_options import ACTORS, CORPUS, GPUS_PER_ACTOR, MAX_FAILED, RECORD_UNREACHABLE
 
 
 def embed_options(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,7 @@ def embed_options(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs")
     add("--actors", **ACTORS)
     add("--gpus-per-actor", **GPUS_PER_ACTOR)
+    add("--record-unreachable", **RECORD_UNREACHABLE)
     add("--max-failed-fraction", **MAX_FAILED)
     add("--verbose", action="store_true", help="show Ray's own log")
     add = parser.add_argument_group(
@@ -48,4 +49,5 @@ def embed(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
     corpus = arguments.pop("corpus")
     summary = embed_corpus(corpus, arguments, ProgressLine().show)
-    return summary, finish_run(summary, arguments["output"], arguments["max_failed_fraction"])
+    can_record = not arguments["record_unreachable"]
+    return summary, finish_run(summary, arguments["output"], arguments["max_failed_fraction"], can_record=can_record)

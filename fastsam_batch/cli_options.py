@@ -14,6 +14,11 @@ TEXT_ENCODER: dict[str, Any] = {"help": "where the corpus's own text encoder is 
 ACTORS: dict[str, Any] = {"metavar": "N|MIN:MAX", "help": "size of the actor pool; default: what the cluster holds"}
 GPUS_PER_ACTOR: dict[str, Any] = {"type": float, "default": 1.0, "help": "share of a GPU an actor takes"}
 MAX_FAILED: dict[str, Any] = {"type": float, "default": 1.0, "help": "exit 3 where more of the corpus failed"}
+RECORD_UNREACHABLE: dict[str, Any] = {
+    "action": "store_true",
+    "help": "an image of a folder, or named by URI, that its store does not give fails, instead of leaving its unit "
+    "to a rerun",
+}
 SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend"}
 
 

@@ -70,8 +70,8 @@ def print_unfinished(summary: dict[str, Any], can_record: bool = False) -> None:
     )
     if can_record and any(_UNREACHED.match(unit["reason"]) for unit in summary["unfinished"]):
         print(
-            "If a server of a manifest's or Parquet file's URIs is gone for good, --record-unreachable makes its "
-            "images failed ones and finishes the rest of their units",
+            "If a server is gone for good, or a store does not give an image for good, --record-unreachable makes "
+            "images of folders, and those named by URI, failed ones and finishes the rest of their units",
             file=sys.stderr,
         )
 

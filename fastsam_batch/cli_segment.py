@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fastsam_batch.cli_options import ACTORS, GPUS_PER_ACTOR, MAX_FAILED
+from fastsam_batch.cli_options import ACTORS, GPUS_PER_ACTOR, MAX_FAILED, RECORD_UNREACHABLE
 
 
 def segment_options(parser: argparse.ArgumentParser) -> None:
@@ -69,11 +69,7 @@ def segment_options(parser: argparse.ArgumentParser) -> None:
         help="hold at most this many images; more are added by a run with a higher limit or none",
     )
     add("--decode-seconds", type=float, default=60, help="an image that takes longer to decode fails as timeout")
-    add(
-        "--record-unreachable",
-        action="store_true",
-        help="images named by URI whose server does not answer fail, instead of leaving their unit to a rerun",
-    )
+    add("--record-unreachable", **RECORD_UNREACHABLE)
     add("--max-failed-fraction", **MAX_FAILED)
     add("--verbose", action="store_true", help="show Ray's own log, and its statistics of the stages at the end")
     add = parser.add_argument_group("columns of Parquet and manifest inputs").add_argument

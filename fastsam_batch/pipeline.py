@@ -47,7 +47,8 @@ logger = logging.getLogger(__name__)
 class Job:
     """What every task of a run is told. Holds plain values only. `run` names it among all runs.
 
-    `stored` is the URI of the corpus whose masks are embedded anew, where there is no `segmenter` to find them.
+    `stored` is the URI of the corpus whose masks are embedded anew, where there is no `segmenter` to find them; with
+    `record_unreachable` a photograph of it that its store does not give is a failed one.
     """
 
     corpus_uri: str
@@ -58,6 +59,7 @@ class Job:
     embedder: dict[str, Any] | None
     unit: UnitOptions
     stored: str | None = None
+    record_unreachable: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ class SegmentUnits:
                     return Unfinished(unit.unit_id, unit.shard, "segment", reason)
                 result = process_unit(
                     unit,
-                    self._segmenter or StoredUnit(str(job.stored), unit.unit_id),
+                    self._segmenter or StoredUnit(str(job.stored), unit.unit_id, job.record_unreachable),
                     self._embedder,
                     job.unit,
                     isolated=attempt.number > 1,

@@ -54,7 +54,8 @@ def embed_corpus(
     embedder = Embedder(options.embedder, mode=options.embedding_mode)
     models = {"segmenter": there.models["segmenter"], "embedder": embedder_entry(embedder)}
     info = describe(there.input, _results(there.options, options), models, embedder.dim, options.bytes_column)
-    source = source_of(options)
+    # An image that failed before is not needed, so that its store need not answer: each unit tells which those are.
+    source = source_of(options.model_copy(update={"record_unreachable": True}))
     admit(options.output, info)
     with hold(options.output) as lease:
         made = admit(options.output, info)

@@ -184,7 +184,9 @@ def job_of(
         max_pixels=options.max_pixels,
         decode_seconds=options.decode_seconds,
     )
-    return Job(absolute(options.output), lease.run, info, source, segmenter, embedder, unit, place)
+    return Job(
+        absolute(options.output), lease.run, info, source, segmenter, embedder, unit, place, options.record_unreachable
+    )
 
 
 def run_units(

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
+from fastsam_batch.errors import OutageError
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.outage import retry
 from fastsam_batch.sources.base import EncodedImage
@@ -23,21 +24,24 @@ class StoredUnit:
 
     together = 1  # image by image
 
-    def __init__(self, corpus_uri: str, unit_id: str) -> None:
-        """Read a committed unit, without its embeddings.
+    def __init__(self, corpus_uri: str, unit_id: str, record_unreachable: bool = False) -> None:
+        """Read a committed unit, without its embeddings. With `record_unreachable` an image that its store does not
+        give fails.
 
         Raises InputError where its files are missing or broken, OutageError where their store fails.
         """
         unit = Corpus.open(corpus_uri).only([unit_id])
         rows = retry(unit.images).to_pylist()
         self._images: dict[str, dict[str, Any]] = {row["image_id"]: row for row in rows}
+        self._record_unreachable = record_unreachable
         columns = ["image_id", "mask_index", "bbox", "area", "score", "stability", "rle"]
         self._masks = retry(partial(unit.masks, columns))
 
     def to_decode(self, images: Sequence[EncodedImage]) -> list[EncodedImage]:
         """The unit's own images, as they were fetched: one that was not is missing, one that is new is left out.
 
-        Without the bytes of those that failed before: they stay as they were.
+        Without the bytes of those that failed before: they stay as they were, and whether their store gives them does
+        not matter. Raises OutageError where it does not give another one, unless that is to be recorded.
         """
         fetched = {image.image_id: image for image in images}
         # Where a shard breaks off, a row that the unit did not have says why.
@@ -47,7 +51,10 @@ class StoredUnit:
         for name, row in self._images.items():
             gone = EncodedImage(name, row["uri"], None, "missing", why or f"{row['uri']} is no longer there")
             image = fetched.get(name, gone)
-            found.append(replace(image, data=None) if row["status"] == "failed" else image)
+            failed = row["status"] == "failed"
+            if image.error_kind == "unreachable" and not failed and not self._record_unreachable:
+                raise OutageError(str(image.error_message))
+            found.append(replace(image, data=None) if failed else image)
         return found
 
     def checked(self, result: ImageResult) -> ImageResult:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from corpus.made_corpus import MadeCorpus
 
 from fastsam_batch.corpus.rows import ImageResult
+from fastsam_batch.errors import OutageError
 from fastsam_batch.sources.base import EncodedImage
 from fastsam_batch.stored import StoredUnit
 
@@ -29,6 +31,25 @@ def test_a_unit_keeps_its_images_whatever_its_shard_gives(made_once: MadeCorpus)
     assert gone.error_message == f"{rows[0]['uri']} is no longer there"
     broken = EncodedImage("s.tar#broken", "s.tar", None, "broken_shard", "the tar shard is broken after 0 images")
     assert {image.error_message for image in unit.to_decode([broken])} == {broken.error_message}
+
+
+def test_of_images_that_failed_no_store_need_answer(made_once: MadeCorpus) -> None:
+    unit_id = next(row["unit_id"] for row in made_once.images if row["status"] == "failed")
+    rows = rows_of(made_once, unit_id)
+
+    def fetched(status: str) -> list[EncodedImage]:
+        gone = ("unreachable", "s3://b/x could not be reached")
+        return [
+            EncodedImage(row["image_id"], row["uri"], *((None, *gone) if row["status"] == status else (b"1",)))
+            for row in rows
+        ]
+
+    found = StoredUnit(made_once.uri, unit_id).to_decode(fetched("failed"))
+    assert [image.data for image in found] == [b"1" if row["status"] == "ok" else None for row in rows]
+    with pytest.raises(OutageError, match="s3://b/x could not be reached"):
+        StoredUnit(made_once.uri, unit_id).to_decode(fetched("ok"))
+    recorded = StoredUnit(made_once.uri, unit_id, record_unreachable=True).to_decode(fetched("ok"))
+    assert {image.error_kind for image in recorded} == {"unreachable", None}
 
 
 def test_an_image_that_changed_has_no_size(made_once: MadeCorpus) -> None:

@@ -31,7 +31,7 @@ def open_source(
     A folder or glob that holds images is taken for loose images, Parquet and manifests beside them for
     labels; else its tar shards are read, else its Parquet files, else its manifests. Raises InputError
     where nothing is there, nothing of it can be read, or images and tar shards lie side by side.
-    `record_unreachable`: an image named by URI whose store does not answer is a failed one, not an outage.
+    `record_unreachable`: an image of its own file or URI whose store does not give it is a failed one, not an outage.
     """
     if input_uri.startswith(SCHEME):
         if input_uri != SCHEME:
@@ -47,7 +47,7 @@ def open_source(
             "such as '*.tar'"
         )
     if images:
-        return FolderSource(listing)
+        return FolderSource(listing, record_unreachable)
     if shards:
         return TarSource(listing)
     if any(map(is_parquet, keys)):

@@ -20,8 +20,9 @@ def is_image(key: str) -> bool:
 class FolderSource(MembersSource):
     """Every image below the input. `image_id` is the path relative to it, with forward slashes."""
 
-    def __init__(self, listing: Listing) -> None:
+    def __init__(self, listing: Listing, record_unreachable: bool = False) -> None:
         self._listing = listing
+        self.record_unreachable = record_unreachable
 
     def plan(self, planned: Planned, unit_size: int, limit: int | None) -> Iterator[PlanRow]:
         """Files that no plan holds yet, in the order of their keys."""

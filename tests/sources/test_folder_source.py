@@ -180,6 +180,15 @@ def test_an_outage_is_no_result_unless_asked_for(error):
     assert (first.error_kind, second.data) == ("unreachable", small_image(2))
 
 
+def test_an_object_that_a_store_never_gives_can_be_recorded():
+    for number in range(3):
+        fsspec.filesystem("memory").pipe_file(f"/store/{number}.png", small_image(number))
+    FlakyFileSystem.failures["/store/1.png"] = [(OSError(errno.EIO, "InvalidObjectState"), 0)] * ATTEMPTS
+    found = images(open_source("flaky://store", record_unreachable=True))
+    assert [image.error_kind for image in found] == [None, "unreachable", None]
+    assert "flaky://store/1.png" in found[1].error_message
+
+
 def test_a_bug_of_a_store_s_client_is_no_result():
     fsspec.filesystem("memory").pipe_file("/store/a.png", small_image(1))
     FlakyFileSystem.failures["/store/a.png"] = [(RuntimeError("a bug"), 0)]
