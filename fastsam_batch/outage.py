@@ -24,6 +24,7 @@ PAUSE_S = 0.5
 
 # Clients of object stores raise classes of their own; named by package, so that none must be installed.
 _CLIENTS = {"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "requests", "urllib3", "paramiko"}
+_CLIENTS |= {"huggingface_hub", "httpx", "httpx2", "httpcore"}
 _ANSWERS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _ANSWERS_BY_NUMBER = {errno.ENAMETOOLONG, errno.ELOOP}
 _LOCAL_ANSWERS = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.EILSEQ, errno.EROFS}

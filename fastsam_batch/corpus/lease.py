@@ -116,6 +116,8 @@ class Lease:
             raise unwritable(self._uri, error) from error
 
     def _read(self) -> bytes | None:
+        # Who lists an input that the output lies below has the lease in the listing, as it was then.
+        self._fs.invalidate_cache(self._path)
         try:
             return read_whole(self._fs, self._path)
         except FileNotFoundError:

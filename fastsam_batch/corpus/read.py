@@ -264,6 +264,8 @@ class Corpus:
         try:
             yield from rows_of(files, names, where, batch_rows)
         except (OSError, pa.ArrowException) as error:
+            if not storage.is_local(self._fs) and is_outage(error):  # whose file it met first says nothing
+                raise OutageError(f"cannot read the corpus {storage.redact(self.uri)}: {explain(error)}") from error
             for path, problem in broken_files(files):
                 raise self._broken(path[len(self._root) :].lstrip("/"), problem) from error
             raise

@@ -12,6 +12,7 @@ from corpus.made_corpus import make_corpus
 from sources.flaky import FlakyFileSystem
 
 from fastsam_batch import Corpus
+from fastsam_batch.cli import main
 from fastsam_batch.corpus.status import corpus_status
 from fastsam_batch.corpus.verify import verify_corpus
 from fastsam_batch.errors import InputError, OutageError
@@ -48,13 +49,29 @@ def test_what_passes_is_tried_again(fails, file):
     assert len(Corpus.open(URI).receipts()) == 3
 
 
-@pytest.mark.parametrize("file", ["corpus.json", "receipts/unit-0001.json", "masks/unit-0001.parquet"])
-@pytest.mark.parametrize("read", [lambda uri: Corpus.open(uri).masks(["area"]), verify_corpus])
+@pytest.mark.parametrize(
+    ("file", "read"),
+    [
+        *((file, lambda uri: Corpus.open(uri).masks(["area"])) for file in ("corpus.json", "receipts/unit-0001.json")),
+        *((file, verify_corpus) for file in ("corpus.json", "receipts/unit-0001.json", "masks/unit-0001.parquet")),
+    ],
+)
 def test_what_lasts_is_an_outage(fails, file, read):
     fails(file)
     with pytest.raises(OutageError, match="SlowDown") as told:
         read(URI)
     assert file in str(told.value) and "delete" not in str(told.value)
+
+
+def test_a_scan_that_a_store_ends_reads_no_file_again_and_blames_no_output(fails, tmp_path, capsys, monkeypatch):
+    fails("masks/unit-0001.parquet", 1)  # and works again at once
+    with pytest.raises(OutageError, match=r"cannot read the corpus flaky://bucket/corpus: .*SlowDown"):
+        Corpus.open(URI).masks(["area"])
+    monkeypatch.setattr("fastsam_batch.corpus.read.broken_files", lambda files: pytest.fail("read again"))
+    fails("masks/unit-0001.parquet", 1)
+    output = tmp_path / "coco.json"
+    assert main(["export", "--corpus", URI, "--format", "coco", "--output", str(output)]) == 1
+    assert "run the same command again" in capsys.readouterr().err and not output.exists()
 
 
 def test_a_status_is_an_outage_too(fails):
