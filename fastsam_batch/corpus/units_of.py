@@ -26,9 +26,10 @@ def units_of_images(
     shards = {str(receipt.get("shard", "")) for receipt in receipts.values()} - {""}
     of_images, planned = set(), []
     for image_id in image_ids:
-        own = [shard for shard in shards if image_id.startswith((f"{shard}/", f"{shard}#"))]
+        ends = [place for place, sign in enumerate(image_id) if sign in "/#"]
+        own = next((image_id[:end] for end in reversed(ends) if image_id[:end] in shards), None)
         if own:
-            of_images.add(max(own, key=len))
+            of_images.add(own)
         else:
             planned.append(image_id)
     units = {unit for unit, receipt in receipts.items() if receipt.get("shard") in of_images}

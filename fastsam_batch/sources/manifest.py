@@ -17,6 +17,7 @@ from fastsam_batch.sources.listing import Listing
 from fastsam_batch.sources.members import MembersSource, plan_members, with_uris
 from fastsam_batch.sources.named import UnknownSchemeError, resolve
 from fastsam_batch.sources.names import storable, suffix, unit_prefix
+from fastsam_batch.sources.parquetrows import ColumnNames
 from fastsam_batch.storage import open_path, open_whole
 
 
@@ -114,8 +115,13 @@ def read_manifest(uri: str, key: str, uri_column: str, id_column: str) -> Iterat
             file = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8-sig", newline="")
             columns = (uri_column, id_column)
             rows = _csv_rows(file, name, columns) if suffix(key) == ".csv" else _json_rows(file, name)
+            named: set[str] = set()
             for line, row in rows:
+                named.update(row)
                 yield _image_of(row, f"{name} line {line}", uri, uri_column, id_column)
+            if named and id_column not in {ColumnNames().id, *named}:
+                found = ", ".join(sorted(named))
+                raise InputError(f"{name} has no column {id_column!r}: its columns are {found}; mend --id-column")
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text: save it as UTF-8") from error
     except OutageError:

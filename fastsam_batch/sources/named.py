@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
+import re
+from urllib.parse import unquote
 
 # fsspec knows many more schemes, and some of them read programs, archives or chains of other schemes. Whoever
 # writes a manifest may not know the machine that reads it: only plain stores are followed.
@@ -17,8 +20,10 @@ class UnknownSchemeError(ValueError):
 
 def resolve(written: str, container: str) -> str:
     """A URI as written in a file, relative ones against that file's folder. Raises UnknownSchemeError."""
-    if written.startswith(("/", "file:/")):  # Hadoop and Spark write file:/a/b
+    if written.startswith("/"):
         return written
+    if written.startswith("file:/"):  # Hadoop and Spark write file:/a/b
+        return _unquoted(written)
     scheme, separator, rest = written.partition("://")
     if separator:
         if scheme.lower() in SCHEMES:
@@ -31,3 +36,10 @@ def resolve(written: str, container: str) -> str:
     folder = container.partition("?")[0] if container.startswith("http") else container
     scheme, separator, path = folder.rpartition("://")
     return scheme + separator + posixpath.normpath(posixpath.join(posixpath.dirname(path), written))
+
+
+def _unquoted(uri: str) -> str:
+    """A local file's URI with its name as the file has it: Python's `Path.as_uri` writes %20 for a space."""
+    path = re.sub("^file:(//)?", "", uri)
+    plain = unquote(path)
+    return f"file://{plain}" if plain != path and not os.path.lexists(path) and os.path.lexists(plain) else uri

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from fastsam_batch.errors import InputError
+
 _SLUG_CHARACTERS = 80
 
 
@@ -23,6 +25,13 @@ def unit_name(prefix: str, start: int) -> str:
 def storable(name: str) -> str:
     """The name as UTF-8 can hold it: bytes of a foreign encoding become backslash escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def shard_key(key: str) -> str:
+    """The key of a shard, by which a plan finds it again. Raises InputError for one that is not UTF-8."""
+    if storable(key) != key:
+        raise InputError(f"the shard {storable(key)}: its name is not UTF-8; rename it")
+    return key
 
 
 def is_hidden(key: str) -> bool:

@@ -14,15 +14,17 @@ from fastsam_batch.sources.base import UNIT_BYTES, EncodedImage, ImageRef, Plann
 from fastsam_batch.sources.fetch import THREADS, fetch_images, refusal, stored_uri
 from fastsam_batch.sources.listing import Entry, Listing
 from fastsam_batch.sources.named import UnknownSchemeError, resolve
-from fastsam_batch.sources.names import storable, suffix, unit_name, unit_prefix
+from fastsam_batch.sources.names import shard_key, suffix, unit_name, unit_prefix
 from fastsam_batch.sources.parquetids import refuse_repeated
 from fastsam_batch.sources.parquetrows import ColumnNames, Footer, ParquetRow, RowReader, read_footer
 from fastsam_batch.sources.tar import refuse_changed
 
 
 def is_parquet(key: str) -> bool:
-    """True for a file name that a Parquet shard would have."""
-    return suffix(key) == ".parquet"
+    """True for a file name that a Parquet shard would have, and no writer's scratch: Spark's tasks leave files in
+    `_temporary/` that are not theirs to keep, and pyarrow and Hive read nothing in folders of such names.
+    """
+    return suffix(key) == ".parquet" and not any(part.startswith("_") for part in key.split("/")[:-1])
 
 
 class ParquetSource(Source):
@@ -58,7 +60,7 @@ class ParquetSource(Source):
             empty = empty and not rows
             if has_ids:
                 with_ids.append(self._listing.uri_of(entry.key))
-            key = storable(entry.key)
+            key = shard_key(entry.key)
             start = planned.stops.get(key, 0) or 0
             end = rows if left is None else min(rows, start + left)
             step = min(unit_size, max(UNIT_BYTES // max(row_bytes, 1), 1))

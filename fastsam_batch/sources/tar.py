@@ -10,7 +10,7 @@ from fastsam_batch.outage import ATTEMPTS, explain, is_answer, pause
 from fastsam_batch.sources.base import EncodedImage, Planned, PlanRow, Source, UnitBytes
 from fastsam_batch.sources.fetch import MAX_IMAGE_BYTES, refusal, stored_uri
 from fastsam_batch.sources.listing import Listing
-from fastsam_batch.sources.names import storable, unit_name, unit_prefix
+from fastsam_batch.sources.names import shard_key, storable, unit_name, unit_prefix
 from fastsam_batch.sources.tarstream import BrokenTarError, TarImage, stream_images
 from fastsam_batch.storage import open_path, open_whole
 
@@ -42,7 +42,7 @@ class TarSource(Source):
         for entry in self._listing.take():
             if not is_tar(entry.key) or left == 0:
                 continue
-            key = storable(entry.key)
+            key = shard_key(entry.key)
             start = planned.stops.get(key, 0)
             if start is None:
                 continue

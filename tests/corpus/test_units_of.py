@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
+import fsspec
 import pytest
 from corpus.made_corpus import DIM, MadeCorpus, receipt_of, write, write_unit
 
 from fastsam_batch import Corpus
 from fastsam_batch.corpus import read
 from fastsam_batch.corpus.plan import write_plan
+from fastsam_batch.corpus.units_of import units_of_images
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.cards import make_gallery
 from fastsam_batch.search.find import find_masks
@@ -100,6 +103,20 @@ def test_by_the_shard(made: MadeCorpus) -> None:
     break_others(made, "unit-0009")
     image = Corpus.open(made.uri).image("a/b.tar/cup.jpg")
     assert (image.row["unit_id"], image.masks.num_rows) == ("unit-0009", len(masks))
+
+
+def test_the_longest_of_several_shards_among_many() -> None:
+    names = [f"s/{number}" for number in range(50_000)] + ["a", "a/b.tar", "a/b.tar#c", "p.parquet"]
+    receipts = {f"unit-{number}": {"shard": name} for number, name in enumerate(names)}
+    asked = {"a/b.tar#c/x": 50_002, "a/b.tar/x/y": 50_001, "a/x": 50_000, "p.parquet#7": 50_003, "s/49999/z": 49_999}
+    fs = fsspec.filesystem("memory")
+    for image_id, number in asked.items():
+        assert units_of_images(fs, "/nowhere", receipts, [image_id]) == [f"unit-{number}"]
+    began = time.monotonic()
+    assert (
+        len(units_of_images(fs, "/nowhere", receipts, [f"{name}/{n}" for name in names[:2] for n in range(1000)])) == 2
+    )
+    assert time.monotonic() - began < 5  # by comparing each with each it is half a minute
 
 
 def test_an_image_that_nothing_tells_of(made: MadeCorpus) -> None:

@@ -112,6 +112,28 @@ def test_other_column_names(tmp_path, write):
     assert [(member.image_id, member.uri) for member in row.members] == [("k", str(tmp_path / "a.png"))]
 
 
+def test_a_name_that_no_row_has_is_no_id_column(tmp_path, write):
+    rows = [{"uri": "a.png", "photo_id": "k"}, {"uri": "b.png", "photo_id": "l"}]
+    path = write(tmp_path / "list", rows)
+    with pytest.raises(
+        InputError, match=r"list\.\w+ has no column 'photoid': its columns are photo_id, uri; mend --id-c"
+    ):
+        plan(open_source(str(path), id_column="photoid"))
+    assert len(plan(open_source(str(path)))[0].members) == 2
+
+
+def test_local_uris_may_be_quoted_or_not(tmp_path, write):
+    for name in ("a b.png", "c%20d.png", "e.png"):
+        (tmp_path / name).write_bytes(small_image(1))
+    uris = [(tmp_path / "a b.png").as_uri(), f"file:{tmp_path}/a%20b.png", f"file://{tmp_path}/a b.png"]
+    uris += [f"file://{tmp_path}/c%20d.png", (tmp_path / "c%20d.png").as_uri(), f"file://{tmp_path}/e.png"]
+    path = write(tmp_path / "list", [{"uri": uri} for uri in uris])
+    assert [image.data for image in images(open_source(str(path)))] == [small_image(1)] * 6
+    gone = write(tmp_path / "gone", [{"uri": f"file://{tmp_path}/none%20.png"}])
+    (image,) = images(open_source(str(gone)))
+    assert image.error_kind == "missing" and "none%20.png" in image.error_message
+
+
 def test_a_rerun_adds_only_rows_with_a_new_id(tmp_path, write):
     rows = [{"uri": f"{number}.png"} for number in range(6)]
     path = write(tmp_path / "list", rows)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sources.made_inputs import images, plan, small_image, small_images, units, write_folder, write_parquet
+from sources.made_inputs import images, plan, small_image, small_images, units, write_folder, write_parquet, write_tar
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.sources import open_source, read_image_bytes
@@ -165,6 +167,25 @@ def test_new_files_are_added_and_changed_ones_refused(tmp_path):
     write_parquet(tmp_path / "b.parquet", {**CONTENT, "more": ["column"] * 23})
     with pytest.raises(InputError, match=r"b\.parquet changed since it was planned"):
         plan(open_source(str(tmp_path)), before + after)
+
+
+def test_what_a_writer_left_in_its_scratch_folder_is_no_input(tmp_path):
+    write_parquet(tmp_path / "part-0.parquet", CONTENT)
+    scratch = tmp_path / "_temporary" / "0" / "attempt_1"
+    scratch.mkdir(parents=True)
+    write_parquet(scratch / "part-0.parquet", CONTENT)
+    (scratch / "part-1.parquet").write_bytes(b"half")
+    assert {row.shard for row in plan(open_source(str(tmp_path)))} == {"part-0.parquet"}
+
+
+def test_a_shard_whose_name_is_not_utf8_is_refused(tmp_path):
+    (tmp_path / "tars").mkdir()
+    write_parquet(tmp_path / "a.parquet", CONTENT)
+    (tmp_path / "a.parquet").rename(tmp_path / os.fsdecode(b"a\xff.parquet"))
+    write_tar(tmp_path / "tars" / os.fsdecode(b"a\xff.tar"), small_images(3).items())
+    for folder, suffix in ((tmp_path, "parquet"), (tmp_path / "tars", "tar")):
+        with pytest.raises(InputError, match=rf"the shard a\\xff\.{suffix}: its name is not UTF-8; rename it"):
+            plan(open_source(f"{folder}/*.{suffix}"))
 
 
 def test_many_files_are_planned_in_order(tmp_path):
