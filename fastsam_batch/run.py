@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from fastsam_batch.config import LATER_OPTIONS, RESULT_OPTIONS, SegmentOptions
 from fastsam_batch.corpus.info import CorpusInfo, admit, describe, write_info
 from fastsam_batch.corpus.lease import Lease, hold
-from fastsam_batch.corpus.plan import PendingRow, images_planned, pending, planned, read_plans, write_plan
+from fastsam_batch.corpus.plan import (
+    PendingRow,
+    committed_units,
+    images_planned,
+    pending,
+    planned,
+    read_plans,
+    write_plan,
+)
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.embedder_files import embedder_anywhere
@@ -60,8 +68,9 @@ def segment_corpus(
         there = admit(options.output, info)
         rows, files = read_plans(options.output)
         refuse_another_kind(options.input, source, rows)
-        new = _new_rows(options, source, rows)
-        left, skipped = pending(options.output, rows, new)
+        done = committed_units(options.output)
+        new = _new_rows(options, source, rows, done)
+        left, skipped = pending(options.output, rows, new, done)
         if left:
             _check_limit(options.limit, rows)
         tally = Tally(skipped)
@@ -132,13 +141,13 @@ def embedder_arguments(options: SegmentOptions) -> dict[str, Any]:
     return {"name": embedder_anywhere(options.embedder), "mode": options.embedding_mode, "precision": options.precision}
 
 
-def _new_rows(options: SegmentOptions, source: Source, rows: list[PlanRow]) -> list[PlanRow]:
+def _new_rows(options: SegmentOptions, source: Source, rows: list[PlanRow], done: set[str]) -> list[PlanRow]:
     """What the input holds beyond the stored plan, up to the limit."""
     limit = options.limit
     if limit is not None:
         held = images_planned(rows)
         limit = 0 if held is None else max(limit - held, 0)
-    before = planned(rows)
+    before = planned(rows, done)
     if limit == 0:
         source.check(before)  # what is left of the plan is read all the same
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,7 @@ def plan_files(fs: AbstractFileSystem, root: str) -> list[str]:
 def read_plans(corpus_uri: str, members: bool = True) -> tuple[list[PlanRow], int]:
     """All rows planned so far, in order, and the number of plan files. Raises InputError where one is damaged.
 
+    Where a shard was planned anew, since a mended file was put in its place, its later row is the one.
     Without `members` their lists, which are nearly all of a plan, are not decoded and the rows have none.
     """
     fs, root = filesystem(corpus_uri)
@@ -74,7 +75,11 @@ def read_plans(corpus_uri: str, members: bool = True) -> tuple[list[PlanRow], in
                 f"{redact(corpus_uri)}/{PLAN_FOLDER}/{path.rpartition('/')[2]}: damaged ({first_line(error)}); "
                 "put it back from a copy, or use another --output"
             ) from error
-    return rows, len(paths)
+    return _latest(rows), len(paths)
+
+
+def _latest(rows: Iterable[PlanRow]) -> list[PlanRow]:
+    return list({(row.unit_id, row.start): row for row in rows}.values())
 
 
 def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
@@ -98,8 +103,10 @@ def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
         )
 
 
-def planned(rows: Iterable[PlanRow]) -> Planned:
-    """What the rows hold, as a source needs to know to plan only what is new."""
+def planned(rows: Iterable[PlanRow], unit_ids: Iterable[str] | None = None) -> Planned:
+    """What the rows hold, as a source needs to know to plan only what is new; `unit_ids` are the committed units'."""
+    done = None if unit_ids is None else units_by_prefix(unit_ids)
+    untouched: set[str] = set()
     members: set[str] = set()
     stops: dict[str, int | None] = {}
     sizes: dict[str, int] = {}
@@ -110,7 +117,9 @@ def planned(rows: Iterable[PlanRow]) -> Planned:
             stops[row.shard] = None if row.stop is None or before is None else max(before, row.stop)
         if row.shard_size is not None:
             sizes[row.shard] = row.shard_size
-    return Planned(frozenset(members), stops, sizes)
+        if done is not None and row.kind == "stream" and (row.start, row.stop) == (0, None) and row.unit_id not in done:
+            untouched.add(row.shard)
+    return Planned(frozenset(members), stops, sizes, frozenset(untouched))
 
 
 def images_planned(rows: Iterable[PlanRow]) -> int | None:
@@ -142,16 +151,24 @@ def refuse_unplanned(corpus_uri: str, rows: Iterable[PlanRow], unit_ids: Iterabl
         )
 
 
-def pending(corpus_uri: str, rows: Sequence[PlanRow], new: Sequence[PlanRow] = ()) -> tuple[list[PendingRow], int]:
+def committed_units(corpus_uri: str) -> set[str]:
+    """The units that have a receipt."""
+    fs, root = filesystem(corpus_uri)
+    names = list_names(fs, join(root, RECEIPTS_FOLDER))
+    return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+
+
+def pending(
+    corpus_uri: str, rows: Sequence[PlanRow], new: Sequence[PlanRow] = (), receipts: Set[str] | None = None
+) -> tuple[list[PendingRow], int]:
     """Rows that still have work, and the number of units that have a receipt already. `rows` are stored, `new` not yet.
 
-    A streamed shard is finished when the receipt of its last unit says so and none before it is missing;
-    for that only one receipt a shard is read. Raises InputError where a receipt is of no stored row.
+    `receipts` are the committed units, where they are known. A streamed shard is finished when the receipt of its last
+    unit says so and none before it is missing; for that only one receipt a shard is read. Raises InputError where a
+    receipt is of no stored row.
     """
     fs, root = filesystem(corpus_uri)
-    receipts = {
-        name.removesuffix(".json") for name in list_names(fs, join(root, RECEIPTS_FOLDER)) if name.endswith(".json")
-    }
+    receipts = committed_units(corpus_uri) if receipts is None else receipts
     refuse_unplanned(corpus_uri, rows, receipts)
     by_prefix = units_by_prefix(receipts)
 
@@ -165,7 +182,7 @@ def pending(corpus_uri: str, rows: Sequence[PlanRow], new: Sequence[PlanRow] = (
             return None
         return PendingRow(row, frozenset(done))
 
-    rest = [row for row in read_each(left, [*rows, *new]) if row is not None]
+    rest = [row for row in read_each(left, _latest([*rows, *new])) if row is not None]
     return rest, len(receipts)
 
 

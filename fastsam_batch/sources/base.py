@@ -54,11 +54,15 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class Planned:
-    """What earlier plans hold, so that a rerun plans only what is new."""
+    """What earlier plans hold, so that a rerun plans only what is new.
+
+    `untouched` are streamed shards, planned whole, of which no unit is committed: they may be mended.
+    """
 
     members: frozenset[str] = frozenset()
     stops: dict[str, int | None] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    untouched: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import ATTEMPTS, explain, is_answer, pause
 from fastsam_batch.sources.base import EncodedImage, Planned, PlanRow, Source, UnitBytes
 from fastsam_batch.sources.fetch import MAX_IMAGE_BYTES, refusal, stored_uri
-from fastsam_batch.sources.listing import Listing
+from fastsam_batch.sources.listing import Entry, Listing
 from fastsam_batch.sources.names import shard_key, storable, unit_name, unit_prefix
 from fastsam_batch.sources.tarstream import BrokenTarError, TarImage, stream_images
 from fastsam_batch.storage import open_path, open_whole
@@ -44,6 +44,8 @@ class TarSource(Source):
                 continue
             key = shard_key(entry.key)
             start = planned.stops.get(key, 0)
+            if key in planned.untouched and _has_changed(entry, planned):
+                start = 0  # mended: its row comes anew
             if start is None:
                 continue
             stop = images = None
@@ -163,11 +165,16 @@ def _broken(key: str, uri: str, images: int, reason: str) -> EncodedImage:
 
 
 def refuse_changed(listing: Listing, planned: Planned) -> None:
-    """Raises InputError where a shard's size is not what it was when it was planned."""
+    """Raises InputError where a shard's size is not what it was when it was planned, and units of it are committed."""
     for entry in listing.entries():
-        before = planned.sizes.get(storable(entry.key))
-        if before is not None and entry.size is not None and entry.size != before:
+        key = storable(entry.key)
+        if key not in planned.untouched and _has_changed(entry, planned):
             raise InputError(
-                f"{stored_uri(listing.uri_of(entry.key))} changed since it was planned ({before} bytes then, "
-                f"{entry.size} now): put new images into new shards, or start a new output"
+                f"{stored_uri(listing.uri_of(entry.key))} changed since it was planned ({planned.sizes[key]} bytes "
+                f"then, {entry.size} now): put new images into new shards, or start a new output"
             )
+
+
+def _has_changed(entry: Entry, planned: Planned) -> bool:
+    """Whether a shard has another size than when it was planned; False where either is not known."""
+    return entry.size is not None and planned.sizes.get(storable(entry.key), entry.size) != entry.size

@@ -49,8 +49,14 @@ def receipts(corpus, *units, last=()):
 
 def test_plans_are_read_as_they_were_written(tmp_path):
     write_plan(str(tmp_path), 1, [FILES, ROWS])
-    write_plan(str(tmp_path), 2, [TAR, replace(TAR, images=9)])
-    assert read_plans(str(tmp_path)) == ([FILES, ROWS, TAR, replace(TAR, images=9)], 2)
+    write_plan(str(tmp_path), 2, [TAR, replace(TAR, unit_id="u-1a2b3c4d", images=9)])
+    assert read_plans(str(tmp_path)) == ([FILES, ROWS, TAR, replace(TAR, unit_id="u-1a2b3c4d", images=9)], 2)
+    write_plan(str(tmp_path), 3, [replace(TAR, shard_size=1000)])  # put back whole: its later row is the one
+    assert read_plans(str(tmp_path))[0][2:] == [
+        replace(TAR, shard_size=1000),
+        replace(TAR, unit_id="u-1a2b3c4d", images=9),
+    ]
+    assert read_plans(str(tmp_path), members=False)[0][0] == replace(FILES, members=())
 
 
 def test_a_plan_holds_no_secrets(tmp_path):

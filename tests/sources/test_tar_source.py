@@ -21,12 +21,13 @@ from sources.made_inputs import (
 )
 
 from fastsam_batch.config import segment_options
-from fastsam_batch.corpus.plan import planned
+from fastsam_batch.corpus.plan import pending, planned, read_plans, write_plan
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import ATTEMPTS
 from fastsam_batch.sources import open_source, read_image_bytes
 from fastsam_batch.sources import tar as tar_module
-from fastsam_batch.sources.names import unit_prefix
+from fastsam_batch.sources.base import Planned
+from fastsam_batch.sources.names import unit_name, unit_prefix
 
 
 def shard(tmp_path, data: bytes, name: str = "s.tar") -> str:
@@ -265,7 +266,7 @@ def test_a_limit_is_raised_over_shards_that_were_planned_whole(tmp_path):
     source, rows, held = open_source(str(tmp_path / "in")), [], []
     for limit in (7, 12, 1000, 1000):
         values = {"input": str(tmp_path / "in"), "output": str(tmp_path / "out"), "unit_size": 4, "limit": limit}
-        rows += _new_rows(segment_options(values), source, rows)
+        rows += _new_rows(segment_options(values), source, rows, set())
         held.append(len(images(source, rows)))
     assert held == [7, 12, 15, 15]
 
@@ -291,6 +292,30 @@ def test_new_shards_are_added_and_changed_ones_refused(tmp_path):
     write_tar(tmp_path / "b.tar", small_images(30).items())
     with pytest.raises(InputError, match=r"b\.tar changed since it was planned"):
         plan(open_source(str(tmp_path)), before + after)
+
+
+def test_a_mended_shard_is_planned_anew_where_nothing_of_it_is_committed(tmp_path):
+    whole = tar_bytes(small_images(7).items())
+    write_tar(tmp_path / "b.tar", small_images(3).items())
+    (tmp_path / "a.tar").write_bytes(whole[:2000])
+    corpus = str(tmp_path / "corpus")
+    source = open_source(f"{tmp_path}/*.tar")
+    write_plan(corpus, 1, list(source.plan(Planned(), 4, None)))
+    (tmp_path / "a.tar").write_bytes(whole)
+    source = open_source(f"{tmp_path}/*.tar")
+    rows, _ = read_plans(corpus)
+    with pytest.raises(InputError, match=r"a\.tar changed since it was planned"):
+        list(source.plan(planned(rows, [unit_name(rows[0].unit_id, 0)]), 4, None))
+    (row,) = source.plan(planned(rows, []), 4, None)
+    assert (row.unit_id, row.shard_size) == (rows[0].unit_id, len(whole))
+    left, _ = pending(corpus, rows, [row])
+    assert [each.row for each in left] == [row, rows[1]]
+    write_plan(corpus, 2, [row])
+    assert read_plans(corpus)[0] == [row, rows[1]]
+    assert list(source.plan(planned([row, rows[1]], []), 4, None)) == []
+    assert [image.image_id for unit in source.read(row, ()) for image in unit.images] == [
+        f"a.tar/{name}" for name in small_images(7)
+    ]
 
 
 def test_reading_holds_one_unit_not_the_shard(tmp_path):
