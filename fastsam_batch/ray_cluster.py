@@ -69,17 +69,25 @@ def joined_ray(verbose: bool, needed: str | None = None) -> Iterator[tuple[dict[
 
 def _await_machines(any_of: list[str]) -> None:
     import ray
+    from ray.autoscaler.sdk import request_resources
 
-    began = time.monotonic()
-    told = False
-    while not any(ray.cluster_resources().get(resource) for resource in any_of):
-        if time.monotonic() - began > JOINING_S:
-            return
-        if not told:
-            needed = " or ".join(any_of)
-            logger.warning("no machine with a %s has joined the cluster yet: waiting %.0f s at most", needed, JOINING_S)
-            told = True
-        time.sleep(_LOOK_S)
+    def is_there() -> bool:
+        return any(ray.cluster_resources().get(resource) for resource in any_of)
+
+    if is_there():
+        return
+    needed = " or ".join(any_of)
+    logger.warning("no machine with a %s has joined the cluster yet: waiting %.0f s at most", needed, JOINING_S)
+    if len(any_of) == 1:
+        # An autoscaler starts machines for work alone, and may have ended its first one while the job was planned.
+        request_resources(bundles=[{needed: 1}])
+    try:
+        began = time.monotonic()
+        while not is_there() and time.monotonic() - began < JOINING_S:
+            time.sleep(_LOOK_S)
+    finally:
+        if len(any_of) == 1:
+            request_resources(bundles=[])
 
 
 def check_answers(address: str) -> None:

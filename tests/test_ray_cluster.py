@@ -73,8 +73,11 @@ JOIN_LATER = """
 import logging, os, subprocess, sys, threading
 from pathlib import Path
 from ray.cluster_utils import Cluster
+from ray.autoscaler import sdk
 from fastsam_batch import ray_cluster
 
+request = sdk.request_resources
+sdk.request_resources = lambda **asked: print("asked for", asked["bundles"], request(**asked))
 logging.basicConfig(format="%(message)s")
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 os.environ["RAY_ADDRESS"] = cluster.address
@@ -98,6 +101,9 @@ def test_a_job_waits_for_a_cluster_s_first_machine(tmp_path):
     """As right after `ray up`: the head is there, and works on nothing."""
     command = [sys.executable, "-c", JOIN_LATER]
     done = subprocess.run(command, check=True, timeout=200, capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.splitlines()[-2:] == ["1.0 1.0", "None 1.0"]
+    assert [line for line in done.stdout.splitlines() if line.startswith(("asked for", "1.0", "None"))] == [
+        "1.0 1.0",
+        *("asked for [{'GPU': 1}] None", "asked for [] None", "None 1.0"),
+    ]
     assert "no machine with a CPU or GPU has joined the cluster yet: waiting 900 s at most" in done.stderr
     assert "no machine with a GPU has joined the cluster yet: waiting 2 s at most" in done.stderr
