@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastsam_batch.corpus.info import BYTES_COLUMN
 from fastsam_batch.images import MAX_PIXELS, decode_image
 from fastsam_batch.sources.locate import read_image_bytes
+from fastsam_batch.sources.parquetrows import ColumnNames
 from fastsam_batch.sources.shards import ShardReader
 
 
@@ -36,7 +37,7 @@ class Photographs:
     @contextmanager
     def opened(self) -> Iterator[Photographs]:
         """The same for one who reads many, until the end: tars are read on, as `ShardReader` does."""
-        with closing(ShardReader(self.data)) as shards:
+        with closing(ShardReader(self.data, ColumnNames(bytes=self.bytes_column))) as shards:
             yield replace(self, shards=shards)
 
     def data(self, uri: str) -> bytes:

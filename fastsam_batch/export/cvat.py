@@ -15,6 +15,7 @@ import numpy as np
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.export.coco import write_document
+from fastsam_batch.export.ids import image_number
 from fastsam_batch.export.images import ExportImage, ExportMask
 from fastsam_batch.export.xml import quoted
 from fastsam_batch.masks.rle import decode_in_box
@@ -29,7 +30,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # a date in the file would make each export anot
 def write_cvat(uri: Uri, images: Iterable[ExportImage], categories: Sequence[str], info: dict[str, Any]) -> None:
     """Write what CVAT imports to `uri`, as a stream: `.xml` or `.zip`. Both lose nothing.
 
-    CVAT finds images by their names, which are the image_ids. Raises InputError for another ending, for a name with
+    CVAT finds images by their names, which are the image_ids, and refuses the file where a task has none of that
+    name. Raises InputError for another ending, for a name with
     a character that XML cannot hold, and where the file cannot be written.
     """
     if not ends_in(uri, (".xml", ".zip")):
@@ -57,8 +59,10 @@ def _xml(images: Iterable[ExportImage], categories: Sequence[str]) -> Iterator[s
         yield f"        <label>\n          <name>{escape(category, _AS_IT_IS)}</name>\n          <type>mask</type>\n"
         yield "          <attributes>\n          </attributes>\n        </label>\n"
     yield "      </labels>\n    </task>\n  </meta>\n"
-    for number, image in enumerate(images):
+    for image in images:
         name = quoted(image.image_id, "the image", _REMEDY)
+        # CVAT takes the id for a frame's number where it knows no image of that name, and puts the masks there.
+        number = image_number(image.image_id)
         yield f'  <image id="{number}" name={name} width="{image.width}" height="{image.height}">\n'
         by_size = sorted(image.masks, key=lambda mask: (-mask.area, mask.mask_index))
         for z_order, mask in enumerate(by_size):

@@ -57,23 +57,24 @@ def write_label_studio(
     """
     url = image_url or (FROM_COPY if copy_images else FROM_URI)
     _check_url(url, copy_images)
-    folder, names = Folder(uri), FileNames()
-    folder.write("label_config.xml", label_config(categories).encode())
-    files, tasks, size, unopened = 0, list[str](), 0, 0
-    for image in images:
-        file = folder.copy_photograph(image, f"images/{names.stem_of(image.image_id)}") if copy_images else ""
-        fields = {"uri": image.uri, "image_id": quote(image.image_id), "file": quote(file.removeprefix("images/"))}
-        unopened += url == FROM_URI and not _opens(image.uri)
-        task = _task(image, url.format(**fields), categories, model_version, polygons)
-        tasks.append(json.dumps(task, ensure_ascii=False))
-        size += len(tasks[-1])
-        if size >= _TASKS_BYTES or len(tasks) == _TASKS_A_FILE:
+    names = FileNames()
+    with Folder(uri) as folder:
+        folder.write("label_config.xml", label_config(categories).encode())
+        files, tasks, size, unopened = 0, list[str](), 0, 0
+        for image in images:
+            file = folder.copy_photograph(image, f"images/{names.stem_of(image.image_id)}") if copy_images else ""
+            fields = {"uri": image.uri, "image_id": quote(image.image_id), "file": quote(file.removeprefix("images/"))}
+            unopened += url == FROM_URI and not _opens(image.uri)
+            task = _task(image, url.format(**fields), categories, model_version, polygons)
+            tasks.append(json.dumps(task, ensure_ascii=False))
+            size += len(tasks[-1])
+            if size >= _TASKS_BYTES or len(tasks) == _TASKS_A_FILE:
+                files += 1
+                _write_tasks(folder, files, tasks)
+                tasks, size = [], 0
+        if tasks or not files:
             files += 1
             _write_tasks(folder, files, tasks)
-            tasks, size = [], 0
-    if tasks or not files:
-        files += 1
-        _write_tasks(folder, files, tasks)
     return {"task_files": files, "unopened_images": unopened}
 
 
@@ -105,6 +106,8 @@ def _check_url(url: str, copy_images: bool) -> None:
         fields = [part[1:] for part in Formatter().parse(url) if part[1] is not None]
     except ValueError as error:  # a brace without its partner
         raise InputError(wrong) from error
+    if not fields:
+        raise InputError(f"--image-url {url!r} names no photograph; put {{uri}}, {{image_id}} or {{file}} into it")
     if any(name not in _FIELDS or spec or conversion for name, spec, conversion in fields):
         raise InputError(wrong)
     if "{file}" in url and not copy_images:
@@ -112,6 +115,7 @@ def _check_url(url: str, copy_images: bool) -> None:
 
 
 def _write_tasks(folder: Folder, number: int, tasks: Sequence[str]) -> None:
+    folder.settle()  # no task before its photograph
     lines = ",\n".join(tasks)
     folder.write(f"tasks-{number:05d}.json", f"[\n{lines}\n]\n".encode())
 

@@ -129,10 +129,19 @@ def _checked(export: Export) -> tuple[_Format, str]:
         if is_given and option not in format_.options:
             having = " and ".join(name for name, each in FORMATS.items() if option in each.options)
             raise InputError(f"{option} is for {having}, and --format {export.format} has no use for it; leave it out")
+    _check_places(export)
     check_range("--tolerance", export.tolerance, 0)
     check_range("--min-piece", export.min_piece, 0)
     check_range("--max-loss", export.max_loss, 0, 1)
     return format_, shape
+
+
+def _check_places(export: Export) -> None:
+    """Raise InputError where the export would write over what it reads or writes."""
+    output = storage.absolute(export.output).rstrip("/")
+    for option, place in (("--loss-report", export.loss_report), (TRUTH, export.ground_truth)):
+        if place is not None and f"{storage.absolute(place)}/".startswith(f"{output}/"):
+            raise InputError(f"{option} {storage.redact(place)}: is --output, or lies in it; name another place")
 
 
 def _polygons(export: Export, format_: _Format) -> Polygons:

@@ -23,20 +23,21 @@ def write_sa1b(uri: Uri, images: Iterable[ExportImage], categories: Sequence[str
     `file_name` is the copy's name, or the image_id. Raises InputError for a folder that is not empty and an
     unreadable photograph.
     """
-    folder, names = Folder(uri), FileNames()
-    for image in images:
-        stem = names.stem_of(image.image_id)
-        file_name = folder.copy_photograph(image, stem) if copy_images else image.image_id
-        document = {
-            "image": {
-                "image_id": image_number(image.image_id),
-                "width": image.width,
-                "height": image.height,
-                "file_name": file_name,
-            },
-            "annotations": [_annotation(image, mask, categories) for mask in image.masks],
-        }
-        folder.write(f"{stem}.json", json.dumps(document, ensure_ascii=False).encode())
+    names = FileNames()
+    with Folder(uri) as folder:
+        for image in images:
+            stem = names.stem_of(image.image_id)
+            file_name = folder.copy_photograph(image, stem) if copy_images else image.image_id
+            document = {
+                "image": {
+                    "image_id": image_number(image.image_id),
+                    "width": image.width,
+                    "height": image.height,
+                    "file_name": file_name,
+                },
+                "annotations": [_annotation(image, mask, categories) for mask in image.masks],
+            }
+            folder.write(f"{stem}.json", json.dumps(document, ensure_ascii=False).encode())
 
 
 def _annotation(image: ExportImage, mask: ExportMask, categories: Sequence[str] | None) -> dict[str, Any]:

@@ -72,9 +72,15 @@ def _images_with_masks(
                 counts.failed_images += 1
                 continue
             own = rows.get(image["image_id"])
-            yield image, masks.take(pa.array(own)) if own and masks is not None else None
+            yield image, _rows(masks, own) if own and masks is not None else None
         if unit_of_masks == unit:
             unit_of_masks, masks = next(of_masks, ("", None))
+
+
+def _rows(table: pa.Table, rows: list[int]) -> pa.Table:
+    """Rows of a table, ascending. `take` alone would first join all chunks of a unit, for each image anew."""
+    first = rows[0]
+    return table.slice(first, rows[-1] + 1 - first).take(pa.array([row - first for row in rows]))
 
 
 def segmented_ids(corpus: Corpus) -> Iterator[str]:

@@ -40,23 +40,26 @@ def write_yolo(
     """
     if not 0 <= val_fraction < 1:
         raise InputError(f"--val-fraction is {val_fraction:g}; give a share from 0 to below 1")
-    folder, names = Folder(uri), FileNames()
-    split_sizes = {"train": 0, "val": 0}
-    index: list[str] = []
-    for image in images:
-        split = "val" if fraction_of(image.image_id) < val_fraction else "train"
-        split_sizes[split] += 1
-        stem = names.stem_of(image.image_id)
-        lines = [line for mask in image.masks if (line := _line(image, mask, polygons))]
-        folder.write(f"labels/{split}/{stem}.txt", "".join(lines).encode())
-        entry = {"image_id": image.image_id, "labels": f"labels/{split}/{stem}.txt"}
-        if copy_images:
-            entry["image"] = folder.copy_photograph(image, f"images/{split}/{stem}")
-        index.append(f"{json.dumps(entry, ensure_ascii=False)}\n")
-    folder.write("images.jsonl", "".join(index).encode())
-    val = "val" if split_sizes["val"] else "train"
-    train = "train" if split_sizes["train"] else val
-    folder.write("data.yaml", _data_yaml(categories, train, val).encode())
+    names = FileNames()
+    with Folder(uri) as folder:
+        split_sizes = {"train": 0, "val": 0}
+        index: list[str] = []
+        for image in images:
+            split = "val" if fraction_of(image.image_id) < val_fraction else "train"
+            split_sizes[split] += 1
+            stem = names.stem_of(image.image_id)
+            lines = [line for mask in image.masks if (line := _line(image, mask, polygons))]
+            folder.write(f"labels/{split}/{stem}.txt", "".join(lines).encode())
+            entry = {"image_id": image.image_id, "labels": f"labels/{split}/{stem}.txt"}
+            if copy_images:
+                entry["image"] = folder.copy_photograph(image, f"images/{split}/{stem}")
+            index.append(f"{json.dumps(entry, ensure_ascii=False)}\n")
+        folder.settle()  # data.yaml is last: where it is, all is
+        folder.write("images.jsonl", "".join(index).encode())
+        val = "val" if split_sizes["val"] else "train"
+        train = "train" if split_sizes["train"] else val
+        folder.settle()
+        folder.write("data.yaml", _data_yaml(categories, train, val).encode())
     return split_sizes
 
 

@@ -1,4 +1,4 @@
-"""Images' bytes for one who asks for many of one tar: the tar is read on, not from its front each time."""
+"""Images' bytes for one who asks for many of one shard: it is read on, not from its front each time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import pyarrow as pa
+
 from fastsam_batch.sources.locate import holds_rows, read_image_bytes, splits
+from fastsam_batch.sources.parquetrows import ColumnNames, RowReader
 from fastsam_batch.sources.tarstream import BrokenTarError, TarImage, stream_images
 from fastsam_batch.storage import is_local, open_path, open_whole
 
@@ -16,26 +19,30 @@ _KEPT_BYTES = 64 * 2**20
 
 
 class ShardReader:
-    """`read` as the function given, but the tars asked for last stay open where they were read up to.
+    """`read` as the function given, but the tars asked for last, and the last Parquet file, whose `columns` hold the
+    images, stay open where they were read up to.
 
-    What is passed over on the way to an image stays in bounded memory for a while: a page asks for neighbours, and
-    not in order. An export that asks in the tar's order reads it once. Safe to use from many threads.
+    What of a tar is passed over on the way to an image stays in bounded memory for a while: a page asks for
+    neighbours, and not in order. An export that asks in a shard's order reads it once. Safe to use from many threads.
     """
 
-    def __init__(self, read: Callable[[str], bytes] = read_image_bytes) -> None:
+    def __init__(self, read: Callable[[str], bytes] = read_image_bytes, columns: ColumnNames | None = None) -> None:
         self._read = read
+        self._opened = ExitStack()
+        self._rows = self._opened.enter_context(RowReader(columns or ColumnNames()))
+        self._rows_lock = threading.Lock()
         self._tars: OrderedDict[str, _OpenTar] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, uri: str) -> bytes:
         """Bytes of the image at a stored URI. Raises FileNotFoundError and OSError as the function given."""
         inside = next(splits(uri), None)
-        if inside is None or holds_rows(inside[0]) or _is_plain(uri):
+        if inside is None or _is_plain(uri):
             return self._read(uri)
         container, member = inside
         try:
-            return self._tar(container).read(member)
-        except (OSError, BrokenTarError, KeyError):
+            return self._row(container, int(member)) if holds_rows(container) else self._tar(container).read(member)
+        except (OSError, ValueError, pa.ArrowException, BrokenTarError, KeyError):
             return self._read(uri)  # with its retries, other meanings of the name, and its own words
 
     def close(self) -> None:
@@ -44,6 +51,20 @@ class ShardReader:
             for tar in self._tars.values():
                 tar.close()
             self._tars.clear()
+        with self._rows_lock:
+            self._opened.close()
+
+    def _row(self, container: str, row: int) -> bytes:
+        """Raises KeyError where the row has no bytes, or another thread reads rows: whoever asks need not wait."""
+        if not self._rows_lock.acquire(blocking=False):
+            raise KeyError(row)
+        try:
+            rows = self._rows.read(container, row, row + 1)
+        finally:
+            self._rows_lock.release()
+        if not rows or rows[0].data is None:
+            raise KeyError(row)
+        return rows[0].data
 
     def _tar(self, container: str) -> _OpenTar:
         with self._lock:

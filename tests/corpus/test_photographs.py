@@ -95,7 +95,8 @@ def test_a_photograph_above_pillows_limit_is_copied(tmp_path: Path) -> None:
     side = 14_000  # more than twice Pillow's limit
     Image.new("1", (side, side)).save(path)
     image = ExportImage("large.png", str(path), side, side, ())
-    assert Folder(str(tmp_path / "out")).copy_photograph(image, "a") == "a.png"
+    with Folder(str(tmp_path / "out")) as folder:
+        assert folder.copy_photograph(image, "a") == "a.png"
     assert (tmp_path / "out" / "a.png").read_bytes() == path.read_bytes()
     path.write_bytes(b"GIF89a")
     with pytest.raises(InputError, match="cannot copy the photograph"):

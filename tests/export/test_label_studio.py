@@ -210,6 +210,7 @@ def test_an_export_says_that_label_studio_cannot_open_photographs(made: MadeCorp
         (["--image-url", "{}"], "{uri}, {image_id} or {file}"),
         (["--image-url", "{uri"], "{uri}, {image_id} or {file}"),
         (["--image-url", "{file}"], "--images copy"),
+        (["--image-url", "https://photos.example/"], "names no photograph; put {uri}, {image_id} or {file} into it"),
     ],
 )
 def test_a_wrong_address_is_a_sentence(hard: MadeCorpus, tmp_path: Path, capsys, arguments, message) -> None:

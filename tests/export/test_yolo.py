@@ -285,6 +285,7 @@ def test_a_copied_photograph_is_read_as_it_was_segmented(tmp_path: Path, ending:
     Image.fromarray(pixels).save(tmp_path / f"a.{ending}", exif=exif)
     expected = decode_image((tmp_path / f"a.{ending}").read_bytes())
     image = ExportImage(f"a.{ending}", str(tmp_path / f"a.{ending}"), *expected.shape[1::-1], ())
-    name = Folder(tmp_path / "out").copy_photograph(image, "a")
+    with Folder(tmp_path / "out") as folder:
+        name = folder.copy_photograph(image, "a")
     assert name.endswith(("jpg", "png", "webp", "bmp"))  # what browsers show
     np.testing.assert_array_equal(imread(tmp_path / "out" / name)[..., ::-1], expected)

@@ -7,11 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sources.counted import CountedFile
 from sources.made_inputs import small_images, tar_bytes
 
 from fastsam_batch.sources import shards
+from fastsam_batch.sources.parquetrows import ColumnNames
 from fastsam_batch.sources.shards import ShardReader
 
 
@@ -33,6 +36,24 @@ def test_neighbours_in_a_tar_cost_about_one_reading_of_it(tmp_path: Path, suffix
         reader.read(f"counted://{shard}#999.png")
     assert reader.read(f"counted://{shard}#150.png") == images["150.png"]
     reader.close()
+
+
+def test_rows_of_parquet_in_order_cost_one_reading_of_it(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images = [random.bytes(5000) for _ in range(200)]
+    path = tmp_path / "shard.parquet"
+    for name in ("bytes", "jpg"):
+        pq.write_table(pa.table({name: images}), path, row_group_size=100, compression="none")
+        reader = ShardReader(columns=ColumnNames(bytes=name))
+        CountedFile.total = 0
+        assert [reader.read(f"counted://{path}#{row}") for row in range(200)] == images
+        assert CountedFile.total < 2 * path.stat().st_size
+        reader.close()
+    for column in (ColumnNames(), ColumnNames(bytes="jpg")):  # a row that is not there, whoever asks
+        reader = ShardReader(columns=column)
+        with pytest.raises((OSError, KeyError)):
+            reader.read(f"counted://{path}#200")
+        reader.close()
 
 
 def test_what_was_read_of_a_tar_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
