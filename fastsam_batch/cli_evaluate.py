@@ -155,9 +155,9 @@ def _regions(arguments: dict[str, Any]) -> Summary:
     prompts = list(dict.fromkeys(arguments["prompt"] or _PROMPTS))
     if "point" not in prompts:
         refuse_unused(arguments, {"smallest": False}, "--prompt point")
-    _, images = _corpus_images(arguments["corpus"])
+    image_ids, images = _corpus_images(arguments["corpus"])
     lacking: list[str] = []
-    pairs = pair_regions(images, drawn_masks(Path(arguments["ground_truth"])), lacking)
+    pairs = pair_regions(image_ids, images, drawn_masks(Path(arguments["ground_truth"])), lacking)
     summary = region_figures(pairs, prompts, smallest=arguments["smallest"])
     summary["not_in_corpus"] = len(lacking)
     name = f"{redact(arguments['corpus'])} against {arguments['ground_truth']}"

@@ -71,18 +71,19 @@ def edges(arguments: dict[str, Any]) -> Summary:
 
 
 def _score_edges(arguments: dict[str, Any], maps: Path, truth: Path, name: str) -> Summary:
-    from fastsam_batch.evaluate.edge_files import pair_edge_files
+    from fastsam_batch.evaluate.edge_files import pair_edge_files, truth_files
     from fastsam_batch.evaluate.edge_report import edge_plot, edge_table
     from fastsam_batch.evaluate.edge_scores import summarise_edges
     from fastsam_batch.evaluate.edges import count_folder
 
+    pairs = pair_edge_files(maps, truth)
     counts = count_folder(
-        pair_edge_files(maps, truth),
+        pairs,
         max_distance=arguments["max_distance"],
         workers=arguments["workers"],
         progress=_progress_line("images scored"),
     )
-    summary = summarise_edges(counts)
+    summary = summarise_edges(counts) | {"without_map": len(truth_files(truth)) - len(pairs)}
     report(arguments["output"], "edges", summary, name, edge_table, edge_plot)
     return {key: value for key, value in summary.items() if key != "curve"}
 

@@ -17,6 +17,7 @@ from fastsam_batch.masks.rle import foreground_runs_of
 from fastsam_batch.storage import filesystem, read_whole, redact
 
 CocoRle = dict[str, Any]
+_REACH = 4  # image sides from its corner that a polygon may go
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,12 @@ def read_truth_images(uri: str) -> list[TruthImage]:
             if annotation["image_id"] not in images:
                 raise ValueError(f"an annotation's image_id {annotation['image_id']!r} is no image's id")
             images[annotation["image_id"]].annotations.append(annotation)
+        return [images[key] for key in sorted(images)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"--ground-truth {redact(uri)}: is not COCO instances ({type(error).__name__}: {error}); "
             "it needs images and annotations"
         ) from error
-    return [images[key] for key in sorted(images)]
 
 
 def read_category_names(uri: str) -> dict[int, str]:
@@ -141,6 +142,8 @@ def _forget_no_mask(row: dict[str, Any]) -> None:
 def _check_numbers(row: dict[str, Any]) -> None:
     """Raise TypeError or ValueError for a box, score, area or category that is none."""
     box = row.get("bbox")
+    if any(isinstance(number, str) for number in box or ()):
+        raise TypeError(f"bbox {box} is text")
     if box and not (len(box) == 4 and np.isfinite(np.array(box, np.float64)).all()):
         raise ValueError(f"bbox {box} is not x, y, width and height")
     for name in ("score", "area", "category_id"):
@@ -182,6 +185,7 @@ def _rle(segmentation: Any, size_hw: tuple[int, int], where: str) -> CocoRle:
         if isinstance(segmentation, list):
             if len(segmentation[0]) < 5 and not isinstance(segmentation[0], dict):
                 raise ValueError("a polygon has fewer than three points")
+            _check_reach(segmentation, max(size_hw))
             return dict(coco_mask.merge(coco_mask.frPyObjects(segmentation, *size_hw)))
         found = tuple(segmentation["size"])
         if found == tuple(size_hw):
@@ -194,6 +198,13 @@ def _rle(segmentation: Any, size_hw: tuple[int, int], where: str) -> CocoRle:
         f"{where}: a mask has the size {height} x {width} and the image {size_hw[0]} x {size_hw[1]} "
         "(height x width); both must be of the same photograph, after its EXIF orientation"
     )
+
+
+def _check_reach(polygons: list[Any], side: int) -> None:
+    """Raise ValueError for a point far outside the image or nowhere, to which pycocotools would walk pixel by pixel."""
+    for polygon in polygons:
+        if isinstance(polygon, list) and not (np.abs(np.array(polygon, np.float64)) <= _REACH * side).all():
+            raise ValueError(f"a polygon has a point more than {_REACH} times the image's side away")
 
 
 def _areas(rles: Sequence[CocoRle], size_hw: tuple[int, int], where: str) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastsam_batch.evaluate.report import markdown_table, new_figure
+from fastsam_batch.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,10 @@ def edge_table(summary: dict[str, Any], name: str) -> str:
     """A Markdown table of `summarise_edges`' figures under `name`, with the published ones below."""
     rows = [[f"{name} ({summary['images']} images)", *(summary[figure] for figure in _FIGURES)]]
     rows += [[method, *(figures.get(figure) for figure in _FIGURES)] for method, figures in PUBLISHED.items()]
-    return f"# Boundaries\n\n{markdown_table(['', *_FIGURES], rows)}"
+    table = f"# Boundaries\n\n{markdown_table(['', *_FIGURES], rows)}"
+    if summary["without_map"]:
+        table += f"\nLeft out for want of an edge map: {counted(summary['without_map'], 'drawing')}.\n"
+    return table
 
 
 def edge_plot(summary: dict[str, Any], name: str) -> Figure:

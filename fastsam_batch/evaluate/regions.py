@@ -6,8 +6,7 @@ Layouts: DUTS and ECSSD, Inria and WHU (a drawn mask has its photograph's name),
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -36,7 +35,6 @@ from fastsam_batch.masks.select import Box, ImageMasks, Point, select
 
 PromptKind = Literal["everything", "point", "box"]
 _NORMAL = "good"  # MVTec's folder of photographs without a defect
-_NOT_TESTED = ("train", "validation")  # what it has photographs of that kind in for other ends
 _GREY = 8  # levels between the channels of what JPEG leaves of grey
 _COARSE = 4  # bits of each channel that do not tell colours apart
 _DRAWN_COLOURS = 64  # a mask in JPEG has some 30; of 103 photographs of COCO the plainest has 96
@@ -63,19 +61,21 @@ def drawn_masks(folder: Path) -> dict[str, Path]:
 
 
 def pair_regions(
-    images: Iterable[ExportImage], drawn: dict[str, Path], lacking: list[str] | None = None
+    image_ids: Iterable[str], images: Iterable[ExportImage], drawn: dict[str, Path], lacking: list[str] | None = None
 ) -> Iterator[Pair]:
-    """Each photograph that has a drawn mask, by the end of its path, or that lies in a folder `good`, but for those
-    that MVTec has for training and validation. `lacking` gets the drawn masks whose photographs the corpus lacks.
+    """Each photograph that has a drawn mask, by the end of its path, or that lies in a folder `good` beside folders of
+    such. `lacking` gets the drawn masks whose photographs the corpus lacks; `image_ids` are those of all `images`.
 
-    Raises InputError where none has, and where a drawn mask fits two photographs.
+    So MVTec's photographs for training and validation do not count, nor those of its other categories. Raises
+    InputError where none has a mask, and where a drawn mask fits two photographs.
     """
+    tested = {path.parent.parent for path in map(_path, image_ids) if _key(path, drawn)}
     seen: dict[str, str] = {}
     for image in images:
-        path = PurePosixPath(image.image_id.replace("#", "/")).with_suffix("")
-        key = next((end for end in path_ends(str(path)) if end in drawn), None)
+        path = _path(image.image_id)
+        key = _key(path, drawn)
         if key is None:
-            if any(folder == _NORMAL and over not in _NOT_TESTED for over, folder in pairwise(("", *path.parts[:-1]))):
+            if any(folder.name == _NORMAL and folder.parent in tested for folder in path.parents):
                 yield image, None
             continue
         if key in seen:
@@ -86,6 +86,15 @@ def pair_regions(
         raise InputError("the corpus holds no photograph that --ground-truth has a mask of; names must be the same")
     if lacking is not None:
         lacking += drawn.keys() - seen.keys()
+
+
+def _path(image_id: str) -> PurePosixPath:
+    return PurePosixPath(image_id.replace("#", "/")).with_suffix("")
+
+
+def _key(path: PurePosixPath, drawn: Mapping[str, Path]) -> str | None:
+    """Of the drawn masks the one that a photograph's path ends in."""
+    return next((end for end in path_ends(str(path)) if end in drawn), None)
 
 
 def region_figures(pairs: Iterable[Pair], prompts: Iterable[PromptKind], *, smallest: bool) -> dict[str, Any]:

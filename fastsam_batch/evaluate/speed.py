@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.errors import InputError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.evaluate.stored import stored_masks
 from fastsam_batch.export.images import ExportImage
+from fastsam_batch.images import ImageError
 from fastsam_batch.masks.select import Point
+from fastsam_batch.storage import redact
 
 GRIDS = {"16 x 16": 16, "32 x 32": 32, "64 x 64": 64}
 FEW = (1, 10, 100)
@@ -48,7 +50,7 @@ def speed_figures(images: Iterable[ExportImage], limit: int, segment: Segment | 
         counted += 1
         masks += len(image.masks)
         if segment is not None:
-            pixels = image.photographs.pixels(image.uri)
+            pixels = _pixels(image)
             if counted == 1:
                 segment(pixels)
             began = time.perf_counter()
@@ -75,6 +77,18 @@ def speed_figures(images: Iterable[ExportImage], limit: int, segment: Segment | 
         "prompts": rows,
         "peak_mib": peak_mib(),
     }
+
+
+def _pixels(image: ExportImage) -> NDArray[np.uint8]:
+    try:
+        return image.photographs.pixels(image.uri)
+    except OutageError:
+        raise
+    except (OSError, ImageError) as error:
+        raise InputError(
+            f"cannot read the photograph of {image.image_id!r}, {redact(image.uri)} ({error}); bring it back, or leave "
+            "out --segmenter"
+        ) from error
 
 
 def peak_mib() -> float:

@@ -77,6 +77,18 @@ def test_the_command_gives_the_figures_of_the_counts(folders, tmp_path, capsys):
     assert len(document["curve"]["recall"]) == len(THRESHOLDS)
 
 
+def test_drawings_without_a_map_are_told(folders, tmp_path, capsys):
+    maps, truths = folders
+    assert run(maps, truths) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["without_map"] == 0
+    for suffix in ("npy", "png"):
+        next(maps.glob(f"*.{suffix}")).unlink()
+    assert run(maps, truths, "--output", str(tmp_path / "out")) == 0
+    out = capsys.readouterr().out
+    assert json.loads(out.splitlines()[-1])["without_map"] == 2
+    assert "Left out for want of an edge map: 2 drawings." in (tmp_path / "out" / "edges.md").read_text()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_counts_are_those_of_matchings_made_anew(name):
     edges, people = soft_edges(name), drawn_boundaries(name)

@@ -166,3 +166,16 @@ def test_speed_of_a_corpus(made_once, tmp_path, capsys, model):
         assert all(row["total_ms"] == summary["model_ms"] + row["answer_ms"] for row in summary["prompts"])
     assert "| 64 x 64 |" in (tmp_path / "speed.md").read_text()
     assert min(Image.open(tmp_path / "speed.png").size) > 400
+
+
+def test_a_photograph_that_is_gone_is_a_sentence(made, capsys):
+    photographs = Path(made.images[0]["uri"])
+    kept = photographs.read_bytes()
+    photographs.unlink()
+    try:
+        given = ["--corpus", made.uri, "--images", "1", "--segmenter", "builtin", "--device", "cpu"]
+        assert job("evaluate", ["speed", *given]) == 2
+    finally:
+        photographs.write_bytes(kept)
+    said = capsys.readouterr().err
+    assert "cannot read the photograph of 'astronaut.png'" in said and said.endswith("or leave out --segmenter\n")

@@ -235,6 +235,13 @@ def test_area_under_recall_is_a_mean_over_the_logarithm():
         (lambda d: d["annotations"][0].update(segmentation=3), "neither polygons nor RLE"),
         (lambda d: d["annotations"][0].update(segmentation=[[1, 2]]), "a polygon has fewer than three points"),
         (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "instances.json: is not COCO instances"),
+        (lambda d: d["annotations"][0].update(bbox=["1", "2", "3", "4"]), "bbox ['1', '2', '3', '4'] is text"),
+        (lambda d: d["images"][0].update(id="1"), "instances.json: is not COCO instances"),
+        (
+            lambda d: d["annotations"][0].update(segmentation=[[1, 1, 9, 1, 9, float("nan")]]),
+            "a point more than 4 times",
+        ),
+        (lambda d: d["annotations"][0].update(segmentation=[[1, 1, 9, 1, 9, 3e7]]), "a point more than 4 times"),
         (lambda d: d.update(annotations={"1": {}}), "instances.json: is not COCO instances"),
         (lambda d: d["annotations"][0].update(image_id="1"), "image_id '1' is no image's id"),
         (lambda d: [row.pop("segmentation") for row in d["annotations"]], "instances.json: an annotation of image 1"),

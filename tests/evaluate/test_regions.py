@@ -206,6 +206,7 @@ def test_mvtecs_layout(tmp_path, capsys):
     # The same corpus with the ids that MVTec's folders give.
     renamed = {"astronaut.png": "bottle/test/broken/000.png", "coffee.png": "bottle/test/good/000.png"}
     renamed |= {"chelsea.png": "bottle/train/good/000.png", "rocket.png": "bottle/validation/good/000.png"}
+    renamed |= {"coins.png": "cable/test/good/000.png"}  # another category, in the same corpus
     rename(made, renamed)
     draw(tmp_path / "ground_truth", "broken/000_mask.png", dense(made, "bottle/test/broken/000.png")[1])
     summary = run(capsys, made.uri, tmp_path / "ground_truth", "--prompt", "everything")
