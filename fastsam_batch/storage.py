@@ -223,6 +223,7 @@ def create_new(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
     # That something is there may be the work of our own request, its answer lost: its content tells.
     with suppress(FileExistsError), _told_of(path):
         retry(create)
+    fs.invalidate_cache(path)  # a listing from before may hold another version of it, which S3 then refuses to give
     try:
         return read_whole(fs, path) == data
     except FileNotFoundError:
