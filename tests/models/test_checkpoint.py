@@ -51,7 +51,7 @@ def test_defaults_are_the_method_s_unless_the_weights_say_otherwise(tmp_path):
         "conf": 0.4,
         "iou": 0.9,
     }
-    assert load_network(BUILTIN, CPU).defaults["imgsz"] == 608
+    assert load_network(BUILTIN, CPU).defaults["imgsz"] == 640
     assert load_network(BUILTIN, CPU).licence == "AGPL-3.0"
 
 

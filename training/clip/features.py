@@ -22,7 +22,7 @@ from training.clip.batches import Seen
 from training.clip.crops import Crops
 from training.loop import mixed_precision
 
-SIDE = 128  # pixels of a crop as the network gets it
+SIDE = 192  # pixels of a crop as the network gets it
 LAYERS = 2  # of the backbone, the deepest ones that its head takes
 _BATCH = 64
 _MEASURED = 2048  # crops whose mean and deviation stand for those of all

@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--constant", type=float, default=0.3, help="share of the run until which the rate stays")
     parser.add_argument("--second", type=int, default=40, help="photographs of coco-masks-more kept apart")
-    parser.add_argument("--imgsz", type=int, default=608, help="at which it is evaluated, and its default")
+    parser.add_argument("--imgsz", type=int, default=640, help="at which it is evaluated, and its default")
     parser.add_argument("--conf", type=float, default=0.1, help="its default")
     parser.add_argument("--iou", type=float, default=0.6, help="its default")
     parser.add_argument("--threads", type=int, default=2)
