@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 from web.many import many_photographs
@@ -132,6 +133,9 @@ def test_a_search_ends_under_a_photograph(open_page) -> None:
     page.keyboard.press("Enter")
     page.get_by_text("Searching …").wait_for()  # over what was found before, which is not to be used any more
     assert page.locator(".past[inert] .open").count() == before
+    deadline = time.monotonic() + 15
+    while len(waiting) < 2 and time.monotonic() < deadline:  # the words are there before the question
+        page.wait_for_timeout(20)
     waiting[1].continue_()
     page.locator(".hits .open").first.wait_for()
     assert page.locator(".past").count() == 0
