@@ -50,22 +50,18 @@ class Folder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        late: OutageError | None = None
         try:
             if kind is None:
                 self.settle()
-        except OutageError as failed:
-            late = failed
+        except OutageError as late:
+            error = late
         finally:
             self._pool.shutdown(cancel_futures=True)
-        ended = late or error
-        if self._wrote and isinstance(ended, OutageError | KeyboardInterrupt):
-            why = ended if isinstance(ended, OutageError) else "the export was interrupted"
+        if self._wrote and isinstance(error, OutageError | KeyboardInterrupt):
+            why = error if isinstance(error, OutageError) else "the export was interrupted"
             raise InputError(
                 f"{storage.redact(self._uri)} is only partly written ({why}); remove it, or export to a new folder"
-            ) from ended
-        if late is not None:
-            raise late
+            ) from error
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file at a path below the folder, in its turn. Raises InputError where one before cannot be written."""
