@@ -80,10 +80,12 @@ def test_a_status_is_an_outage_too(fails):
         corpus_status(URI)
 
 
-def test_a_damaged_file_in_a_store_is_no_outage(fails):
-    fsspec.filesystem("memory").pipe_file("/bucket/corpus/masks/unit-0001.parquet", b"PAR1 and no more")
+@pytest.mark.parametrize("damage", [lambda data: b"PAR1 and no more", lambda data: data[:4] + b"\xff" * 40 + data[44:]])
+def test_a_damaged_file_in_a_store_is_no_outage(fails, damage):
+    fs, path = fsspec.filesystem("memory"), "/bucket/corpus/masks/unit-0001.parquet"
+    fs.pipe_file(path, damage(fs.cat_file(path)))
     with pytest.raises(InputError, match=r"masks/unit-0001\.parquet.*it is broken"):
-        Corpus.open(URI).masks(["area"])
+        Corpus.open(URI).masks(["image_id", "area"])
 
 
 def test_a_part_of_a_file_is_tried_again_and_cut_is_an_outage(fails):
