@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 
+import httpx
 import pytest
 from aiohttp import ClientConnectionError, ClientResponseError, RequestInfo
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ParamValidationError
@@ -44,6 +45,7 @@ def web_error(status):
         (NoCredentialsError(), False),
         (ParamValidationError(report="a bucket's name"), True),
         (ClientConnectionError("reset"), False),
+        (httpx.ConnectError("Name or service not known"), False),  # what huggingface_hub raises
         (web_error(404), True),
         (web_error(403), True),
         (web_error(410), True),
