@@ -78,13 +78,13 @@ def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments:
         summary.setdefault("seconds", round(time.perf_counter() - began, 3))
         print(json.dumps(summary), flush=True)
     except InputError as error:
-        print(shown(f"error: {error}"), file=sys.stderr)
+        _tell(f"error: {error}")
         return BAD_INPUT
     except OutageError as error:
         if is_refusal(error):
-            print(shown(f"error: {error}; name another place, or credentials that may go there"), file=sys.stderr)
+            _tell(f"error: {error}; name another place, or credentials that may go there")
             return BAD_INPUT
-        print(shown(f"error: {error}; run the same command again"), file=sys.stderr)
+        _tell(f"error: {error}; run the same command again")
         return FAILED
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
@@ -94,6 +94,10 @@ def _finish(command: Callable[[dict[str, Any]], tuple[Summary, int]], arguments:
             traceback.print_exc()
         return FAILED
     return code
+
+
+def _tell(sentence: str) -> None:
+    print(shown(sentence), file=sys.stderr)
 
 
 def _check_text(values: Iterable[Any]) -> None:

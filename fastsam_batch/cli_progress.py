@@ -79,12 +79,12 @@ def print_unfinished(summary: dict[str, Any], can_record: bool = False) -> None:
 def note_unfinished(corpus: Corpus) -> None:
     """Tell on standard error that a corpus is not whole yet, for a command that has taken what there is of it."""
     from fastsam_batch.corpus.status import units_left
-    from fastsam_batch.errors import InputError
+    from fastsam_batch.errors import InputError, OutageError
 
     try:
         left = units_left(corpus)
-    except InputError as error:  # a corpus can be read without its plan
-        print(f"note: whether the corpus is whole is not known: {error}", file=sys.stderr)
+    except (InputError, OutageError) as error:  # a corpus can be read without its plan, and what was asked for is done
+        print(shown(f"note: whether the corpus is whole is not known: {error}"), file=sys.stderr)
         return
     if left:
         print(

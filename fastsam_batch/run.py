@@ -142,7 +142,7 @@ def embedder_arguments(options: SegmentOptions) -> dict[str, Any]:
 
 
 def _new_rows(options: SegmentOptions, source: Source, rows: list[PlanRow], done: set[str]) -> list[PlanRow]:
-    """What the input holds beyond the stored plan, up to the limit."""
+    """What the input holds beyond the stored plan, of which `done` units are committed, up to the limit."""
     limit = options.limit
     if limit is not None:
         held = images_planned(rows)

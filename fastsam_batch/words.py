@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unicodedata import category
+
 
 def counted(number: int, noun: str) -> str:
     """`1 mask`, `0 masks`, `12,345 masks`."""
@@ -10,4 +12,4 @@ def counted(number: int, noun: str) -> str:
 
 def shown(text: str) -> str:
     """A name from elsewhere on one line: no sign in it moves a terminal's cursor or begins a line of its own."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+    return "".join(sign if sign.isprintable() or category(sign) == "Zs" else "\ufffd" for sign in text)

@@ -127,9 +127,9 @@ def test_a_range_without_an_end_has_finite_numbers(value):
 
 
 def test_names_do_not_steer_the_terminal(tmp_path, capsys):
-    name = tmp_path / "a\x1b]0;owned\x07\nb"
+    name = tmp_path / "a\x1b]0;owned\x07\nb\u3000c"
     assert job("status", ["--corpus", str(name)]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/a\ufffd]0;owned\ufffd\ufffdb is not a corpus")
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/a\ufffd]0;owned\ufffd\ufffdb\u3000c is not a corpus")
 
 
 @pytest.mark.parametrize(

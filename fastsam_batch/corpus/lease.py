@@ -112,7 +112,7 @@ class Lease:
     def _create(self) -> bool:
         try:
             return create_new(self._fs, self._path, self._bytes())
-        except (OSError, NotImplementedError) as error:
+        except (OSError, NotImplementedError) as error:  # fsspec's word for a store that can only be read
             raise unwritable(self._uri, error) from error
 
     def _read(self) -> bytes | None:

@@ -80,7 +80,7 @@ def load_onnx(path: Path, device: torch.device) -> ExportedNetwork:
         return _in_order([torch.from_numpy(value).to(pixels.device) for value in found])
 
     shape = [side if isinstance(side, int) else None for side in inputs[0].shape]
-    return _network(path, forward, dict(session.get_modelmeta().custom_metadata_map), shape)
+    return _network(path, forward, _checked(path, dict(session.get_modelmeta().custom_metadata_map)), shape)
 
 
 def load_openvino(folder: Path, device: torch.device, workers: int = 1) -> ExportedNetwork:
@@ -117,7 +117,7 @@ def load_openvino(folder: Path, device: torch.device, workers: int = 1) -> Expor
         raise InputError(f"{about}: cannot be read ({first_line(error)}); export the network anew") from error
     if not isinstance(metadata, dict):
         raise InputError(f"{about}: holds no names with values; export the network anew")
-    return _network(folder, forward, metadata, shape)
+    return _network(folder, forward, _checked(folder, metadata), shape)
 
 
 def load_engine(path: Path, device: torch.device) -> ExportedNetwork:
@@ -162,15 +162,13 @@ def engine_metadata(path: Path) -> dict[str, Any]:
             metadata = None
     if not isinstance(metadata, dict):
         raise InputError(f"{path}: not an engine as Ultralytics exports it; make one by export-model --format engine")
-    _check_metadata(path, metadata)
-    return metadata
+    return _checked(path, metadata)
 
 
 def _network(
     path: Path, forward: Forward, metadata: dict[str, Any], shape: list[int | None], most: int | None = None
 ) -> ExportedNetwork:
     """Of the input's `shape`, None where it is free; `most` images go in where their number is."""
-    _check_metadata(path, metadata)
     task = metadata.get("task", "segment")
     if task != "segment":
         raise InputError(f"{path}: made for the task {task!r}; pass a segmentation network")
@@ -186,8 +184,8 @@ def _network(
     return ExportedNetwork(_filled(forward, batch) if batch else forward, metadata, fixed, batch or most)
 
 
-def _check_metadata(path: Path, metadata: dict[str, Any]) -> None:
-    """Raise InputError for numbers that are none, of Ultralytics and of export-model."""
+def _checked(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata as it is. Raises InputError for numbers that are none, of Ultralytics and of export-model."""
     for name in ("stride", "batch"):
         stated = str(metadata.get(name, 1))
         if not _COUNT.fullmatch(stated):
@@ -197,6 +195,7 @@ def _check_metadata(path: Path, metadata: dict[str, Any]) -> None:
         _imgsz(metadata)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise InputError(f"{path}: its metadata cannot be read ({first_line(error)}); export it anew") from error
+    return metadata
 
 
 def _filled(forward: Forward, batch: int) -> Forward:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.fx.proxy import TraceError
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-_UNTRACEABLE = (TraceError, TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError)
+_UNTRACEABLE = (TraceError, TypeError, ValueError, RuntimeError, AttributeError)
 _one_trace = threading.Lock()  # while it traces, torch.fx patches modules of the whole process
 
 

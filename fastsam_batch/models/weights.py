@@ -88,7 +88,9 @@ def _outside(path: Path) -> list[Path]:
     found = [path.parent / name for name in sorted(names)]
     for file in found:
         if not file.is_file():
-            raise InputError(f"{path}: its weights are in {file.name}, which is not beside it; put it there")
+            raise InputError(
+                f"{path}: its weights are in {file.name}, which is not beside it; put both into one folder"
+            )
     return found
 
 

@@ -85,7 +85,7 @@ def cached_background(encode: EncodeTexts, sha256: Mapping[str, str]) -> Backgro
     try:
         stored: NDArray[np.float32] = np.load(cache_folder() / name, allow_pickle=False)
         return Background(stored, _temperature(encode))
-    except (OSError, InputError, ValueError, EOFError):  # none there yet, or damaged
+    except (OSError, ValueError, EOFError):  # none there yet, or damaged
         background = background_of(encode)
     with suppress(OSError, InputError), renamed_when_whole(str(cache_folder() / name)) as file:
         np.save(file, background.vectors)

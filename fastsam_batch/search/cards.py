@@ -25,7 +25,7 @@ _JPEG_QUALITY = 86
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture as a JPEG file, a tenth of its pixels' bytes or less: a gallery holds thousands until it is written."""
+    """A picture as a JPEG file, since a gallery may hold thousands until it is written."""
 
     jpeg: bytes
     width: int

@@ -42,7 +42,7 @@ def read_classes(uri: str) -> list[ClassQuery]:
         raise
     except OSError as error:
         raise InputError(f"cannot read the classes {storage.redact(uri)}: {error.strerror or error}") from error
-    except (yaml.YAMLError, InputError, ValueError) as error:  # a text such as 2024-13-45 is a date that is none
+    except (yaml.YAMLError, ValueError) as error:  # a text such as 2024-13-45 is a date that is none
         said = " ".join(str(error).split())
         raise InputError(f"{storage.redact(uri)}: {said}; it should hold {_FORM}") from error
 

@@ -256,10 +256,13 @@ async def _while_asked(request: Request, work: Callable[[Callable[[], bool]], T]
     """What `work` gives, on a thread of its own; what it is given says whether the client has left."""
     left = threading.Event()
     task = asyncio.ensure_future(run_in_threadpool(work, left.is_set))
-    while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
-        if await request.is_disconnected():
-            left.set()
-    return await task
+    try:
+        while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+            if await request.is_disconnected():
+                left.set()
+        return await task
+    finally:
+        left.set()  # where the server stops, too
 
 
 def _encoder(encode: EncodeTexts | None) -> EncodeTexts:

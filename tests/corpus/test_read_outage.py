@@ -13,6 +13,7 @@ from sources.flaky import FlakyFileSystem
 
 from fastsam_batch import Corpus
 from fastsam_batch.cli import main
+from fastsam_batch.corpus.plan import write_plan
 from fastsam_batch.corpus.status import corpus_status
 from fastsam_batch.corpus.verify import verify_corpus
 from fastsam_batch.errors import InputError, OutageError
@@ -72,6 +73,16 @@ def test_a_scan_that_a_store_ends_reads_no_file_again_and_blames_no_output(fails
     output = tmp_path / "coco.json"
     assert main(["export", "--corpus", URI, "--format", "coco", "--output", str(output)]) == 1
     assert "run the same command again" in capsys.readouterr().err and not output.exists()
+
+
+def test_an_export_that_is_done_does_not_fail_for_its_note(fails, tmp_path, capsys):
+    write_plan("memory://bucket/corpus", 2, [])
+    fails("plan/0002.parquet")
+    output = tmp_path / "coco.json"
+    assert main(["export", "--corpus", URI, "--format", "coco", "--output", str(output)]) == 0
+    said = capsys.readouterr()
+    assert "note: whether the corpus is whole is not known: " in said.err and "SlowDown" in said.err
+    assert output.exists() and '"format": "coco"' in said.out.splitlines()[-1]
 
 
 def test_a_status_is_an_outage_too(fails):
