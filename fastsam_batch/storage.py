@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, TypeAlias
 
 from fastsam_batch.errors import InputError, OutageError
-from fastsam_batch.outage import WholeFile, answering, code_of, explain, retry
+from fastsam_batch.outage import WholeFile, answering, code_of, explain, is_outage, retry
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -31,6 +31,7 @@ def filesystem(uri: Uri) -> tuple[AbstractFileSystem, str]:
     Names may hold any character, `::` too, which fsspec reads as its own; `~` alone begins a home folder. Raises
     InputError for a scheme that no installed fsspec backend serves, for fsspec's chains of several, and for keys in an
     S3 address: they come from the environment only; the S3 endpoint from AWS_ENDPOINT_URL, which botocore reads itself.
+    Raises OutageError where a backend that asks its server at once has no answer.
     """
     uri = os.fspath(uri)
     if _is_bare(uri):
@@ -44,14 +45,16 @@ def filesystem(uri: Uri) -> tuple[AbstractFileSystem, str]:
         raise InputError(f"cannot open {redact(uri)}: S3's keys belong in the environment, not in the address")
     try:
         fs, path = fsspec.core.url_to_fs(head)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"cannot open {redact(uri)}: {error}") from error
+    except Exception as error:  # some of fsspec's ask their server at once, or for arguments that no address holds
+        kind = OutageError if is_outage(error) else InputError
+        raise kind(f"cannot open {redact(uri)}: {explain(error)}") from error
     return fs, path + separator + rest
 
 
 def _is_bare(uri: str) -> bool:
-    """True for a local path without a scheme."""
-    return "://" not in uri and not uri.startswith("file:")
+    """True for a local path without a scheme: behind a folder `://` is part of a name, such as a tar's member's."""
+    scheme, separator, _ = uri.partition("://")
+    return (not separator or "/" in scheme) and not uri.startswith("file:")
 
 
 def _local(path: str) -> tuple[AbstractFileSystem, str]:

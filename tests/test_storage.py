@@ -123,6 +123,14 @@ def test_an_unknown_scheme_is_a_sentence():
 
 
 @pytest.mark.parametrize(
+    ("uri", "kind"), [("ftp://u:pw@127.0.0.1:1/x", OutageError), ("github://x", InputError), ("zip://x", InputError)]
+)
+def test_a_backend_that_cannot_begin_is_a_sentence(uri, kind):
+    with pytest.raises(kind, match=f"^cannot open {uri.replace('u:pw@', '')}: ."):
+        filesystem(uri)
+
+
+@pytest.mark.parametrize(
     ("uri", "stored"),
     [
         ("https://u:pw@h/x.png?X-Amz-Signature=S&X-Amz-Date=1", "https://h/x.png"),

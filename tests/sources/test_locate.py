@@ -71,3 +71,12 @@ def test_a_member_of_a_shard_whose_folder_looks_like_one(tmp_path):
     folder = tmp_path / "old.tar#kept"
     write_tar(folder / "s.tar.gz", [("x.tar#y.png", b"1")])
     assert read_image_bytes(f"{folder}/s.tar.gz#x.tar#y.png") == b"1"
+
+
+def test_a_member_named_by_the_address_it_came_from(tmp_path):
+    write_tar(tmp_path / "s.tar", [("https://x.org/a.png", b"1"), ("b.png", b"2")])
+    stored = {image.uri: image.data for image in images(open_source(str(tmp_path)))}
+    assert list(stored) == [f"{tmp_path}/s.tar#https://x.org/a.png", f"{tmp_path}/s.tar#b.png"]
+    reader = ShardReader()
+    assert [read_image_bytes(uri) for uri in stored] == [reader.read(uri) for uri in stored] == [b"1", b"2"]
+    reader.close()
