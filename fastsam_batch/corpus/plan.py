@@ -165,8 +165,9 @@ def pending(
 
     `receipts` are the committed units, where they are known. A streamed shard is finished when the receipt of its last
     unit says so and none before it is missing; for that only one receipt a shard is read. Raises InputError where a
-    receipt is of no stored row.
+    receipt is of no stored row, or units of two shards have one name.
     """
+    _refuse_one_name([*rows, *new])
     fs, root = filesystem(corpus_uri)
     receipts = committed_units(corpus_uri) if receipts is None else receipts
     refuse_unplanned(corpus_uri, rows, receipts)
@@ -184,6 +185,15 @@ def pending(
 
     rest = [row for row in read_each(left, _latest([*rows, *new])) if row is not None]
     return rest, len(receipts)
+
+
+def _refuse_one_name(rows: Iterable[PlanRow]) -> None:
+    """Raise InputError where units of two shards have one name, of which 32 bits tell apart what is not ASCII."""
+    shards: dict[str, str] = {}
+    for row in rows:
+        first = shards.setdefault(row.unit_id, row.shard)
+        if first != row.shard:
+            raise InputError(f"the shards {first} and {row.shard} would have units of one name: rename one of the two")
 
 
 def units_by_prefix(unit_ids: Iterable[str]) -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ from fastsam_batch.corpus.plan import (
 from fastsam_batch.corpus.schema import contract
 from fastsam_batch.errors import InputError
 from fastsam_batch.sources.base import ImageRef, PlanRow
+from fastsam_batch.sources.names import unit_prefix
 from fastsam_batch.storage import filesystem
 
 FILES = PlanRow(
@@ -148,6 +149,13 @@ def test_a_receipt_that_no_stored_plan_names_is_refused(tmp_path):
         pending(str(tmp_path), [TAR], [FILES])
     with pytest.raises(InputError, match="t-1a2b3c4d-000000004"):
         pending(str(tmp_path), [FILES])
+
+
+def test_shards_whose_units_would_have_one_name_are_refused(tmp_path):
+    rows = [PlanRow(unit_prefix(key), key, "stream", 0, None, 4, 1) for key in ("乪仙.tar", "a.tar", "仦伊.tar")]
+    with pytest.raises(InputError, match=r"the shards 乪仙\.tar and 仦伊\.tar would have units of one name: rename"):
+        pending(str(tmp_path), rows[:2], rows[2:])
+    assert len(pending(str(tmp_path), rows[:2])[0]) == 2
 
 
 def test_the_ten_thousandth_plan_comes_last(tmp_path):
