@@ -26,6 +26,8 @@ from fastsam_batch.run import (
     store_basis,
 )
 from fastsam_batch.sources import refuse_another_kind
+from fastsam_batch.sources.base import Source
+from fastsam_batch.sources.fetch import is_refused
 from fastsam_batch.storage import redact
 
 # What an embedder does with a mask; everything else stays as the corpus was made.
@@ -55,7 +57,7 @@ def embed_corpus(
     models = {"segmenter": there.models["segmenter"], "embedder": embedder_entry(embedder)}
     info = describe(there.input, _results(there.options, options), models, embedder.dim, options.bytes_column)
     # An image that failed before is not needed, so that its store need not answer: each unit tells which those are.
-    source = source_of(options.model_copy(update={"record_unreachable": True}))
+    source = _source(options.model_copy(update={"record_unreachable": True}))
     admit(options.output, info)
     with hold(options.output) as lease:
         made = admit(options.output, info)
@@ -72,6 +74,19 @@ def embed_corpus(
         else:
             begin()
     return tally.summary(time.perf_counter() - began)
+
+
+def _source(options: SegmentOptions) -> Source:
+    """The corpus's input, which it names without what it was signed with. Raises InputError as `source_of`."""
+    try:
+        return source_of(options)
+    except InputError as error:
+        if error.__cause__ is None or not is_refused(error.__cause__):
+            raise
+        raise InputError(
+            f"{error}; a corpus keeps no passwords and signatures of its input: let it be read without, or segment it "
+            "with this embedder into another --output"
+        ) from error
 
 
 def _options(there: CorpusInfo, values: dict[str, Any]) -> SegmentOptions:

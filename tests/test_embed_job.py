@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 
 import numpy as np
 import pytest
+from corpus.made_corpus import make_corpus, read, write
 from photographs import write_photographs
 from PIL import Image
+from servers import web_server
 from sources.made_inputs import write_tar
 
 from fastsam_batch.cli import main
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.verify import verify_corpus
+from fastsam_batch.errors import InputError
+from fastsam_batch.reembed import embed_corpus
 from fastsam_batch.run import segment_corpus
 
 
@@ -100,6 +105,25 @@ def test_refusals(segmented, tmp_path, capsys, arguments, message):
     values = [argument.replace("{corpus}", str(corpus)).replace("{}", str(tmp_path)) for argument in arguments]
     code, _, error = embed(capsys, "--corpus", corpus, *values)
     assert code == 2 and message in error and error.count("\n") == 1
+
+
+def test_an_input_that_was_signed_is_told(tmp_path):
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(403)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with web_server(Refusing) as server:
+        (tmp_path / "photos").mkdir()
+        corpus = make_corpus(str(tmp_path / "corpus"), tmp_path / "photos").uri
+        info = json.loads(read(corpus, "corpus.json"))
+        write(corpus, "corpus.json", json.dumps({**info, "input": f"{server}/s.tar"}).encode())
+        with pytest.raises(InputError, match=r"s\.tar: 403.*; a corpus keeps no passwords and signatures .* another"):
+            embed_corpus(corpus, {"embedder": "builtin", "output": str(tmp_path / "other")})
 
 
 def test_only_committed_units_of_a_shard_are_embedded_and_one_without_files_stops_no_other(local_ray, tmp_path, capsys):

@@ -45,10 +45,15 @@ def stored_uri(uri: str, inner: str = "") -> str:
     return unsigned(uri) + inner
 
 
+def is_refused(error: BaseException) -> bool:
+    """True where a web server answers only to who is known to it."""
+    return getattr(behind(error), "status", None) in _NO_ENTRY
+
+
 def refusal(uri: str, error: BaseException) -> str | None:
     """What to say where a web server refuses an address that is signed, which tells nothing of the file; else None."""
     told = stored_uri(uri)
-    if told == uri or getattr(behind(error), "status", None) not in _NO_ENTRY:
+    if told == uri or not is_refused(error):
         return None
     return f"{told} was refused ({explain(error)}): what signs it may have expired; sign it anew"
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.outage import answering, explain, is_answer, is_storage_error, retry
 from fastsam_batch.signatures import unsigned
+from fastsam_batch.sources.fetch import refusal
 from fastsam_batch.sources.names import is_hidden
 from fastsam_batch.storage import is_local, open_path, redact
 
@@ -246,4 +247,4 @@ def _guarded(uri: str, look: Callable[[], T]) -> T:
     except Exception as error:
         if not (is_storage_error(error) or is_answer(error)):
             raise
-        raise InputError(f"cannot list {redact(uri)}: {explain(error)}") from error
+        raise InputError(refusal(uri, error) or f"cannot list {redact(uri)}: {explain(error)}") from error

@@ -10,7 +10,7 @@ from servers import web_server
 from sources.made_inputs import plan, small_images, units, write_parquet, write_tar
 
 from fastsam_batch.corpus.info import read_info
-from fastsam_batch.errors import OutageError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.sources import open_source
 
 
@@ -53,6 +53,13 @@ def test_a_web_server_that_fails_tells_nothing_of_a_shard(tmp_path, moody, monke
     assert "secret" not in str(told.value)
     monkeypatch.setattr(Moody, "status", 0)
     assert units(source, rows) == undisturbed
+
+
+def test_an_input_whose_signature_has_expired_is_told(moody, monkeypatch):
+    monkeypatch.setattr(Moody, "status", 403)
+    with pytest.raises(InputError, match=r"s\.tar was refused \(403.* may have expired; sign it anew$") as told:
+        open_source(f"{moody}/s.tar?X-Signature=secret")
+    assert "secret" not in str(told.value)
 
 
 def test_a_web_server_that_is_down_holds_a_corpus_or_not():
