@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import IO, Any
@@ -165,6 +166,8 @@ def _csv_rows(file: IO[str], name: str, needed: tuple[str, ...]) -> Iterator[tup
     reader = csv.DictReader(file, strict=True, skipinitialspace=True)
     try:
         columns = list(reader.fieldnames or ())
+        if len(columns) == 1 and (other := re.search(r"[;\t|]", columns[0])):  # Excel's, in many countries
+            raise InputError(f"{name} line 1 separates its columns by {other[0]!r}: save it with commas")
         if twice := [column for column in needed if columns.count(column) > 1]:
             raise InputError(f"{name} line 1 names the column {twice[0]!r} twice: give each a name of its own")
         for row in reader:

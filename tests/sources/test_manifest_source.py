@@ -239,6 +239,7 @@ def test_an_id_given_twice_is_refused(tmp_path, write):
         ("m.csv", b"uri\na.png,x\n", r"m\.csv line 2 has more fields"),
         ("m.csv", b'uri\n"a.png\n', r"m\.csv line \d is not CSV"),
         ("m.csv", b"uri\n\xff\xfe.png\n", r"m\.csv is not UTF-8"),
+        ("m.csv", b"uri;image_id\na.png;1\n", r"m\.csv line 1 separates its columns by ';': save it with commas"),
         ("m.csv", b"uri\n", r"m\.csv lists no images"),
         ("m.csv", b"", r"m\.csv lists no images"),
         ("m.jsonl", b'{"uri": "a.png"}\n{"uri": \n', r"m\.jsonl line 2 is not JSON"),
