@@ -80,6 +80,15 @@ def test_a_name_that_is_no_utf8_becomes_a_failed_image_not_a_crash(tmp_path):
     assert found == {"good.png": None, "caf\\xe9.png": "missing"}
 
 
+def test_a_name_that_is_not_utf8_is_not_taken_for_another(tmp_path):
+    for name in (b"\xe4.png", b"\\xe4.png", b"\xe5.png"):
+        (tmp_path / os.fsdecode(name)).write_bytes(small_image(1))
+    with pytest.raises(InputError, match=r"holds \\xe4\.png twice: one has a name that is not UTF-8; rename it"):
+        plan(open_source(str(tmp_path)))
+    (tmp_path / "\\xe4.png").unlink()
+    assert [image.error_kind for image in images(open_source(str(tmp_path)))] == ["missing", "missing"]
+
+
 def test_hidden_files_other_files_and_links(tmp_path):
     write_folder(tmp_path, {"a.png": small_image(1), ".hidden.png": b"", ".cache/b.png": b"", "notes.txt": b""})
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
