@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import pyarrow as pa
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
@@ -30,10 +30,11 @@ from fastsam_batch.search.texts import EncodeTexts
 from fastsam_batch.web import answers
 from fastsam_batch.web.access import Guard
 from fastsam_batch.web.catalogue import Catalogue
+from fastsam_batch.web.parameters import FIELDS, AskedFilters, AskedPrompts, ImageId, MaskIndex, Text, Version
 from fastsam_batch.web.picks import Picks, picked_coco
 from fastsam_batch.web.pictures import Pictures
 from fastsam_batch.web.prompts import parse_prompts
-from fastsam_batch.web.searches import Filters, find_like, find_text
+from fastsam_batch.web.searches import find_like, find_text
 
 _STATIC = Path(__file__).parent / "static"
 # Addresses of pictures name the version of the corpus: a browser may keep those of this one for an hour, this user's
@@ -44,27 +45,9 @@ _ASKED_ANEW = {"cache-control": "no-cache"}
 _COLOUR_SIDE = 600
 _LOOK_SECONDS = 0.25  # between looks whether a client is still there
 T = TypeVar("T")
-# Parameters as the page's form calls them: a refusal is read there.
-_FIELDS = {
-    "q": "Find masks",
-    "not": "Less like",
-    "where": "Where",
-    "min_calibrated": "Least certainty",
-    "min_score": "Least cosine",
-    "min_area": "Area from",
-    "max_area": "Area to",
-    "per_image": "From one photograph",
-    "distinct": "Overlap up to",
-    "top_k": "At most",
-}
 # A refused picture is asked for once more, for the sentence that says why: the browser has it still.
 _KEPT_REFUSAL = {"cache-control": "private, max-age=10"}
 _PICTURES = ("/api/thumbnail", "/api/photograph", "/api/card")
-
-ImageId = Annotated[str, Query(min_length=1, max_length=4096)]
-MaskIndex = Annotated[int, Query(ge=0, le=2**31 - 1)]
-Version = Annotated[str, Query(alias="v", max_length=64)]
-Text = Annotated[str, Query(min_length=1, max_length=300)]
 
 
 def make_app(
@@ -115,14 +98,14 @@ def _add_finding(app: FastAPI, catalogue: Catalogue, encode: EncodeTexts | None,
         return {"hits": answers.hits_answer(hits)}
 
     @app.get("/api/search")
-    async def search(request: Request, q: Text, filters: _Filters) -> dict[str, Any]:
+    async def search(request: Request, q: Text, filters: AskedFilters) -> dict[str, Any]:
         return await _while_asked(
             request,
             lambda left: found(find_text(catalogue.corpus, q, filters, _encoder(encode), background, left=left)),
         )
 
     @app.get("/api/like")
-    async def like(request: Request, image: ImageId, mask: MaskIndex, filters: _Filters) -> dict[str, Any]:
+    async def like(request: Request, image: ImageId, mask: MaskIndex, filters: AskedFilters) -> dict[str, Any]:
         of_contrasts = _encoder(encode) if filters.contrasts else None
         return await _while_asked(
             request,
@@ -165,15 +148,15 @@ def _add_images(
         return await pictures.run(answer)
 
     @app.get("/api/select")
-    def selection(image: ImageId, prompt: _Prompts, smallest: bool = False) -> dict[str, Any]:
+    def selection(image: ImageId, prompt: AskedPrompts, smallest: bool = False) -> dict[str, Any]:
         return answers.selection_answer(select(image, prompt, smallest))
 
     @app.get("/api/selection.json")
-    def selection_file(image: ImageId, prompt: _Prompts, smallest: bool = False) -> JSONResponse:
+    def selection_file(image: ImageId, prompt: AskedPrompts, smallest: bool = False) -> JSONResponse:
         return JSONResponse(select(image, prompt, smallest).to_json(), headers=_attachment("selection.json"))
 
     @app.get("/api/selection.png")
-    async def selection_picture(image: ImageId, prompt: _Prompts, smallest: bool = False) -> Response:
+    async def selection_picture(image: ImageId, prompt: AskedPrompts, smallest: bool = False) -> Response:
         found = await run_in_threadpool(select, image, prompt, smallest)
 
         def draw() -> bytes:
@@ -221,7 +204,7 @@ def _add_errors(app: FastAPI, corpus: Corpus) -> None:
         first = error.errors()[0]
         name = ".".join(part for part in first["loc"][1:] if isinstance(part, str))
         said = first["msg"] if first["msg"][:2].isupper() else f"{first['msg'][0].lower()}{first['msg'][1:]}"
-        return _error(422, f"{_FIELDS.get(name, name) or 'the request'}: {said}")
+        return _error(422, f"{FIELDS.get(name, name) or 'the request'}: {said}")
 
     @app.exception_handler(HTTPException)
     async def no_such_thing(request: Request, error: HTTPException) -> JSONResponse:
@@ -231,25 +214,6 @@ def _add_errors(app: FastAPI, corpus: Corpus) -> None:
     async def broken(_: Request, error: Exception) -> JSONResponse:
         # The traceback goes to the server's own log; it may name files that the page's users must not see.
         return _error(500, f"the server failed at this ({type(error).__name__}); its log says more")
-
-
-def _filters(
-    top_k: Annotated[int, Query(ge=1, le=1000)] = 60,
-    per_image: Annotated[int | None, Query(ge=1, le=1000)] = None,
-    min_score: Annotated[float | None, Query(ge=-1, le=1)] = None,
-    min_calibrated: Annotated[float | None, Query(ge=0, le=1)] = None,
-    contrasts: Annotated[str, Query(alias="not", max_length=300)] = "",
-    distinct: Annotated[float, Query(gt=0, le=1)] = 0.8,
-    min_area: Annotated[int | None, Query(ge=0, le=2**31)] = None,
-    max_area: Annotated[int | None, Query(ge=0, le=2**31)] = None,
-    where: Annotated[str, Query(max_length=2000)] = "",
-) -> Filters:
-    unlike = (contrasts,) if contrasts.strip() else ()
-    return Filters(top_k, per_image, min_score, min_calibrated, unlike, distinct, min_area, max_area, where)
-
-
-_Filters = Annotated[Filters, Depends(_filters)]
-_Prompts = Annotated[list[str], Query(min_length=1, max_length=200)]
 
 
 async def _while_asked(request: Request, work: Callable[[Callable[[], bool]], T]) -> T:
