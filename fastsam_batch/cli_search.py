@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch.cli_options import CORPUS, SEVERAL, TEXT_ENCODER, refuse_unused
+from fastsam_batch.cli_progress import note_unfinished
 from fastsam_batch.search.thresholds import MIN_CALIBRATED, least_calibrated
 from fastsam_batch.words import counted, shown
 
@@ -120,6 +121,7 @@ def search(arguments: dict[str, Any]) -> tuple[dict[str, Any], int]:
     queries = [_query(name, [hit for hit in plain if hit["text"] == name], why[name]) for name in names]
     for file in filter(None, (arguments["output"], arguments["gallery"])):
         print(f"written  {redact(file)}")
+    note_unfinished(corpus)
     return {"hits": hits.num_rows, "queries": queries, "engine": engine_of(hits)}, 0
 
 

@@ -109,6 +109,7 @@ def test_commands_tell_that_a_corpus_is_half_done(tmp_path, capsys):
             ["export", "--format", "coco", "--output", str(tmp_path / "coco.json")],
             ["label", "--classes", str(tmp_path / "classes.yaml"), "--output", str(tmp_path / "labels.parquet")],
             ["index"],
+            ["search", "--like", "coffee.png#3"],
         ):
             assert main([*command, "--corpus", made.uri]) == 0
             found.append(capsys.readouterr().err)
