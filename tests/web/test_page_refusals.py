@@ -10,6 +10,15 @@ from web.test_page import IMAGE, heard
 from fastsam_batch import Corpus
 
 
+def test_more_like_a_mask_counts_no_least_certainty(open_page) -> None:
+    page = open_page(f"/?like=2@{IMAGE}&min_calibrated=0.9")
+    heard(page, "least certainty is for words alone")
+    assert page.locator("#filter-count").inner_text() == "" and page.locator(".hits li").count() > 0
+    page.goto(f"/?like=2@{IMAGE}&min_calibrated=0.9&min_score=1")
+    heard(page, "No mask passes the filters. · least certainty")
+    assert "(1)" in page.locator("#filters summary").inner_text()
+
+
 def test_a_wrong_filter_and_a_search_without_hits_say_so(open_page) -> None:
     page = open_page("/?q=a+cup&min_score=0.99")
     heard(page, "No mask passes the filters.")

@@ -78,11 +78,8 @@ function fillForm(state, kind) {
     if (kind === "load" ? !field.value : kind === "replace" || value !== before) field.value = value;
   };
   put(form.q, state.q, filled?.q);
-  let used = 0;
-  for (const name of address.FILTERS) {
-    put(form[name], state.filters[name], filled?.filters[name]);
-    used += state.filters[name] ? 1 : 0;
-  }
+  for (const name of address.FILTERS) put(form[name], state.filters[name], filled?.filters[name]);
+  const used = address.filtersInUse(state).length;
   document.getElementById("filter-count").textContent = used ? ` (${used})` : "";
   filled = state;
 }

@@ -5,7 +5,7 @@ import { count, h, problem, say, shortened } from "./dom.js";
 import { letter } from "./keys.js";
 import { picture } from "./pictures.js";
 import { pickButton, toggle } from "./picks.js";
-import { go, goLike, link } from "./state.js";
+import { filtersInUse, go, goLike, link } from "./state.js";
 
 /**
  * The view of a search: its element, and `ready` once the hits are there. `past` is the list of the hits shown so far,
@@ -29,7 +29,8 @@ async function load(state, signal, element, note, cards, past) {
       ? await ask("search", { q, ...filters }, { signal })
       : await ask("like", { image: like.image, mask: like.mask, ...filters }, { signal });
     past?.remove();
-    const words = hits.length ? summary(hits) : nothing(state);
+    const words = [hits.length ? summary(hits) : nothing(state), !q && filters.min_calibrated && "least certainty is for words alone"]
+      .filter(Boolean).join(" · ");
     note.textContent = words;
     say(words);
     cards.append(...hits.map((hit, place) => card(hit, place, state)));
@@ -59,8 +60,7 @@ function summary(hits) {
 }
 
 function nothing(state) {
-  const filtered = Object.entries(state.filters).some(([name, value]) => name !== "top_k" && value);
-  return filtered ? "No mask passes the filters." : "No mask looks enough like this.";
+  return filtersInUse(state).some((name) => name !== "top_k") ? "No mask passes the filters." : "No mask looks enough like this.";
 }
 
 function source({ like }) {

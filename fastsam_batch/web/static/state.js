@@ -36,6 +36,11 @@ export function write(state) {
   return text ? `/?${text}` : "/";
 }
 
+/** The filters that a state's search goes by: with an example there is no calibrated score. */
+export function filtersInUse({ q, like, filters }) {
+  return FILTERS.filter((name) => filters[name] && (q || !like || name !== "min_calibrated"));
+}
+
 /** The state without its photograph: what lies behind it. */
 export function behind(state) {
   return { ...state, image: "", mask: null, prompts: [], smallest: false };
