@@ -14,6 +14,8 @@ V = TypeVar("V")
 class BoundedCache(Generic[V]):
     """Values by key, the least recently used dropped once their sizes add up to more than `max_bytes`.
 
+    The value made last stays, however large it is: it is asked for again at once.
+
     `size_of` gives a value's bytes. Safe to use from many threads.
     """
 
@@ -47,16 +49,16 @@ class BoundedCache(Generic[V]):
         ours.set_result(value)
         with self._lock:
             self.bytes += self._size_of(value)
-            self._drop()
+            self._drop(key)
         return value
 
     def keep(self, key: Hashable, value: V) -> None:
         """Have the value that is made already; one that the key has stays."""
         self.get(key, lambda: value)
 
-    def _drop(self) -> None:
+    def _drop(self, newest: Hashable) -> None:
         while self.bytes > self.max_bytes:
-            oldest = next((key for key, future in self._values.items() if future.done()), None)
+            oldest = next((key for key, future in self._values.items() if key != newest and future.done()), None)
             if oldest is None:  # what is still being made has no size yet
                 return
             self.bytes -= self._size_of(self._values.pop(oldest).result())

@@ -43,6 +43,16 @@ def test_the_least_recently_used_go_first_and_failures_are_not_kept() -> None:
     assert cache.get("d", lambda: b"back") == b"back"
 
 
+def test_a_value_larger_than_all_that_fits_is_made_once_for_those_who_ask_in_turn() -> None:
+    cache: BoundedCache[bytes] = BoundedCache(100, len)
+    cache.get("a", lambda: b"x" * 40)
+    for _ in range(3):  # as cards ask for one photograph of 100 megapixels
+        assert len(cache.get("large", lambda: b"x" * (300 if "large" not in cache._values else 1))) == 300
+    assert (len(cache), cache.bytes) == (1, 300)
+    cache.get("b", lambda: b"x" * 40)
+    assert (len(cache), cache.bytes) == (1, 40)
+
+
 @pytest.mark.alone
 def test_a_thousand_thumbnails_do_not_stall_the_page(tmp_path: Path, serve_app, open_page) -> None:
     from fastsam_batch.web.app import make_app
