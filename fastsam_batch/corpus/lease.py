@@ -72,7 +72,7 @@ class Lease:
             holder = _parse(there)
             if there != watched:
                 if watched is not None and _parse(watched).get("run") == holder.get("run"):
-                    raise InputError(f"{_taken(self._uri, holder)}: wait until it has ended, or use another --output")
+                    raise InputError(f"{_taken(self._uri, holder)}: wait until it has ended, or write elsewhere")
                 watched, silent_since = there, time.monotonic()
                 if not _is_gone(holder):
                     logger.warning("%s: seeing whether it still runs", _taken(self._uri, holder))

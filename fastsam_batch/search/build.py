@@ -11,6 +11,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fastsam_batch import storage
+from fastsam_batch.corpus import layout
+from fastsam_batch.corpus.lease import Lease, hold
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.search.best import Hit, plain_queries
 from fastsam_batch.search.index import INDEX_VERSION, Index, IndexInfo, digests, read_index_info
@@ -37,9 +40,16 @@ def build_index(corpus: Corpus, queries: NDArray[np.float32], least_rows: int = 
 
     Only units that are new, changed or gone since the last time are read or removed. From `least_rows` masks
     on the vectors are indexed (IVF with 8-bit codes, re-ranked by the stored float16), below they are only
-    stored. Until it is finished, searches use the scan. Raises InputError for a corpus without embeddings.
+    stored. Until it is finished, searches use the scan. Raises InputError for a corpus without embeddings, and where
+    another build is at work on it.
     """
     check_embedded(corpus)
+    # Of two builds at once each would restore and change the other's half-made table.
+    with hold(storage.join(corpus.uri, layout.INDEX_FOLDER)) as lease:
+        return _build(corpus, queries, least_rows, lease)
+
+
+def _build(corpus: Corpus, queries: NDArray[np.float32], least_rows: int, lease: Lease) -> dict[str, Any]:
     wanted = digests(corpus)
     before = read_index_info(corpus)
     table, held = _table(corpus, before)
@@ -53,6 +63,7 @@ def build_index(corpus: Corpus, queries: NDArray[np.float32], least_rows: int = 
             table.optimize()
         info = IndexInfo(INDEX_VERSION, wanted, table.version, rows, trained, None, _REFINE, None)
         info = _measured(corpus, info, queries)
+        lease.check()
         info.write(corpus)
     else:
         info = before

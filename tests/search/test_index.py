@@ -8,12 +8,13 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from botocore.exceptions import BotoCoreError
@@ -24,10 +25,11 @@ from fastsam_batch import Corpus
 from fastsam_batch.cli import main
 from fastsam_batch.corpus.layout import INDEX_FILE
 from fastsam_batch.errors import InputError
+from fastsam_batch.search import build
 from fastsam_batch.search.best import plain_queries
 from fastsam_batch.search.build import build_index, recall
 from fastsam_batch.search.find import engine_of, find_masks
-from fastsam_batch.search.lance import TABLE, connect
+from fastsam_batch.search.lance import TABLE, connect, unit_rows
 from fastsam_batch.search.scan import scan
 
 WIDTH = 32
@@ -205,6 +207,23 @@ def test_a_build_that_was_interrupted_doubles_nothing(tmp_path: Path) -> None:
     (tmp_path / "corpus" / INDEX_FILE).write_bytes(before)
     assert engine_of(find_masks(Corpus.open(uri), ["cat"], encode=encode)) == "scan"
     assert build_index(Corpus.open(uri), encode(["a"]))["rows"] == 78
+
+
+def test_a_second_build_at_the_same_time_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, refused = str(tmp_path / "corpus"), []
+    write(uri, "corpus.json", json.dumps(corpus_info(WIDTH)).encode())
+    write_crowd(uri, tmp_path, 0, 40)
+
+    def rows_meanwhile(corpus: Corpus, units: list[str]) -> Iterator[pa.RecordBatch]:
+        with pytest.raises(InputError, match=r"corpus/index \(process \d+ on .*: wait until it has ended") as error:
+            build_index(Corpus.open(uri), encode(["a"]))
+        refused.append(error)
+        return unit_rows(corpus, units)
+
+    monkeypatch.setattr(build, "unit_rows", rows_meanwhile)
+    assert build_index(Corpus.open(uri), encode(["a"]))["rows"] == 39
+    assert len(refused) == 1
+    assert engine_of(find_masks(Corpus.open(uri), ["cat"], encode=encode)) == "index"
 
 
 @pytest.mark.parametrize("back", [True, False])
