@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from corpus.made_corpus import MadeCorpus
-from web.test_page import IMAGE, PHONE, on_stage, prompts_of
+from web.test_page import IMAGE, PHONE, heard, on_stage, prompts_of
 
 from fastsam_batch import Corpus
 
@@ -223,3 +223,11 @@ def test_a_tap_in_a_browser_whose_clicks_do_not_say_what_pointed(open_page) -> N
     page.mouse.click(x, y)
     page.locator(".point.add").nth(1).wait_for()
     assert len(prompts_of(page)) == 2  # and a mouse's click is no second one
+
+
+def test_more_like_a_line_of_the_list_by_its_key(open_page) -> None:
+    page = open_page(f"/?image={IMAGE}")
+    page.locator(".mask-list .name").first.focus()
+    page.keyboard.press("m")
+    heard(page, "masks in")
+    assert page.locator("h1").inner_text() == "More like this mask"

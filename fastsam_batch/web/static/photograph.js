@@ -198,15 +198,18 @@ export function openPhotograph(first, corpus, leave) {
   function line(mask) {
     const target = { image_id: state.image, mask_index: mask.mask_index };
     const hover = (on) => () => stage.hover(on ? mask.mask_index : null);
-    const key = (event) => letter(event) === "x" && toggle(target, label(mask.mask_index));
+    const more = () => goLike(state, target, words(mask.mask_index));
+    const key = (event) => {
+      if (letter(event) === "x") toggle(target, label(mask.mask_index));
+      if (letter(event) === "m" && corpus.searchable) more();
+    };
     return h("li", { onpointerenter: hover(true), onpointerleave: hover(false), onfocusin: hover(true), onfocusout: hover(false), onkeydown: key },
       h("button", { type: "button", class: "name", style: { "--colour": mask.colour },
         onclick: () => choose(mask) },
         h("span", { class: "swatch", "aria-hidden": "true" }), h("span", {}, `Mask ${mask.mask_index}`),
         h("span", { class: "detail" }, `${mask.area.toLocaleString("en")} px · ${mask.score.toFixed(2)}`),
         h("span", { class: "hidden chosen-note" })),
-      corpus.searchable && h("button", { type: "button", class: "more",
-        onclick: () => goLike(state, target, words(mask.mask_index)) },
+      corpus.searchable && h("button", { type: "button", class: "more", onclick: more, title: "More like this (M)" },
         "More like this", h("span", { class: "hidden" }, ` mask ${mask.mask_index}`)),
       pickButton(target, () => label(mask.mask_index), `mask ${mask.mask_index} of ${state.image}`));
   }
