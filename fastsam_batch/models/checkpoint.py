@@ -34,7 +34,8 @@ _SHELL_NAMES = {
     ("pathlib", "PosixPath"),
     ("pathlib", "PurePosixPath"),
     ("pathlib", "WindowsPath"),
-    ("pathlib._local", "PosixPath"),
+    ("pathlib._local", "PosixPath"),  # Python 3.13's
+    ("pathlib._local", "WindowsPath"),
     ("torch", "device"),
     ("types", "SimpleNamespace"),
 }
@@ -105,7 +106,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         ) from error
     except (RuntimeError, EOFError, AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{path}: not a readable PyTorch checkpoint ({type(error).__name__}: {error})") from error
-    model = (loaded.get("ema") or loaded.get("model")) if isinstance(loaded, dict) else loaded
+    model = loaded
+    if isinstance(loaded, dict):
+        model = loaded.get("model") if loaded.get("ema") is None else loaded["ema"]
     if not isinstance(model, _Shell) or not isinstance(model.state.get("yaml"), dict):
         raise InputError(f"{path}: holds no Ultralytics network under 'model' or 'ema'; pass a YOLOv8-seg checkpoint")
     architecture = model.state["yaml"]

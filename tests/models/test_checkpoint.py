@@ -74,6 +74,14 @@ def test_getattr_is_inert():
         checkpoint._Unpickler(io.BytesIO(b"c__builtin__\ngetattr\n(cos\nsystem\nV__call__\ntR.")).load()
 
 
+@pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])
+@pytest.mark.parametrize("name", ["PosixPath", "WindowsPath"])
+def test_paths_of_any_system_and_python_are_inert(module, name):
+    """A training on `data=Path(...)` keeps the path among its arguments."""
+    found = checkpoint._Unpickler(io.BytesIO(f"c{module}\n{name}\n(Vdata.yaml\ntR.".encode())).load()
+    assert isinstance(found, checkpoint._Shell)
+
+
 class Calls:
     """Unpickled by an ordinary loader, this builds a network whose architecture runs code."""
 
@@ -214,6 +222,7 @@ def truncated(path):
         ("a.pt", truncated, "not a"),
         ("a.pt", lambda p: p.write_bytes(b"before it" + official_checkpoint(p).read_bytes()), "not a PyTorch"),
         ("a.pt", lambda p: torch.save({"state": torch.zeros(3)}, p), "holds no Ultralytics network"),
+        ("a.pt", lambda p: torch.save({"ema": torch.zeros(3), "model": None}, p), "holds no Ultralytics network"),
         ("a.pt", detection, "not a segmentation network"),
         ("a.pt", of_64_coefficients, "has 64 mask coefficients; pass a checkpoint of the usual 32"),
         ("a.safetensors", lambda p: p.write_bytes(b"hello"), "not a readable safetensors"),
