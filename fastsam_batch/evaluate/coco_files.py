@@ -70,7 +70,7 @@ def read_truth_images(uri: str) -> list[TruthImage]:
                 raise ValueError(f"an annotation's image_id {annotation['image_id']!r} is no image's id")
             images[annotation["image_id"]].annotations.append(annotation)
         return [images[key] for key in sorted(images)]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"--ground-truth {redact(uri)}: is not COCO instances ({type(error).__name__}: {error}); "
             "it needs images and annotations"
@@ -120,7 +120,7 @@ def read_results(uri: str, option: str = "--results", needed: Collection[str] = 
                 row[name]
             _check_numbers(row)
             by_image.setdefault(row["image_id"], []).append(row)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{option} {redact(uri)}: is not a COCO results file ({type(error).__name__}: {error}); "
             "it is a list of image_id, category_id, score and segmentation or bbox"
@@ -140,7 +140,7 @@ def _forget_no_mask(row: dict[str, Any]) -> None:
 
 
 def _check_numbers(row: dict[str, Any]) -> None:
-    """Raise TypeError or ValueError for a box, score, area or category that is none."""
+    """Raise TypeError, ValueError or OverflowError for a box, score, area or category that is none."""
     box = row.get("bbox")
     if any(isinstance(number, str) for number in box or ()):
         raise TypeError(f"bbox {box} is text")
@@ -149,6 +149,8 @@ def _check_numbers(row: dict[str, Any]) -> None:
     for name in ("score", "area", "category_id"):
         if name in row and not np.isfinite(float(row[name])):
             raise ValueError(f"{name} {row[name]} is not a number")
+    if "category_id" in row and np.int64(row["category_id"]) != float(row["category_id"]):
+        raise ValueError(f"category_id {row['category_id']} is not a whole number")
 
 
 def _objects(

@@ -236,6 +236,9 @@ def test_area_under_recall_is_a_mean_over_the_logarithm():
         (lambda d: d["annotations"][0].update(segmentation=[[1, 2]]), "a polygon has fewer than three points"),
         (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "instances.json: is not COCO instances"),
         (lambda d: d["annotations"][0].update(bbox=["1", "2", "3", "4"]), "bbox ['1', '2', '3', '4'] is text"),
+        (lambda d: d["annotations"][0].update(category_id=1e30), "instances.json: is not COCO instances"),
+        (lambda d: d["annotations"][0].update(category_id=1.5), "category_id 1.5 is not a whole number"),
+        (lambda d: d["images"][0].update(height=float("inf")), "instances.json: is not COCO instances"),
         (lambda d: d["images"][0].update(id="1"), "instances.json: is not COCO instances"),
         (
             lambda d: d["annotations"][0].update(segmentation=[[1, 1, 9, 1, 9, float("nan")]]),
@@ -268,6 +271,7 @@ def of_runs(side: int, counts: object) -> list[dict]:
         ({"a": 1}, "is not a COCO results file"),
         ([{"image_id": 1, "score": 1, "bbox": [0, 0, 4]}], "results.json: is not a COCO results file"),
         ([{"image_id": 1, "score": float("nan"), "bbox": [0, 0, 4, 4]}], "score nan is not a number"),
+        ([{"image_id": 1, "score": 10**400, "bbox": [0, 0, 4, 4]}], "results.json: is not a COCO results file"),
         ([{"image_id": 12345, "category_id": 1, "score": 1, "bbox": [0, 0, 4, 4]}], "holds no image_id"),
         (of_runs(5, "i0"), "a mask has the size 5 x 5"),
         (of_runs(5, [0, 25]), "a mask has the size 5 x 5"),
