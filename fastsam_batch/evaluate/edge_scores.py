@@ -49,7 +49,7 @@ def count_edges(
     if any(truth.shape != edges.shape for truth in truths):
         raise ValueError(f"the edge map is {edges.shape} and the segmentations are {truths[0].shape} pixels")
     radius = max_distance * float(np.hypot(*edges.shape))
-    matchers = [PixelMatcher(truth, radius) for truth in truths]
+    matchers = [PixelMatcher(truth, radius, edges >= THRESHOLDS[0]) for truth in truths]
     counts = np.zeros((4, len(THRESHOLDS)), np.int64)
     counts[1] = sum(matcher.truths for matcher in matchers)
     # Upwards: pairs come from the fullest map, nearest first, and stay until one of their pixels goes.

@@ -11,6 +11,8 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
+_TRUE_AT_ONCE = 1024  # true pixels whose whole neighbourhoods are in memory at once
+
 
 class PixelMatcher:
     """A maximum matching between one person's edge pixels and a changing set of found ones.
@@ -20,10 +22,12 @@ class PixelMatcher:
     about one pass over the pairs within reach, where a search anew for each threshold can take seconds.
     """
 
-    def __init__(self, truth: NDArray[np.bool_], radius: float) -> None:
-        """`truth` bool [h, w], `radius` the largest distance of a pair in pixels, inclusive."""
+    def __init__(self, truth: NDArray[np.bool_], radius: float, possible: NDArray[np.bool_]) -> None:
+        """`truth` bool [h, w], `radius` the largest distance of a pair in pixels, inclusive; `possible` bool [h, w] has
+        every pixel that may ever be found: the pairs of others, most of them, would only take memory.
+        """
         true_pixels = np.flatnonzero(truth)
-        near, targets, ranks = _pairs(truth.shape[0], truth.shape[1], true_pixels, radius)
+        near, targets, ranks = _pairs(possible, true_pixels, radius)
         order = np.lexsort((ranks, near))
         self.truths = len(true_pixels)
         self._pixels, counts = np.unique(near, return_counts=True)
@@ -131,16 +135,25 @@ class PixelMatcher:
 
 
 def _pairs(
-    height: int, width: int, true_pixels: NDArray[np.int64], radius: float
+    possible: NDArray[np.bool_], true_pixels: NDArray[np.int64], radius: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint16]]:
-    """All pixels within reach of true ones: their positions, the true pixels' numbers, the distances' ranks."""
-    reach = int(radius)
+    """Possible pixels within reach of true ones: their positions, the true pixels' numbers, the distances' ranks."""
+    reach, width = int(radius), possible.shape[1]
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
     squares = dy * dy + dx * dx
     inside = squares <= radius * radius
     dy, dx, squares = dy[inside], dx[inside], squares[inside]
-    rank = np.searchsorted(np.unique(squares), squares)
-    y, x = true_pixels[:, None] // width + dy, true_pixels[:, None] % width + dx
-    number, place = np.nonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
-    positions = y[number, place] * width + x[number, place]
-    return positions, number, rank[place].astype(np.uint16)
+    rank = np.searchsorted(np.unique(squares), squares).astype(np.uint16)
+    rows, columns = np.divmod(true_pixels, width)
+    framed = np.pad(possible, reach)  # no pixel outside the image is possible
+    positions: list[NDArray[np.int64]] = []
+    targets: list[NDArray[np.int64]] = []
+    ranks: list[NDArray[np.uint16]] = []
+    for first in range(0, max(len(true_pixels), 1), _TRUE_AT_ONCE):
+        some = slice(first, first + _TRUE_AT_ONCE)
+        y, x = rows[some, None] + dy, columns[some, None] + dx
+        number, place = np.nonzero(framed[y + reach, x + reach])
+        positions.append(y[number, place] * width + x[number, place])
+        targets.append(number + first)
+        ranks.append(rank[place])
+    return np.concatenate(positions), np.concatenate(targets), np.concatenate(ranks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -116,6 +117,18 @@ def test_what_a_person_drew_scores_full_marks():
     summary = summarise_edges([count_edges("coins", drawn[0].astype(np.float64), drawn)])
     assert (summary["ODS"], summary["OIS"], summary["R50"]) == (1, 1, 1)
     assert summary["per_image"][0]["F"] == 1
+
+
+def test_a_large_picture_takes_memory_for_its_edges():
+    truth, edges = np.zeros((1500, 400), bool), np.zeros((1500, 400))
+    truth[100::300] = True
+    edges[102::300, ::2] = 0.5
+    tracemalloc.start()
+    counts = count_edges("a", edges, [truth])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert counts.true_matched[0] == counts.found[0] == 5 * 200
+    assert peak < 40 << 20
 
 
 def test_an_empty_map_scores_nothing():

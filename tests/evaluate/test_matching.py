@@ -29,11 +29,12 @@ def test_stays_maximum_while_pixels_come_and_go(seed, radius, scattered):
     rng = np.random.default_rng(seed)
     shape = (int(rng.integers(1, 30)), int(rng.integers(1, 30)))
     truth = rng.random(shape) < 0.15 if scattered else lines(rng, shape, 3)
-    matcher = PixelMatcher(truth, radius)
+    possible = rng.random(shape) < rng.choice([0.5, 1])
+    matcher = PixelMatcher(truth, radius, possible)
     found = np.zeros(shape, bool)
     for _ in range(8):
         change = rng.random(shape) < rng.choice([0.02, 0.1, 0.4]) if scattered else lines(rng, shape, 2)
-        found = found ^ change
+        found = (found ^ change) & possible
         partnered = matcher.update(found)
         assert matcher.matched == len(partnered) == pairs_at_most(found, truth, radius)
         assert found.ravel()[partnered].all() and len(set(partnered.tolist())) == len(partnered)
@@ -42,7 +43,7 @@ def test_stays_maximum_while_pixels_come_and_go(seed, radius, scattered):
 def test_the_nearest_pixel_is_the_partner():
     truth, found = np.zeros((9, 9), bool), np.zeros((9, 9), bool)
     truth[4, 4] = found[4, 5] = found[4, 1] = found[1, 4] = True
-    assert PixelMatcher(truth, 4).update(found).tolist() == [4 * 9 + 5]
+    assert PixelMatcher(truth, 4, found).update(found).tolist() == [4 * 9 + 5]
 
 
 def test_the_nearest_among_hundreds_of_distances():
@@ -54,18 +55,18 @@ def test_the_nearest_among_hundreds_of_distances():
     truth[40, 40] = found[40, 42] = True
     y, x = squares[distances[256]]
     found[40 - y, 40 - x] = True
-    assert PixelMatcher(truth, radius).update(found).tolist() == [40 * 80 + 42]
+    assert PixelMatcher(truth, radius, found).update(found).tolist() == [40 * 80 + 42]
 
 
 def test_no_pair_is_longer_than_the_radius():
     truth, found = np.zeros((1, 20), bool), np.zeros((1, 20), bool)
     truth[0, 3] = found[0, 6] = True
-    assert PixelMatcher(truth, 2.99).update(found).size == 0
-    assert PixelMatcher(truth, 3).update(found).tolist() == [6]
+    assert PixelMatcher(truth, 2.99, found).update(found).size == 0
+    assert PixelMatcher(truth, 3, found).update(found).tolist() == [6]
 
 
 def test_nobody_drew_anything():
-    matcher = PixelMatcher(np.zeros((5, 5), bool), 2)
+    matcher = PixelMatcher(np.zeros((5, 5), bool), 2, np.ones((5, 5), bool))
     assert matcher.update(np.ones((5, 5), bool)).size == 0 and matcher.matched == matcher.truths == 0
 
 
