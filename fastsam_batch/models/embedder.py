@@ -51,13 +51,23 @@ class Embedder(OnDevice):
         self.batch_size = batch_size
         self.device = torch.device(device)
         pretrained = None if model_name.startswith("local-dir:") else str(self.files.main)
+        # What a tag says beside its address, which open_clip does not ask of a file: SigLIP's and MobileCLIP's pixels,
+        # OpenAI's activation. Nothing for other names.
+        of_tag = open_clip.get_pretrained_cfg(model_name, name.partition(":")[2])
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # open_clip warns of quick_gelu for plain weight files
                 model = open_clip.create_model(
-                    model_name, pretrained, pretrained_text=False, weights_only=True, require_pretrained=True
+                    model_name,
+                    pretrained,
+                    force_quick_gelu=of_tag.get("quick_gelu", False),
+                    force_preprocess_cfg=of_tag,
+                    pretrained_text=False,
+                    weights_only=True,
+                    require_pretrained=True,
                 )
-            self._tokenizer = open_clip.get_tokenizer(model_name)
+            # Of a hub's model open_clip finds the tokenizer there; in a folder it would look for files of its own.
+            self._tokenizer = open_clip.get_tokenizer(name if name.startswith("hf-hub:") else model_name)
         except Exception as error:  # open_clip and what it builds on raise whatever their parts do
             raise InputError(f"--embedder {self.name}: cannot be loaded ({_reason(error)})") from error
         self._model = model.to(self.device).eval().requires_grad_(False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
@@ -13,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photographs import photographs
+from PIL import Image
 from pycocotools import mask as coco_mask
 from safetensors.torch import save_file
 
@@ -158,6 +160,24 @@ def test_an_architecture_with_a_file_of_weights(tmp_path):
     assert Embedder(f"RN50:{tmp_path / 'rn50.pt'}").dim == 1024
 
 
+def test_a_tag_says_how_its_weights_see(tmp_path, monkeypatch):
+    """SigLIP's and MobileCLIP's tags have their own means, and OpenAI's an activation that the architecture lacks."""
+    of_model = config(tmp_path, {})
+    settings = {"file": str(tmp_path / "open_clip_model.safetensors"), "quick_gelu": True}
+    settings |= {"mean": (0.5, 0.4, 0.3), "std": (0.5, 0.6, 0.7), "interpolation": "bicubic", "resize_mode": "squash"}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", of_model)
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"mine": settings})
+    model, _, preprocess = open_clip.create_model_and_transforms("tiny", "mine", force_quick_gelu=True)
+    crop = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    embedder = Embedder("tiny:mine", precision="float32")
+    with torch.inference_mode():
+        image = model.eval().encode_image(preprocess(Image.fromarray(crop))[None], normalize=True)
+        text = model.encode_text(open_clip.get_tokenizer("tiny")(["a cup"]), normalize=True)
+    np.testing.assert_allclose(embedder.embed_crops([crop]), image.numpy(), atol=1e-5)
+    np.testing.assert_allclose(embedder.encode_texts(["a cup"]), text.numpy(), atol=1e-5)
+    assert embedder.fill_rgb.tolist() == [128, 102, 76]
+
+
 def test_a_signed_address_is_told_without_its_signature(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTSAM_BATCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("fastsam_batch.models.embedder_files.local_copy", lambda uri, option: tmp_path / "w.pt")
@@ -203,6 +223,7 @@ def config(folder, change):
         of_model[part] |= values
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": of_model}))
+    return of_model
 
 
 class Runs:
@@ -255,6 +276,23 @@ def test_refusals_name_the_option(tmp_path, monkeypatch, name, make, message):
         Embedder(name)
     assert str(refused.value).startswith("--embedder")
     assert "\n" not in str(refused.value)
+
+
+def test_a_hubs_model_has_the_tokenizer_that_it_names(tmp_path, monkeypatch):
+    """SigLIP's, say: what is downloaded into the model's folder is its configuration and weights alone."""
+
+    def from_pretrained(place, **_):
+        raise OSError(f"no tokenizer at {place}")
+
+    settings = config(tmp_path, {"text_cfg": {"hf_tokenizer_name": "org/tokens"}})
+    transformers = SimpleNamespace(AutoTokenizer=SimpleNamespace(from_pretrained=from_pretrained))
+    monkeypatch.setitem(sys.modules, "transformers", transformers)
+    monkeypatch.setattr("fastsam_batch.models.embedder_files._download_hub", lambda name: tmp_path)
+    monkeypatch.setattr("open_clip.factory._get_hf_config", lambda *_, **__: {"model_cfg": settings})
+    with pytest.raises(InputError, match="no tokenizer at org/tokens"):
+        Embedder("hf-hub:org/model")
+    with pytest.raises(InputError, match=f"no tokenizer at {tmp_path}"):
+        Embedder(str(tmp_path))
 
 
 def test_an_image_tower_of_no_square_is_refused(tmp_path):
