@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,10 +12,12 @@ from made_data import COLOURS
 
 from fastsam_batch.errors import InputError
 from fastsam_batch.models.embedder import Embedder
+from fastsam_batch.models.segmenter import Segmenter
+from fastsam_batch.models.weights import find_segmenter
 from training.clip.augment import augmented
 from training.clip.crops import Row, all_crops, crops_of, read_crops, write_crops
 from training.clip.model import FILL_RGB
-from training.clip.nouns import nouns_of, surface_forms
+from training.clip.nouns import kinds_of, nouns_of, surface_forms
 from training.clip.sprites import SCENES_A_SPRITE, sprite_crops, sprite_name
 from training.photographs import read_data, read_image
 
@@ -51,6 +54,27 @@ def test_a_noun_is_its_own_even_where_it_is_another_ones_word():
     forms = surface_forms()
     assert forms["tv"] == "tv" and forms["tvs"] == forms["televisions"] == "television"
     assert all(forms[noun] == noun for noun in forms.values())
+
+
+def test_kinds_of_things_are_nouns_of_captions(data_folder):
+    nouns, names = set(surface_forms().values()), read_data(data_folder).coco_names
+    of_name = {name: kinds_of(name) for name in (*names, "person", "train", "tv", "hat")}
+    assert {"woman", "skier"} <= of_name["person"] and not of_name["hat"]
+    assert all(kinds <= nouns for kinds in of_name.values())
+
+
+def test_a_woman_is_the_person_and_no_other_mask(data_folder):
+    """Of what a caption names each mask has what it may be: the thing its kinds, the others what is no kind of it."""
+    photograph = next(photograph for photograph in read_data(data_folder).train if photograph.things)
+    thing = replace(photograph.things[0], name="person")
+    captioned = replace(photograph, things=(thing,), captions=("A woman in a hat", "a lady and a tree"))
+    segmenter = Segmenter(find_segmenter("builtin").main, conf=0.01)
+    nouns = {(row.group, row.name): set(row.nouns) for row, _ in crops_of(captioned, segmenter, 32, FILL_RGB)}
+    assert nouns == {
+        ("taught", "person"): {"woman"},
+        ("caption", None): {"woman", "hat", "tree"},
+        ("found", None): {"hat", "tree"},
+    }
 
 
 def test_crops_that_are_there_are_whole(tmp_path):

@@ -3,8 +3,8 @@
 `crops.bin` holds their bytes, uint8 RGB [n, size, size, 3]; `rows.json` says of each where it comes from.
 Regions are the labelled masks, whole photographs, and the built-in segmenter's masks: on labelled
 photographs those that agree with a label take it, those that touch none are background; on captioned ones
-the captions' nouns are their labels, to be dealt out by the model as it learns. Sprites are laid over captioned
-photographs and cropped from there (`sprites.py`).
+the captions' nouns are their labels, to be dealt out by the model as it learns; a woman is one of the persons
+and none of the other masks. Sprites are laid over captioned photographs and cropped from there (`sprites.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import image_pyramid, mask_crop
 from fastsam_batch.models.segmenter import Segmentation, Segmenter
 from fastsam_batch.storage import write_result
-from training.clip.nouns import nouns_of
+from training.clip.nouns import kinds_of, nouns_of
 from training.photographs import Photograph, read_image
 
 KINDS = ("masked", "context")
@@ -37,7 +37,7 @@ SAME_IOU, OTHER_IOU = 0.6, 0.1
 class Row:
     """What a crop shows. `group` is labelled, taught, whole, caption, found, background or sprite.
 
-    `name` is its label where it has one; `captions` those of its photograph, `nouns` what they name.
+    `name` is its label where it has one; `captions` those of its photograph, `nouns` what of them it may be.
     """
 
     group: str
@@ -103,9 +103,15 @@ def crops_of(
             yield row, mask_crop(pyramid, rle, box, size, fill_rgb, kind)
 
     of_things = "taught" if photograph.captions else "labelled"
+    nouns = tuple(dict.fromkeys(noun for caption in photograph.captions for noun in nouns_of(caption)))
+
+    def kinds(name: str) -> tuple[str, ...]:
+        return tuple(noun for noun in nouns if noun in kinds_of(name))
+
     for thing in photograph.things:
         if thing.area >= MIN_AREA:
-            yield from both(thing.rle, np.array(thing.box_xywh, np.float32), of_things, name=thing.name)
+            box = np.array(thing.box_xywh, np.float32)
+            yield from both(thing.rle, box, of_things, name=thing.name, nouns=kinds(thing.name))
     found = None
     if segmenter is not None and (photograph.things or photograph.captions):
         found = segmenter.segment([image])[0]
@@ -121,16 +127,16 @@ def crops_of(
         (height, width), coco_mask.encode(np.ones((height, width), np.uint8, order="F"))["counts"].decode()
     )
     box = np.array([0, 0, width, height], np.float32)
-    nouns = tuple(dict.fromkeys(noun for caption in photograph.captions for noun in nouns_of(caption)))
     group = "caption" if photograph.captions else "whole"
     row = Row(group, photograph.source, "context", photograph.name, photograph.captions, nouns)
     yield row, mask_crop(pyramid, everything, box, size, fill_rgb, "context")
     if not photograph.captions or found is None:
         return
     named = {index: name for index, name in agreeing.items() if name}
-    others = tuple(noun for noun in nouns if noun not in {thing.name for thing in photograph.things})
+    told = {noun for thing in photograph.things for noun in (thing.name, *kinds_of(thing.name))}
+    others = tuple(noun for noun in nouns if noun not in told)
     for index, name in named.items():
-        yield from both(found.rles[index], found.bboxes_xywh[index], of_things, name=name)
+        yield from both(found.rles[index], found.bboxes_xywh[index], of_things, name=name, nouns=kinds(name))
     large = [int(index) for index in np.flatnonzero(found.areas >= MIN_FOUND_AREA) if index not in named]
     for index in large[:FOUND_A_CAPTIONED]:
         yield from both(found.rles[index], found.bboxes_xywh[index], "found", nouns=others)

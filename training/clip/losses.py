@@ -36,9 +36,9 @@ def losses(
 
     bank: cross-entropy over all names with soft targets. coco: over the 80 COCO names; background is to be
     like all of them equally little. images: from each name of the batch to its crops. captions: to a
-    photograph's own captions among others. nouns: over all names, the captions' shared alike. found: to any of
-    the captions' nouns. cosine: to the name's own vector. teachers: to `taught`, unit vectors [n, dim] that other
-    models give the same crops.
+    photograph's own captions among others. nouns: over all names, the captions' shared alike. found: a mask to any of
+    the captions' nouns that it may be. cosine: to the name's own vector. teachers: to `taught`, unit vectors
+    [n, dim] that other models give the same crops.
     """
     device = vectors.device
     names = torch.from_numpy(batch.names).to(device)
@@ -63,10 +63,10 @@ def losses(
     if named.any():
         out["images"], out["noun images"] = _to_images(logits, names, allowed, bank)
     with_nouns = allowed.any(1)
-    found = torch.from_numpy(batch.found).to(device) & with_nouns
-    whole = with_nouns & ~found
-    if found.any():
-        likely = (log_shares[found].exp() * allowed[found]).sum(1)
+    of_masks = (torch.from_numpy(batch.found).to(device) | named) & with_nouns
+    whole = with_nouns & ~of_masks
+    if of_masks.any():
+        likely = (log_shares[of_masks].exp() * allowed[of_masks]).sum(1)
         out["found"] = -torch.log(UNNAMED + (1 - UNNAMED) * likely).mean()
     if whole.any():
         shared = allowed[whole].float()

@@ -7,6 +7,27 @@ from functools import cache
 from pathlib import Path
 
 _LONGEST = 3  # words in a noun
+_KINDS = {  # of things: what captions call them
+    "person": "baseball player, boy, bride, chef, child, cowboy, farmer, girl, jockey, man, motorcyclist, "
+    "photographer, police officer, rider, skateboarder, skater, skier, snowboarder, student, surfer, tennis player, "
+    "umpire, woman",
+    "backpack": "bag",
+    "bird": "chicken, duck, pigeon",
+    "boat": "canoe, sailboat, ship",
+    "car": "cab, van",
+    "cow": "bull, cattle",
+    "dining table": "desk, table",
+    "handbag": "bag",
+    "motorcycle": "moped, scooter",
+    "remote": "controller",
+    "skis": "ski",
+    "sports ball": "ball, baseball, soccer ball, tennis ball",
+    "suitcase": "bag, luggage",
+    "tennis racket": "racket",
+    "train": "locomotive, subway, tram",
+    "truck": "trailer, van",
+    "tv": "monitor, television",
+}
 
 
 @cache
@@ -42,3 +63,8 @@ def nouns_of(caption: str) -> list[str]:
         else:
             at += 1
     return list(dict.fromkeys(found))
+
+
+def kinds_of(name: str) -> frozenset[str]:
+    """The nouns by which a caption may mean a thing of this name: a person is a man, a woman, a skier."""
+    return frozenset(_KINDS[name].split(", ")) if name in _KINDS else frozenset()
