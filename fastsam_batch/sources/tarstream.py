@@ -108,7 +108,7 @@ def stream_images(file: IO[bytes] | io.RawIOBase) -> Iterator[TarImage]:
 
     Archives behind its end, as `cat` puts them, are read on.
 
-    `file` needs to be read forward only; compression is found by itself. Names lose a leading `./` or
+    `file` needs to be read forward only; gzip is found by itself. Names lose a leading `./` or
     `/`; the second file of a name is called `name#2`, and so on. Raises BrokenTarError, or what reading
     `file` raises.
     """
