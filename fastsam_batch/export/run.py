@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -75,7 +74,6 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
     Raises InputError for options that do not fit the format or each other, and where the output cannot be
     written.
     """
-    began = time.perf_counter()
     format_, shape = _checked(export)
     polygons = _polygons(export, format_) if shape == POLYGON else None
     counts = Counts()
@@ -100,7 +98,6 @@ def export_labels(corpus: Corpus, export: Export) -> dict[str, Any]:
         "labels": {name: counts.labels[number] - unwritten[number] for number, name in enumerate(export.categories)},
         **made,
         "loss": loss,
-        "seconds": round(time.perf_counter() - began, 3),
     }
 
 

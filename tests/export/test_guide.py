@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import shlex
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -43,11 +44,14 @@ def test_the_commands_behind_segmenting_run_as_written(
     made = as_if_builtin(str(tmp_path / "out" / "corpus"), tmp_path)
     (tmp_path / "classes.yaml").write_text(blocks("yaml")[0], encoding="utf-8")
     for words in commands()[1:]:
+        began = time.perf_counter()
         assert main(words) == 0
+        took = time.perf_counter() - began
     assert len(pq.read_table("out/labels.parquet")) == len(made.masks)
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert list(summary["labels"]) == ["cup", "spoon", "motorcycle", "person"]
     assert json.loads(Path("out/loss.json").read_text()) == summary["loss"]
+    assert summary["seconds"] > 0.5 * took  # texts of the classes and their encoder included, as those of `label`
     tasks = json.loads(Path("out/prelabels/tasks-00001.json").read_text())
     assert len(tasks) == sum(row["status"] == "ok" for row in made.images)
     assert Path("out/prelabels/label_config.xml").is_file()
