@@ -17,4 +17,5 @@ class OutageError(OSError):
 
 def first_line(error: object, most: int | None = 200) -> str:
     """What an error says in its first line, at most so many characters; its class where it says nothing."""
-    return str(error).strip().partition("\n")[0][:most] or type(error).__name__
+    said = str(error).strip().partition("\n")[0]
+    return (said if most is None or len(said) <= most else f"{said[: most - 1]}…") or type(error).__name__

@@ -15,7 +15,7 @@ from yarl import URL
 from fastsam_batch.cli import _finish
 from fastsam_batch.cli_progress import print_unfinished
 from fastsam_batch.corpus.info import unwritable
-from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.errors import InputError, OutageError, first_line
 from fastsam_batch.outage import WholeFile, answering, is_answer, is_storage_error
 
 
@@ -159,3 +159,8 @@ def test_a_whole_file_is_read_whole_whatever_comes_at_once():
 def test_an_early_end_is_an_outage(count):
     with pytest.raises(OutageError, match="sent 7 of 10 bytes"):
         WholeFile(Dripping(b"0123456", 10)).read(count)
+
+
+def test_a_sentence_that_is_cut_off_says_so() -> None:
+    assert first_line("a" * 200) == "a" * 200 and first_line(ValueError()) == "ValueError"
+    assert first_line("a" * 201 + "\nb") == "a" * 199 + "…"
