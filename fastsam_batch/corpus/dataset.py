@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
+from numpy.typing import NDArray
 
 from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.storage import is_local
@@ -41,7 +44,7 @@ def rows_of(
 
     Raises InputError for a filter over other columns, OSError or pyarrow's errors for a missing or broken file.
     """
-    try:
+    with _telling_of_filter(where, files.schema):
         scanner = files.scanner(
             columns=list(columns),
             filter=where,
@@ -49,10 +52,42 @@ def rows_of(
             batch_readahead=_BATCHES_AHEAD,
             fragment_readahead=_FILES_AHEAD,
         )
-    except pa.ArrowInvalid as error:  # an expression of the caller's
-        names = ", ".join(files.schema.names)
-        raise InputError(f"the filter {where} does not fit ({first_line(error)}); the columns are {names}") from error
     yield from (batch for batch in scanner.to_batches() if len(batch))
+
+
+def kept_rows(file: ds.FileSystemDataset, where: pc.Expression) -> NDArray[np.bool_]:
+    """Of each row of one file, in its order, whether a filter holds; empty where it is of other units.
+
+    Only the columns are read that the filter names, of row groups whose statistics leave it open. Raises as `rows_of`.
+    """
+    with _telling_of_filter(where, file.schema):
+        whole = next(file.get_fragments(where), None)
+    if whole is None:
+        return np.zeros(0, np.bool_)
+    groups = whole.row_groups
+    with _telling_of_filter(where, file.schema):
+        part = whole.subset(where, schema=file.schema)
+        scanner = ds.Scanner.from_fragment(part, schema=file.schema, columns={"kept": where}, use_threads=False)
+    left = {group.id for group in part.row_groups}
+    kept = np.concatenate([np.full(group.num_rows, group.id in left) for group in groups] or [np.zeros(0, np.bool_)])
+    if left:
+        kept[kept] = holding(scanner.to_table()["kept"])
+    return kept
+
+
+def holding(kept: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """What a filter says of rows: as in SQL, unknown is not true."""
+    holds: NDArray[np.bool_] = kept.fill_null(False).to_numpy()
+    return holds
+
+
+@contextmanager
+def _telling_of_filter(where: pc.Expression | None, schema: pa.Schema) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowInvalid as error:  # an expression of the caller's
+        names = ", ".join(schema.names)
+        raise InputError(f"the filter {where} does not fit ({first_line(error)}); the columns are {names}") from error
 
 
 def broken_files(files: ds.FileSystemDataset) -> Iterator[tuple[str, Exception]]:

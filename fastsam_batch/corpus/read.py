@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -21,8 +21,8 @@ from fastsam_batch import storage
 from fastsam_batch.corpus import layout
 from fastsam_batch.corpus.chunks import Space
 from fastsam_batch.corpus.dataset import broken_files, rows_of, unit_files
+from fastsam_batch.corpus.filters import MaskFilter, filter_joined, mask_filter, masks_kept, of_image
 from fastsam_batch.corpus.info import read_document
-from fastsam_batch.corpus.joined import filter_joined, named_columns
 from fastsam_batch.corpus.schema import check_document, images_schema, masks_schema
 from fastsam_batch.corpus.units_of import units_of_images
 from fastsam_batch.corpus.vectors import Block, vector_blocks
@@ -137,16 +137,28 @@ class Corpus:
         """As `masks`, at most `batch_rows` rows at a time, in the corpus's order and in bounded memory."""
         return self._scan("masks", columns, where, batch_rows)[0]
 
-    def vector_blocks(self, unit_id: str, vectors: NDArray[np.float32], space: Space | None = None) -> Iterator[Block]:
+    def vector_blocks(
+        self,
+        unit_id: str,
+        vectors: NDArray[np.float32],
+        space: Space | None = None,
+        where: MaskFilter | None = None,
+    ) -> Iterator[Block]:
         """A unit's masks that have an embedding, with their cosines with unit vectors [q, D], without Arrow's decoding.
 
-        As `corpus.vectors.vector_blocks`. Raises InputError for a file that is missing or broken, and so do the
-        blocks where it becomes so.
+        As `corpus.vectors.vector_blocks`, those alone for which a filter holds. Raises InputError for a file that is
+        missing or broken, and so do the blocks where it becomes so.
         """
-        path = self._receipts[unit_id]["files"]["masks"]["path"]
-        told = self._telling_of(path)  # a decorator, too
-        with self._telling_of(path):
-            for block in vector_blocks(self._fs, storage.join(self._root, path), vectors, space):
+        name, kept = self._receipts[unit_id]["files"]["masks"]["path"], None
+        path = storage.join(self._root, name)
+        told = self._telling_of(name)  # a decorator, too
+        with self._telling_of(name):
+            if where is not None:
+                file = unit_files(self._fs, {unit_id: path}, self._schemas("masks")[1])
+                kept = masks_kept(file, where, partial(self._images_of, where, unit_id))
+                if not kept.any():
+                    return
+            for block in vector_blocks(self._fs, path, vectors, space, kept):
                 yield replace(block, embeddings=told(block.embeddings), keys=told(block.keys))
 
     @contextmanager
@@ -229,10 +241,12 @@ class Corpus:
             if name not in schema.names:
                 raise InputError(f"{kind} have no column {name}; the columns are {', '.join(schema.names)}")
         selected = pa.schema([schema.field(name) for name in names])
-        if isinstance(where, str):
-            if kind == "masks" and (of_images := named_columns(where) - {*schema.names} & {*images_schema().names}):
-                return self._joined(names, where, sorted(of_images), batch_rows), selected
-            where = parse_where(where, self.filter_columns() if kind == "masks" else _columns(schema))
+        if isinstance(where, str) and kind == "images":
+            where = parse_where(where, _columns(schema))
+        elif isinstance(where, str):
+            if (of_masks := self.mask_filter(where)).of_images:
+                return self._joined(names, of_masks, batch_rows), selected
+            where = of_masks.expression
         root = self._root
         paths = {unit: storage.join(root, receipt["files"][kind]["path"]) for unit, receipt in self._receipts.items()}
         return self._batches(unit_files(self._fs, paths, schema), names, where, batch_rows), selected
@@ -241,6 +255,10 @@ class Corpus:
         """What a `where` on masks may name: their own columns, and those of their images."""
         return _columns(self._schemas("images")[1]) | _columns(self._schemas("masks")[1])
 
+    def mask_filter(self, where: str | pc.Expression) -> MaskFilter:
+        """A filter on masks, for `vector_blocks`. Raises InputError for a wrong one."""
+        return mask_filter(where, self.filter_columns(), self._schemas("masks")[1].names)
+
     def _schemas(self, kind: str) -> tuple[pa.Schema, pa.Schema]:
         """What files of images or masks store, and what can be read of them: masks have a `unit_id`, too."""
         if kind == "images":
@@ -248,15 +266,12 @@ class Corpus:
         stored = masks_schema(self.embedding_dim)
         return stored, stored.append(pa.field("unit_id", pa.string()))
 
-    def _joined(self, names: list[str], where: str, of_images: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
-        expression = parse_where(where, self.filter_columns())
-        own = [name for name in masks_schema(self.embedding_dim).names if name in named_columns(where)]
-        batches = self.mask_batches(dict.fromkeys([*names, *own, "image_id", "unit_id"]), None, batch_rows)
+    def _joined(self, names: list[str], where: MaskFilter, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        batches = self.mask_batches(dict.fromkeys([*names, *where.own, "image_id", "unit_id"]), None, batch_rows)
+        return filter_joined(batches, partial(self._images_of, where), where.expression, names)
 
-        def images_of(unit_id: str) -> pa.Table:
-            return self.only([unit_id]).images(dict.fromkeys(["image_id", *of_images]))
-
-        return filter_joined(batches, images_of, expression, names)
+    def _images_of(self, where: MaskFilter, unit_id: str) -> pa.Table:
+        return self.only([unit_id]).images(dict.fromkeys(["image_id", *where.of_images]))
 
     def _batches(
         self, files: ds.FileSystemDataset, names: list[str], where: pc.Expression | None, batch_rows: int
@@ -279,11 +294,6 @@ class Corpus:
             f"{what}: {reason}; "
             "verify_corpus lists every such file, and segmenting again after deleting its receipt restores it"
         )
-
-
-def of_image(row: Mapping[str, Any]) -> pc.Expression:
-    """A filter for the masks of an image, by its row of images; it opens the file of the image's unit only."""
-    return (pc.field("unit_id") == row["unit_id"]) & (pc.field("image_id") == row["image_id"])
 
 
 def _columns(schema: pa.Schema) -> dict[str, pa.DataType]:

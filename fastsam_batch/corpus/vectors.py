@@ -44,23 +44,37 @@ class Block:
 
 
 def vector_blocks(
-    fs: AbstractFileSystem, path: str, vectors: NDArray[np.float32], space: Space | None = None
+    fs: AbstractFileSystem,
+    path: str,
+    vectors: NDArray[np.float32],
+    space: Space | None = None,
+    kept: NDArray[np.bool_] | None = None,
 ) -> Iterator[Block]:
     """The masks of one file that have an embedding, in its order, and their cosines with unit vectors [q, D].
 
-    A thread that reads many files gives them all one `space`. Only the embeddings are read, and the names of row
-    groups that are asked for. Raises OSError or pyarrow's errors for a missing or broken file.
+    A thread that reads many files gives them all one `space`. `kept` says of each row of the file whether it is
+    wanted. Only the embeddings are read, and the names of row groups that are asked for. Raises OSError or pyarrow's
+    errors for a missing or broken file.
     """
     products = Products(vectors)
     space = space or Space()
     with pa.OSFile(path) if is_local(fs) else fs.open(path, "rb") as file:
         parquet = pq.ParquetFile(file, read_dictionary=["image_id"])  # so that no name is made that nobody asks for
+        end = 0
         for group in range(parquet.num_row_groups):
+            first, end = end, end + parquet.metadata.row_group(group).num_rows
+            wanted = None if kept is None else kept[first:end]
+            if wanted is not None and not wanted.any():
+                continue
             names = cache(partial(_names, parquet, group))
             with _chunk(fs, path, parquet, group, space) as chunk:
                 lists, cosines = _multiplied(chunk, parquet, group, products)
+                rows = lists.rows()
+                places = np.arange(len(rows)) if wanted is None else np.flatnonzero(wanted[rows])
+                if len(places) < len(rows):
+                    cosines = cosines[:, places]
                 if cosines.size:
-                    yield Block(cosines, partial(_embeddings, lists), partial(_keys, names, lists.rows()))
+                    yield Block(cosines, partial(_embeddings, lists, places), partial(_keys, names, rows[places]))
 
 
 def embedding_matrix(embedding: pa.FixedSizeListArray) -> NDArray[np.float32]:
@@ -119,8 +133,8 @@ class _Held:
         return self._matrix[places]
 
 
-def _embeddings(lists: Lists, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    return lists.take(rows).astype(np.float32)
+def _embeddings(lists: Lists, places: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    return lists.take(places[rows]).astype(np.float32)
 
 
 def _names(parquet: pq.ParquetFile, group: int) -> _Names:

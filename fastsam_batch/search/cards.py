@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastsam_batch.corpus.read import Corpus, of_image
+from fastsam_batch.corpus.filters import of_image
+from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.search.pictures import ReadPixels, hit_picture, jpeg_bytes, photograph_picture, read_photograph
 from fastsam_batch.words import counted

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fastsam_batch.corpus.read import Corpus, of_image
+from fastsam_batch.corpus.filters import of_image
+from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.vectors import embedding_matrix
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import MaskKey

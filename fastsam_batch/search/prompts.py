@@ -9,7 +9,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from fastsam_batch import storage
-from fastsam_batch.corpus.read import of_image
+from fastsam_batch.corpus.filters import of_image
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.masks.runs import rle_of

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from fastsam_batch.corpus.chunks import Space
-from fastsam_batch.corpus.read import BATCH_ROWS, Corpus, Where
-from fastsam_batch.corpus.vectors import embedding_matrix
+from fastsam_batch.corpus.filters import MaskFilter
+from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import Best, Hit, MaskKey, Query
 from fastsam_batch.storage import redact
@@ -34,30 +33,26 @@ def scan(
     queries: Sequence[Query],
     top_k: int,
     where: Where = None,
-    batch_rows: int = BATCH_ROWS,
     left: Callable[[], bool] = lambda: False,
 ) -> list[list[Hit]]:
     """For each query its `top_k` masks by cosine, best first.
 
-    Exact and repeatable: candidates of a float32 product are scored anew in float64, so that the result
-    depends neither on `batch_rows` nor on the linear algebra library; equal cosines go by image_id, then
-    mask_index. Masks without an embedding or outside `where` are left out. Raises InputError for a corpus
-    without embeddings, of another dimension, or a top_k below 1, AbandonedError once `left` says that nobody waits
-    for the result any more.
+    Exact and repeatable: candidates of a float32 product are scored anew in float64, so that the result does not
+    depend on the linear algebra library; equal cosines go by image_id, then mask_index. Masks without an embedding or
+    outside `where` are left out; a filter costs the columns that it names. Raises InputError for a corpus without
+    embeddings, of another dimension, a wrong filter, or a top_k below 1, AbandonedError once `left` says that nobody
+    waits for the result any more.
     """
     check_queries(corpus, queries, top_k)
     if not queries:
         return []
     best = [Best(query, top_k) for query in queries]
-    if where is None:
-        _scan_files(corpus, corpus.receipts(), best, left)
-    else:
-        _scan_filtered(corpus, where, best, batch_rows, left)
+    _scan_files(corpus, None if where is None else corpus.mask_filter(where), best, left)
     return [each.result() for each in best]
 
 
-def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best], left: Callable[[], bool]) -> None:
-    """Give the best all masks of these units: files side by side, one core each."""
+def _scan_files(corpus: Corpus, where: MaskFilter | None, best: Sequence[Best], left: Callable[[], bool]) -> None:
+    """Give the best the masks of all units: files side by side, one core each."""
     vectors = _stacked(best)
     of_thread = threading.local()
 
@@ -66,7 +61,7 @@ def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best], left
             raise AbandonedError
         if not hasattr(of_thread, "space"):
             of_thread.space = Space()
-        for block in corpus.vector_blocks(unit_id, vectors, of_thread.space):
+        for block in corpus.vector_blocks(unit_id, vectors, of_thread.space, where):
             if left():
                 raise AbandonedError
             _add(best, block.cosines, block.embeddings, block.keys, unit_id)
@@ -76,21 +71,8 @@ def _scan_files(corpus: Corpus, units: Iterable[str], best: Sequence[Best], left
     limit = partial(ThreadpoolController().limit, limits=1)
     alone = partial(limit, user_api="openmp")
     with _ONE_AT_A_TIME, limit(user_api="blas"), ThreadPoolExecutor(available_cores(), initializer=alone) as pool:
-        for _ in pool.map(scan_unit, units):
+        for _ in pool.map(scan_unit, corpus.receipts()):
             pass
-
-
-def _scan_filtered(
-    corpus: Corpus, where: Where, best: Sequence[Best], batch_rows: int, left: Callable[[], bool]
-) -> None:
-    vectors = _stacked(best)
-    for batch in corpus.mask_batches(["image_id", "mask_index", "unit_id", "embedding"], where, batch_rows):
-        if left():
-            raise AbandonedError
-        embeddings = embedding_matrix(batch["embedding"])
-        with np.errstate(invalid="ignore", over="ignore"):  # rows of NaN: masks without an embedding
-            cosines = vectors @ embeddings.T
-        _add(best, cosines, embeddings.__getitem__, partial(_keys, batch), batch["unit_id"][0].as_py())
 
 
 def _stacked(best: Sequence[Best]) -> NDArray[np.float32]:
@@ -137,8 +119,3 @@ def check_embedded(corpus: Corpus) -> int:
             "(fastsam-batch embed), which makes another corpus of them"
         )
     return dim
-
-
-def _keys(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> list[MaskKey]:
-    kept = batch.select(["image_id", "mask_index"]).take(pa.array(rows))
-    return list(zip(*(column.to_pylist() for column in kept.columns), strict=True))

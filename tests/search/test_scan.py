@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from corpus.made_corpus import DIM, MadeCorpus, make_corpus, masks_table, write_unit
+from corpus.made_corpus import DIM, MadeCorpus, make_corpus, masks_table, write, write_unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference.search import best_masks
@@ -29,20 +33,52 @@ def unit_vectors(count: int, seed: int, dim: int = DIM) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
+# Filters, and whether they hold for a row of masks and its row of images.
+FILTERS: dict[str | None, Callable[[dict[str, Any], dict[str, Any]], bool]] = {
+    None: lambda mask, image: True,
+    "score < 0.75 and image_id != 'coffee.png'": lambda mask, _: (
+        mask["score"] < 0.75 and mask["image_id"] != "coffee.png"
+    ),
+    "score >= 0": lambda mask, image: True,
+    "mask_index = 1": lambda mask, image: False,  # without embeddings, all of them
+    "unit_id = 'unit-0001' or stability > 0.8": lambda mask, image: (
+        image["unit_id"] == "unit-0001" or mask["stability"] > np.float32(0.8)
+    ),
+    "width > 390": lambda mask, image: image["width"] > 390,
+    "not (height = 400 and bbox.x > 100)": lambda mask, image: not (image["height"] == 400 and mask["bbox"][0] > 100),
+    "uri like '%coins%' and unit_id in ('unit-0002', 'no')": lambda mask, _: mask["image_id"] == "coins.png",
+    "error_kind = 'decode'": lambda mask, image: False,  # of images without masks, and null of others
+}
+
+
+@pytest.fixture(scope="module", params=["other writers", "our own"])
+def written(request: pytest.FixtureRequest, made_once: MadeCorpus, tmp_path_factory) -> MadeCorpus:
+    """The corpus in small row groups, which Arrow reads, and in pages that are read one by one."""
+    if request.param == "other writers":
+        return made_once
+    folder = tmp_path_factory.mktemp("own") / "corpus"
+    shutil.copytree(made_once.uri, folder)
+    for file in (folder / "masks").iterdir():
+        file.write_bytes(parquet_bytes(pq.read_table(file)))
+    return MadeCorpus(str(folder), made_once.masks, made_once.images)
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     top_k=st.sampled_from([1, 2, 5, 17, 100]),
     min_score=st.one_of(st.none(), st.floats(-0.5, 0.875, width=32)),
-    batch_rows=st.sampled_from([1, 3, 7, 1000]),
+    where=st.sampled_from(list(FILTERS)),
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_agrees_with_the_slow_search(
-    made_once: MadeCorpus, seed: int, top_k: int, min_score: float | None, batch_rows: int
+    written: MadeCorpus, seed: int, top_k: int, min_score: float | None, where: str | None
 ) -> None:
     vectors = unit_vectors(3, seed)
-    found = scan(Corpus.open(made_once.uri), plain_queries(vectors, min_score), top_k, batch_rows=batch_rows)
+    image_of = {row["image_id"]: row for row in written.images}
+    rows = [row for row in written.masks if FILTERS[where](row, image_of[row["image_id"]])]
+    found = scan(Corpus.open(written.uri), plain_queries(vectors, min_score), top_k, where)
     for hits, vector in zip(found, vectors, strict=True):
-        expected = best_masks(made_once.masks, vector, top_k, min_score)
+        expected = best_masks(rows, vector, top_k, min_score)
         assert [(hit.similarity, hit.image_id, hit.mask_index) for hit in hits] == expected
 
 
@@ -52,18 +88,31 @@ def test_equal_masks_go_by_image_and_index(made: MadeCorpus) -> None:
     write_unit(made.uri, "unit-0009", [], again)
     vectors = unit_vectors(4, 1)
     for top_k in (1, 7, 12):
-        for batch_rows in (2, 5, 1000):
-            found = scan(Corpus.open(made.uri), plain_queries(vectors), top_k, batch_rows=batch_rows)
-            for hits, vector in zip(found, vectors, strict=True):
-                expected = best_masks(made.masks + again, vector, top_k)
-                assert [(hit.similarity, hit.image_id, hit.mask_index) for hit in hits] == expected
+        found = scan(Corpus.open(made.uri), plain_queries(vectors), top_k)
+        for hits, vector in zip(found, vectors, strict=True):
+            expected = best_masks(made.masks + again, vector, top_k)
+            assert [(hit.similarity, hit.image_id, hit.mask_index) for hit in hits] == expected
 
 
-def test_filter_before_the_best_are_taken(made: MadeCorpus) -> None:
-    vector = unit_vectors(1, 5)
-    hits = scan(Corpus.open(made.uri), plain_queries(vector), 4, where="score < 0.75 and image_id != 'coffee.png'")[0]
-    rows = [row for row in made.masks if row["score"] < 0.75 and row["image_id"] != "coffee.png"]
-    assert [(hit.similarity, hit.image_id, hit.mask_index) for hit in hits] == best_masks(rows, vector[0], 4)
+def test_a_filter_opens_the_files_alone_that_it_needs(made: MadeCorpus) -> None:
+    for unit in ("unit-0000", "unit-0002"):
+        write(made.uri, f"masks/{unit}.parquet", b"broken")
+    for unit in ("unit-0000", "unit-0001", "unit-0002"):
+        write(made.uri, f"images/{unit}.parquet", b"broken")
+    hits = scan(Corpus.open(made.uri), plain_queries(unit_vectors(1, 5)), 100, "unit_id = 'unit-0001' and area > 0")[0]
+    assert {hit.unit_id for hit in hits} == {"unit-0001"}
+    assert len(hits) == 10
+    with pytest.raises(InputError, match=r"images/unit-0001\.parquet .* broken"):
+        scan(Corpus.open(made.uri).only(["unit-0001"]), plain_queries(unit_vectors(1, 5)), 1, "width > 5")
+    with pytest.raises(InputError, match=r"masks/unit-0000\.parquet .* broken"):
+        scan(Corpus.open(made.uri), plain_queries(unit_vectors(1, 5)), 1, "area > 0")
+
+
+def test_a_filter_in_arrow_s_words(made: MadeCorpus) -> None:
+    corpus, query = Corpus.open(made.uri), plain_queries(unit_vectors(1, 5))
+    assert scan(corpus, query, 9, pc.field("area") > 900) == scan(corpus, query, 9, "area > 900")
+    with pytest.raises(InputError, match=r"the filter .* does not fit"):
+        scan(corpus, query, 9, pc.field("width") > 900)
 
 
 def test_a_threshold_above_all_finds_nothing(made: MadeCorpus) -> None:
