@@ -13,6 +13,8 @@ from fastsam_batch.search.classes import ClassQuery
 from fastsam_batch.search.texts import EncodeTexts, text_vectors
 
 NO_LABEL = -1
+# How far a float32 product can lie from the cosine of unit vectors, with room: 2**-24 for each of thousands of sums.
+_ROUNDING = 2e-4
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,35 @@ def assign_labels(
     """
     labels = np.full(len(embeddings), NO_LABEL)
     scores = np.full(len(embeddings), -np.inf, np.float32)
-    for number, query in enumerate(classes.queries):
-        cosines = query.similarities(embeddings)
+    for number, (query, likely) in enumerate(zip(classes.queries, _likely(embeddings, classes), strict=True)):
+        rows = np.flatnonzero(likely)
+        cosines = query.similarities(embeddings[rows])
         with np.errstate(invalid="ignore"):  # a comparison with NaN is False
-            better = (cosines > scores) & (cosines < np.inf)
+            better = (cosines > scores[rows]) & (cosines < np.inf)
             if query.min_score is not None:
                 better &= cosines >= np.float32(query.min_score)
-        labels[better], scores[better] = number, cosines[better]
+        labels[rows[better]], scores[rows[better]] = number, cosines[better]
     scores[labels == NO_LABEL] = np.nan
     return labels, scores
+
+
+def _likely(embeddings: NDArray[np.float32], classes: EncodedClasses) -> list[NDArray[np.bool_]]:
+    """For each class, of each mask whether it may be the one it gets: by float32 products, which cost little."""
+    with np.errstate(invalid="ignore", over="ignore"):  # of damaged embeddings, for which no comparison holds
+        off = _ROUNDING * np.linalg.norm(embeddings, axis=1)
+        above, nearest = [], []
+        best = np.full(len(embeddings), -np.inf, np.float32)  # the least that the class it gets can have
+        for query in classes.queries:
+            cosines = (embeddings @ query.any_of.T).max(axis=1)
+            margin = np.full(len(embeddings), np.inf, np.float32)  # over what it must reach or exceed
+            if len(query.none_of):
+                margin = cosines - (embeddings @ query.none_of.T).max(axis=1)
+            if query.min_score is not None:
+                margin = np.minimum(margin, cosines - np.float32(query.min_score))
+            best = np.where(margin > 2 * off, np.fmax(best, cosines - off), best)
+            above.append(margin >= -2 * off)
+            nearest.append(cosines + off)
+        return [passes & (cosines >= best) for passes, cosines in zip(above, nearest, strict=True)]
 
 
 def encode_classes(classes: Sequence[ClassQuery], encode: EncodeTexts) -> EncodedClasses:

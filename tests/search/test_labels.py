@@ -70,6 +70,8 @@ CLASSES = st.lists(
 def test_labels_follow_the_rule(classes: list[ClassQuery], seed: int) -> None:
     embeddings = np.random.default_rng(seed).normal(size=(12, DIM)).astype(np.float16).astype(np.float32)
     embeddings[3] = np.nan
+    # As near to two texts, or but for the last bits; all others are far apart.
+    embeddings[4:6] = vector_of("cup") + vector_of("mug"), vector_of("cup") + np.nextafter(vector_of("mug"), 1)
     labels, scores = assign_labels(embeddings, encode_classes(classes, encode))
     for row, (label, score) in enumerate(zip(labels.tolist(), scores.tolist(), strict=True)):
         name = None if label == NO_LABEL else classes[label].name
