@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fastsam_batch.corpus.vectors import embedding_matrix
-from fastsam_batch.masks.rle import Rle, foreground_runs, tight_box
+from fastsam_batch.masks.rle import foreground_runs_of, tight_box
 
 # float16 rounds a unit vector's length by at most about 5e-4.
 UNIT_LENGTH_TOLERANCE = 1e-2
+# Starts and ends of a mask's foreground runs.
+_Runs: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -89,20 +93,33 @@ def _order_problems(masks: pa.Table) -> list[str]:
 def _rle_problems(masks: pa.Table, names: list[str], sizes: dict[str, tuple[int, int]]) -> list[str]:
     faults: dict[str, list[str]] = {}
     rows = masks.select(["image_id", "bbox", "area", "rle"]).to_pylist()
-    for name, row in zip(names, rows, strict=True):
-        for fault in _rle_faults(row, sizes.get(row["image_id"])):
-            faults.setdefault(fault, []).append(name)
+    named = zip(names, rows, strict=True)
+    for (image_id, size), group in groupby(named, lambda each: (each[1]["image_id"], each[1]["rle"]["size"])):
+        of_image = list(group)
+        runs = _runs([row["rle"]["counts"] for _, row in of_image], (size[0], size[1]))
+        for (name, row), of_mask in zip(of_image, runs, strict=True):
+            for fault in _rle_faults(row, of_mask, sizes.get(image_id)):
+                faults.setdefault(fault, []).append(name)
     return [_sentence("mask", fault, where) for fault, where in faults.items()]
 
 
-def _rle_faults(row: dict[str, Any], image_hw: tuple[int, int] | None) -> list[str]:
+def _runs(counts: list[str], size: tuple[int, int]) -> list[_Runs | None]:
+    """Of each mask its foreground runs, None of one that has none or is damaged."""
+    if not size[0] or not size[1] or min(size) < 1:
+        return [None] * len(counts)
+    try:
+        return [*foreground_runs_of(counts, size)]  # in one pass: half of the time
+    except ValueError:
+        return [None] if len(counts) == 1 else [runs for each in counts for runs in _runs([each], size)]
+
+
+def _rle_faults(row: dict[str, Any], runs: _Runs | None, image_hw: tuple[int, int] | None) -> list[str]:
     height, width = row["rle"]["size"]
     if not height or not width or min(height, width) < 1:
         return ["have an rle of no size"]
-    try:
-        starts, ends = foreground_runs(Rle.from_coco(row["rle"]))
-    except ValueError:
+    if runs is None:
         return ["have an rle that is not one, or not of its size"]
+    starts, ends = runs
     faults = []
     if image_hw is not None and (height, width) != image_hw:
         faults.append("have an rle of another size than their image")
