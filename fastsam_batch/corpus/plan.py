@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _ROWS_TOGETHER = 2048  # of a plan: their members' URIs are far from 2 GiB
+_MEMBERS_TOGETHER = 2**16  # in a row group: who looks for an image reads those alone that can name it
 PLAN_SCHEMA = pa.schema(
     [
         pa.field("unit_id", pa.string(), nullable=False),
@@ -91,8 +92,8 @@ def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
     fs, root = filesystem(corpus_uri)
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, PLAN_SCHEMA, compression="zstd") as writer:
-        for first in range(0, len(rows), _ROWS_TOGETHER):
-            writer.write_table(_table(rows[first : first + _ROWS_TOGETHER]))
+        for together in _row_groups(rows):
+            writer.write_table(_table(together))
     try:
         is_new = create_new(fs, join(root, plan_file(number)), buffer.getvalue())
     except OSError as error:
@@ -101,6 +102,19 @@ def write_plan(corpus_uri: str, number: int, rows: Sequence[PlanRow]) -> None:
         raise InputError(
             f"{redact(corpus_uri)}: another job has just added {plan_file(number)}; run the same command again"
         )
+
+
+def _row_groups(rows: Iterable[PlanRow]) -> Iterator[list[PlanRow]]:
+    together: list[PlanRow] = []
+    members = 0
+    for row in rows:
+        together.append(row)
+        members += len(row.members)
+        if len(together) == _ROWS_TOGETHER or members >= _MEMBERS_TOGETHER:
+            yield together
+            together, members = [], 0
+    if together:
+        yield together
 
 
 def planned(rows: Iterable[PlanRow], unit_ids: Iterable[str] | None = None) -> Planned:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from fastsam_batch.corpus.plan import plan_batches, plan_files
-from fastsam_batch.storage import read_whole
+from fastsam_batch.corpus.plan import plan_files
+from fastsam_batch.storage import is_local, read_whole
+
+_IMAGE_IDS = "members.list.element.image_id"
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -39,19 +42,30 @@ def units_of_images(
 def _planned_units(fs: AbstractFileSystem, root: str, image_ids: Sequence[str]) -> set[str]:
     """Units whose members the plan names and that are among the images; the plan is read until all are found."""
     units: set[str] = set()
-    if not image_ids:
-        return units
-    wanted = pa.array(image_ids, pa.string())
-    for path in plan_files(fs, root):
+    wanted = set(image_ids)
+    for path in plan_files(fs, root) if wanted else []:
         try:
-            for plan in plan_batches(read_whole(fs, path), ["unit_id", "members"]):
-                members = plan["members"]
-                ids = pc.struct_field(members.flatten(), "image_id")
-                found = pc.is_in(ids, wanted)
-                units.update(plan["unit_id"].take(pc.list_parent_indices(members).filter(found)).to_pylist())
-                wanted = wanted.filter(pc.invert(pc.is_in(wanted, ids)))
-                if not len(wanted):
-                    return units
+            with pa.OSFile(path) if is_local(fs) else pa.BufferReader(read_whole(fs, path)) as file:
+                parquet = pq.ParquetFile(file)
+                for group in range(parquet.num_row_groups):
+                    if not _may_name(parquet.metadata.row_group(group), wanted):
+                        continue
+                    for batch in parquet.iter_batches(row_groups=[group], columns=["unit_id", _IMAGE_IDS]):
+                        ids = pc.struct_field(batch["members"].flatten(), "image_id")
+                        found = pc.is_in(ids, pa.array(wanted, pa.string()))
+                        of_units = pc.list_parent_indices(batch["members"]).filter(found)
+                        units.update(batch["unit_id"].take(of_units).to_pylist())
+                        wanted.difference_update(ids.filter(found).to_pylist())
         except pa.ArrowException:  # a broken plan stops jobs, not readers: the images files tell as well
             continue
     return units
+
+
+def _may_name(group: pq.RowGroupMetaData, image_ids: Collection[str]) -> bool:
+    """Whether a row group of a plan can name one of these images, as far as its statistics tell."""
+    columns = (group.column(number) for number in range(group.num_columns))
+    told = next((each.statistics for each in columns if each.path_in_schema == _IMAGE_IDS), None)
+    if told is None or not told.has_min_max:
+        return True
+    # They go by UTF-8's bytes.
+    return any(told.min.encode() <= image_id.encode() <= told.max.encode() for image_id in image_ids)

@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 import fsspec
+import pyarrow.parquet as pq
 import pytest
 from corpus.made_corpus import DIM, MadeCorpus, receipt_of, write, write_unit
 
 from fastsam_batch import Corpus
+from fastsam_batch.corpus import plan as plans
 from fastsam_batch.corpus import read
 from fastsam_batch.corpus.plan import write_plan
 from fastsam_batch.corpus.units_of import units_of_images
@@ -20,6 +22,7 @@ from fastsam_batch.search.cards import make_gallery
 from fastsam_batch.search.find import find_masks
 from fastsam_batch.search.likeness import mask_vectors
 from fastsam_batch.sources.base import ImageRef, PlanRow
+from fastsam_batch.storage import filesystem
 from fastsam_batch.web.catalogue import Catalogue
 
 
@@ -126,3 +129,24 @@ def test_an_image_that_nothing_tells_of(made: MadeCorpus) -> None:
         assert Corpus.open(made.uri).image(row["image_id"]).row == row
     with pytest.raises(InputError, match=r"holds no image 'nowhere\.jpg'"):
         Corpus.open(made.uri).image("nowhere.jpg")
+
+
+def test_of_a_large_plan_only_what_can_name_the_image_is_read(
+    made: MadeCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "_MEMBERS_TOGETHER", 40)
+    names = [f"2024/żółw {number:05d}.jpg" for number in range(1000)]
+    members = [tuple(ImageRef(name, name) for name in names[start : start + 20]) for start in range(0, 1000, 20)]
+    rows = [PlanRow(f"u{place:04d}", "", "members", 0, 20, 20, members=of) for place, of in enumerate(members)]
+    write_plan(made.uri, 2, rows)
+    fs, root = filesystem(made.uri)
+    assert pq.ParquetFile(f"{root}/plan/0002.parquet").num_row_groups == 25
+    receipts = {row.unit_id: {"shard": ""} for row in rows}
+    assert units_of_images(fs, root, receipts, [names[0], names[999], names[40], "none"]) == ["u0000", "u0002", "u0049"]
+    read = []
+    real = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pq.ParquetFile, "iter_batches", lambda file, **options: read.append(options) or real(file, **options)
+    )
+    assert units_of_images(fs, root, receipts, [names[40]]) == ["u0002"]
+    assert [options["row_groups"] for options in read if len(options["columns"]) == 2] == [[1]]
