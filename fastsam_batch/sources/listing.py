@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 T = TypeVar("T")
+_BRACES = re.compile(r"\{[^{}/]*(?:\.\.|,)[^{}/]*\}")
 _CORPUS_FILE, _FIRST_PLAN = "corpus.json", "plan/0001.parquet"  # what tells a corpus: corpus/layout.py
 _FOLDERS, _KINDS = ("plan/", "masks/", "images/", "receipts/"), (".parquet", ".json")  # its files, as far as formats go
 
@@ -97,7 +98,9 @@ class Listing:
             return self._uri if self._uri.endswith("://") else self._uri.rstrip("/"), None
         head, pattern = _split_glob(self._uri)
         if pattern is None:
-            raise InputError(f"{self} does not exist")
+            glob = _BRACES.sub("*", str(self))  # as WebDataset's users write shards
+            hint = "" if glob == str(self) else f"; braces are not expanded: write {glob}"
+            raise InputError(f"{self} does not exist{hint}")
         return head, pattern
 
     def _list(self) -> list[Entry]:

@@ -186,7 +186,8 @@ def test_images_beside_shards_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("{folder}/nothing", "does not exist"),
+        ("{folder}/nothing", "does not exist$"),
+        ("{folder}/{{000..017}}.tar", r"does not exist; braces are not expanded: write .*/\*\.tar$"),
         ("{folder}/nothing/*.tar", "holds no images"),
         ("{folder}", "holds no images"),
         ("{folder}/*.jpg", "holds no images"),
