@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -23,7 +23,7 @@ from fastsam_batch.corpus.chunks import Space
 from fastsam_batch.corpus.dataset import broken_files, rows_of, unit_files
 from fastsam_batch.corpus.filters import MaskFilter, filter_joined, mask_filter, masks_kept, of_image
 from fastsam_batch.corpus.info import read_document
-from fastsam_batch.corpus.schema import check_document, images_schema, masks_schema
+from fastsam_batch.corpus.schema import check_document, column_types, images_schema, masks_schema
 from fastsam_batch.corpus.units_of import units_of_images
 from fastsam_batch.corpus.vectors import Block, vector_blocks
 from fastsam_batch.corpus.where import parse_where
@@ -54,15 +54,16 @@ class Corpus:
         self.info = info
         self._fs, self._root = storage.filesystem(uri)
         self._only: list[str] | None = None
+        self._known: Mapping[str, dict[str, Any]] = {}
         self._encoder: TextEncoder | None = None
         self._loading = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_encoder", "_loading")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_encoder", "_loading", "_known")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
-        self._encoder, self._loading = None, threading.Lock()
+        self._encoder, self._loading, self._known = None, threading.Lock(), {}
 
     @property
     def photographs(self) -> Photographs:
@@ -72,12 +73,18 @@ class Corpus:
         return Photographs.of(self.info)
 
     def only(self, units: Collection[str]) -> Corpus:
-        """The same corpus of which these committed units alone are seen; no other receipt is read."""
+        """The same corpus of which these committed units alone are seen; no receipt is read that is known."""
         part = Corpus(self.uri, self.info)
-        part._only = sorted(several(units))
-        if "_receipts" in self.__dict__ and self._receipts.keys() >= {*part._only}:  # read already
-            part._receipts = {unit: self._receipts[unit] for unit in part._only}
+        part._only, part._known = sorted(several(units)), self.__dict__.get("_receipts", {})
         return part
+
+    def now(self) -> Corpus:
+        """The corpus with the units that it has now, no known receipt read again; where it is `only` some, these."""
+        if self._only is not None:
+            return self
+        now = Corpus(self.uri, self.info)
+        now._known = self._receipts
+        return now
 
     @classmethod
     def open(cls, uri: storage.Uri) -> Corpus:
@@ -119,9 +126,8 @@ class Corpus:
     def masks(self, columns: Collection[str] | None = None, where: Where = None) -> pa.Table:
         """Rows of masks (schemas/masks.v1.json), all in memory: `mask_batches` where they may not fit.
 
-        `unit_id` can be named in `columns` and `where` too, though the files do not store it; a filter on
-        it opens the named units' files only. A `where` in words can name columns of the images as well.
-        Otherwise as `images`.
+        `unit_id` can be named in `columns` and `where` too, though the files do not store it; a filter on it opens the
+        named units' files only. A `where` in words can name columns of the images as well. Otherwise as `images`.
         """
         return pa.Table.from_batches(*self._scan("masks", columns, where, BATCH_ROWS))
 
@@ -138,11 +144,7 @@ class Corpus:
         return self._scan("masks", columns, where, batch_rows)[0]
 
     def vector_blocks(
-        self,
-        unit_id: str,
-        vectors: NDArray[np.float32],
-        space: Space | None = None,
-        where: MaskFilter | None = None,
+        self, unit_id: str, vectors: NDArray[np.float32], space: Space | None = None, where: MaskFilter | None = None
     ) -> Iterator[Block]:
         """A unit's masks that have an embedding, with their cosines with unit vectors [q, D], without Arrow's decoding.
 
@@ -215,11 +217,13 @@ class Corpus:
 
     @cached_property
     def _receipts(self) -> dict[str, dict[str, Any]]:
-        if self._only is None:
-            paths = storage.list_files(self._fs, storage.join(self._root, layout.RECEIPTS_FOLDER), ".json")
-        else:
-            paths = [storage.join(self._root, layout.receipt_file(unit)) for unit in self._only]
-        return {str(receipt["unit_id"]): receipt for receipt in read_each(self._receipt, paths)}
+        units = self._only
+        if units is None:
+            files = storage.list_files(self._fs, storage.join(self._root, layout.RECEIPTS_FOLDER), ".json")
+            units = [path.rpartition("/")[2].removesuffix(".json") for path in files]
+        new = {unit: storage.join(self._root, layout.receipt_file(unit)) for unit in units if unit not in self._known}
+        read = dict(zip(new, read_each(self._receipt, new.values()), strict=True))
+        return {unit: read.get(unit) or self._known[unit] for unit in units}
 
     def _receipt(self, path: str) -> dict[str, Any]:
         try:
@@ -242,7 +246,7 @@ class Corpus:
                 raise InputError(f"{kind} have no column {name}; the columns are {', '.join(schema.names)}")
         selected = pa.schema([schema.field(name) for name in names])
         if isinstance(where, str) and kind == "images":
-            where = parse_where(where, _columns(schema))
+            where = parse_where(where, column_types(schema))
         elif isinstance(where, str):
             if (of_masks := self.mask_filter(where)).of_images:
                 return self._joined(names, of_masks, batch_rows), selected
@@ -253,7 +257,7 @@ class Corpus:
 
     def filter_columns(self) -> dict[str, pa.DataType]:
         """What a `where` on masks may name: their own columns, and those of their images."""
-        return _columns(self._schemas("images")[1]) | _columns(self._schemas("masks")[1])
+        return column_types(self._schemas("images")[1]) | column_types(self._schemas("masks")[1])
 
     def mask_filter(self, where: str | pc.Expression) -> MaskFilter:
         """A filter on masks, for `vector_blocks`. Raises InputError for a wrong one."""
@@ -294,7 +298,3 @@ class Corpus:
             f"{what}: {reason}; "
             "verify_corpus lists every such file, and segmenting again after deleting its receipt restores it"
         )
-
-
-def _columns(schema: pa.Schema) -> dict[str, pa.DataType]:
-    return dict(zip(schema.names, schema.types, strict=True))

@@ -86,3 +86,8 @@ def _arrow_type(text: str) -> pa.DataType:
         members = [part.split(": ", 1) for part in match[1].split(", ")]
         return pa.struct([pa.field(name, _arrow_type(kind), nullable=False) for name, kind in members])
     raise ValueError(f"the contract names an Arrow type this version does not know: {text}")
+
+
+def column_types(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """The type of each column, by its name."""
+    return dict(zip(schema.names, schema.types, strict=True))

@@ -91,6 +91,7 @@ def make_app(
 def _add_finding(app: FastAPI, catalogue: Catalogue, encode: EncodeTexts | None, background: Background | None) -> None:
     @app.get("/api/corpus")
     def describe() -> dict[str, Any]:
+        catalogue.refresh()  # a page that is loaded again shows what a job has added meanwhile
         return answers.corpus_answer(catalogue)
 
     def found(hits: pa.Table) -> dict[str, Any]:

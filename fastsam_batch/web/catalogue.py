@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastsam_batch.corpus.read import Corpus
-from fastsam_batch.errors import NotInCorpusError
+from fastsam_batch.errors import InputError, NotInCorpusError
 from fastsam_batch.search.image import CorpusImage
 from fastsam_batch.storage import absolute, redact
 from fastsam_batch.web.cache import BoundedCache
@@ -26,22 +26,39 @@ class Catalogue:
     """A corpus for many small questions; what was asked for lately is kept in bounded memory."""
 
     def __init__(self, corpus: Corpus) -> None:
+        self._told: tuple[Corpus, str] | None = None
+        self._see(corpus)
+
+    def _see(self, corpus: Corpus) -> None:
         self.corpus = corpus
         self._images: BoundedCache[CorpusImage] = BoundedCache(_IMAGE_BYTES, lambda image: image.masks.nbytes)
         self._rows: BoundedCache[dict[str, Any]] = BoundedCache(_ROW_BYTES, lambda _: 1024)
         self._hits: BoundedCache[dict[str, Any]] = BoundedCache(_HIT_BYTES, lambda hit: 512 + len(hit["rle"]["counts"]))
 
+    def refresh(self) -> None:
+        """See the units that were committed, or taken away, since.
+
+        Raises InputError where there is another corpus now, OutageError where the store fails.
+        """
+        if _identity(Corpus.open(self.corpus.uri)) != self.identity:
+            raise InputError(f"the corpus {self.corpus.name} was made anew; start its page again")
+        now = self.corpus.now()
+        if now.receipts().keys() != self.corpus.receipts().keys():
+            self._see(now)
+
     @cached_property
     def identity(self) -> str:
         """Which corpus this is: a digest that stays while it grows, and is another one where it was made anew."""
-        info = self.corpus.info
-        return _digest([redact(absolute(self.corpus.uri)), info.get("created_at"), info.get("fingerprint")])
+        return _identity(self.corpus)
 
-    @cached_property
+    @property
     def version(self) -> str:
         """A digest of what is in it: another one with every unit that is new, changed or gone."""
-        units = [[unit, receipt["files"]] for unit, receipt in self.corpus.receipts().items()]
-        return _digest([self.identity, units])
+        corpus, told = self.corpus, self._told
+        if told is None or told[0] is not corpus:
+            units = [[unit, receipt["files"]] for unit, receipt in corpus.receipts().items()]
+            told = self._told = corpus, _digest([self.identity, units])
+        return told[1]
 
     def page(self, offset: int, limit: int) -> list[dict[str, Any]]:
         """Rows of images, failed ones included, from the `offset`-th on in the corpus's order.
@@ -94,6 +111,10 @@ class Catalogue:
             )
         mask: dict[str, Any] = found[0]
         return mask | {"uri": image.row["uri"]}
+
+
+def _identity(corpus: Corpus) -> str:
+    return _digest([redact(absolute(corpus.uri)), corpus.info.get("created_at"), corpus.info.get("fingerprint")])
 
 
 def _digest(told: list[Any]) -> str:
