@@ -63,6 +63,9 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype = torch.fl
         check_outputs(path, exported, device)
         return _of_export(path, exported)
     module, header = load_module(path)
+    for layer in module.modules():
+        if type(getattr(layer, "act", None)) is torch.nn.SiLU:  # the one that all networks of Ultralytics share
+            layer.act = torch.nn.SiLU(inplace=True)
     merge_prototypes(module.model[-1])
     module.to(device, dtype, memory_format=torch.channels_last)
     head = Head(module.model[-1])
