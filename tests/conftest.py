@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,18 +23,32 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # else threads of several process
 
 @pytest.fixture(scope="session")
 def local_ray():
+    """Its workers are forked from a process that has imported what the job needs; fresh ones are those of other tests,
+    whose jobs start a Ray of their own.
+    """
     import ray
+    from warm import AGENTS_ENVIRONMENT, interpreter, warm_python
 
+    with contextlib.ExitStack() as stack:
+        # A socket's path may have 107 bytes: pytest's own folders are too deep.
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="warm-", ignore_cleanup_errors=True))
+        python, _ = stack.enter_context(warm_python(Path(folder)))
+        with interpreter(python), pytest.MonkeyPatch.context() as patch:
+            for name, value in AGENTS_ENVIRONMENT.items():
+                patch.setenv(name, value)
+            context = _started(ray)
+        stack.callback(ray.shutdown)
+        yield context
+
+
+def _started(ray):
     for tries_left in (3, 2, 1, 0):
         try:
-            context = ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False)
-            break
+            return ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False)
         except Exception as error:  # Ray's own: its node has 30 s to start, however busy the machine is
             ray.shutdown()
             if "timed out during startup" not in str(error) or not tries_left:
                 raise
-    yield context
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

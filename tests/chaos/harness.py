@@ -8,16 +8,15 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
-from servers import KEYS, s3_server, stop_group
+from servers import KEYS, s3_server
+from warm import IMGSZ, IMPATIENT, warm_python
 
 from fastsam_batch.corpus.layout import LEASE_FILE
 from fastsam_batch.corpus.read import Corpus
@@ -26,10 +25,9 @@ from fastsam_batch.outage import is_storage_error
 from fastsam_batch.storage import filesystem, list_names
 
 from .inputs import IMAGES, SHARDS, UNIT_SIZE, write_inputs
-from .nodes import Nodes, descendants, environment
+from .nodes import Nodes, environment
 from .proxy import Proxy
 from .schedule import KILLED, Run, Schedule, Strike
-from .warm import IMGSZ, write_client
 
 DISK_BYTES = 8 * 2**20
 RUN_S = 300.0  # after which a run counts as hung
@@ -73,7 +71,7 @@ class Harness:
         self._stack.callback(self._proxy.close)
         os.environ |= {**server, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._proxy.port}"}
         filesystem(f"s3://{BUCKET}")[0].clear_instance_cache()  # they would go on with the last store's address
-        self._python, forks = self._stack.enter_context(_warm_python(folder))
+        self._python, forks = self._stack.enter_context(warm_python(folder, IMPATIENT))
         self._disk = self._stack.enter_context(_small_disk(folder / "disk"))
         self._make_inputs()
         self._nodes = Nodes(self._python, forks) if ray else None
@@ -292,29 +290,6 @@ def _difference(found: pa.Table, expected: pa.Table) -> str:
         return f"{found.num_rows} rows for {expected.num_rows}"
     differing = [name for name in expected.column_names if not found[name].equals(expected[name])]
     return f"columns {differing}" if differing else "equal"
-
-
-@contextlib.contextmanager
-def _warm_python(folder: Path) -> Iterator[tuple[Path, int]]:
-    """What runs Python programs, and the process whose children they are."""
-    address, client = folder / "warm", folder / "python"
-    write_client(client, str(address))
-    with (folder / "warm.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, HERE / "warm.py", address],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 300
-        while not address.exists():
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "warm.log").read_text()
-            time.sleep(0.1)
-        yield client, process.pid
-    finally:
-        for program in descendants(process.pid):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                program.kill()
-        stop_group(process)
 
 
 @contextlib.contextmanager

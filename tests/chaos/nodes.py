@@ -6,13 +6,13 @@ import contextlib
 import random
 import secrets
 import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 from servers import free_ports
+from warm import AGENTS_ENVIRONMENT, descendants, interpreter
 
 NODES = 2
 STARTS = 6
@@ -24,7 +24,7 @@ ENVIRONMENT = {
     "RAY_raylet_start_wait_time_s": "60",  # a busy machine takes long
     "RAY_gcs_rpc_server_reconnect_timeout_s": "15",  # after which a driver whose head is gone gives up
     "RAY_worker_niceness": "0",
-    "RAY_enable_pipe_based_agent_to_parent_health_check": "1",  # the agents are no children of their raylet here
+    **AGENTS_ENVIRONMENT,
 }
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Nodes:
         """Start nodes in place of those that were killed, and of those that a busy machine took for dead."""
         from ray.cluster_utils import Cluster
 
-        with _interpreter(self._python):
+        with interpreter(self._python):
             if self._cluster is None:
                 arguments = {"_system_config": HEALTH, **_node(0)}
                 self._cluster = _patiently(lambda: Cluster(initialize_head=True, head_node_args=arguments))
@@ -130,28 +130,10 @@ class Nodes:
         return sorted(found, key=lambda pair: pair[0].pid)
 
 
-def descendants(pid: int) -> list[psutil.Process]:
-    """All processes below one, none where it has ended."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).children(recursive=True)
-    return []
-
-
 def _has_port(process: psutil.Process, port: int) -> bool:
     with contextlib.suppress(psutil.Error):
         return any(connection.laddr.port == port for connection in process.net_connections("tcp4"))
     return False
-
-
-@contextlib.contextmanager
-def _interpreter(python: Path) -> Iterator[None]:
-    """Nodes that are started start their Python programs by `python`."""
-    before = sys.executable
-    sys.executable = str(python)
-    try:
-        yield
-    finally:
-        sys.executable = before
 
 
 def _patiently(start: Callable[[], T]) -> T:

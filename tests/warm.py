@@ -1,6 +1,6 @@
 """Python programs forked from one process that has imported what they need: else each takes seconds to begin.
 
-`python warm.py SOCKET` is that process. What `write_client` writes runs a program as the interpreter does, with its
+`python warm.py SOCKET` is that process. What `_write_client` writes runs a program as the interpreter does, with its
 own arguments, environment, folder and standard streams, but forked; it ends with the program's status, and where it
 is killed, so is the program.
 
@@ -19,8 +19,14 @@ import runpy
 import selectors
 import signal
 import socket
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
+from servers import stop_group
 
 PRELOAD = (
     "aiohttp", "cv2", "fastsam_batch.cli", "fastsam_batch.models.pair", "fastsam_batch.run", "grpc.aio", "jsonschema",
@@ -31,8 +37,11 @@ RAY = ("ray.data", "fastsam_batch.pipeline")
 AGENTS = ("ray.dashboard.agent", "ray._private.runtime_env.agent.main")
 IDLE_S = 30.0  # after which a job's branch ends
 IMGSZ = 96
-PAUSE_S = 0.05  # before the job's second attempt at a request, in place of half a second
+IMPATIENT = "impatient"
+PAUSE_S = 0.05  # of the impatient, before the job's second attempt at a request, in place of half a second
 CLIENT_ATTEMPTS = 2  # of s3fs itself, in place of five
+# The agents are no children of their raylet here.
+AGENTS_ENVIRONMENT = {"RAY_enable_pipe_based_agent_to_parent_health_check": "1"}
 
 _CLIENT = """#!{python} -IS
 import array, json, os, socket, sys
@@ -59,7 +68,53 @@ os._exit(int(status) if status else 1)
 """
 
 
-def write_client(path: Path, address: str) -> None:
+@contextlib.contextmanager
+def warm_python(folder: Path, *options: str) -> Iterator[tuple[Path, int]]:
+    """What runs Python programs, and the process whose children they are; the folder's path is short.
+
+    IMPATIENT shortens the pauses of all of them.
+    """
+    address, client = folder / "warm", folder / "python"
+    _write_client(client, str(address))
+    with (folder / "warm.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, __file__, address, *options],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            # Ray reads both when it is imported; the mode is what ray.init sets later, for what it starts itself.
+            env={**AGENTS_ENVIRONMENT, "RAY_AUTH_MODE": "token", **os.environ},
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 300
+        while not address.exists():
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "warm.log").read_text()
+            time.sleep(0.1)
+        yield client, process.pid
+    finally:
+        for program in descendants(process.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                program.kill()
+        stop_group(process)
+
+
+@contextlib.contextmanager
+def interpreter(python: Path) -> Iterator[None]:
+    """Nodes of Ray that are started start their Python programs by `python`."""
+    before = sys.executable
+    sys.executable = str(python)
+    try:
+        yield
+    finally:
+        sys.executable = before
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """All processes below one, none where it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def _write_client(path: Path, address: str) -> None:
     """The program that stands in for the interpreter."""
     path.write_text(_CLIENT.format(python=sys.executable, socket=address))
     path.chmod(0o755)
@@ -156,17 +211,19 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
     return data
 
 
-def main(address: str) -> None:
-    """Import, shorten the pauses of all programs to come, and fork branches for those who ask, until killed."""
+def main(address: str, *options: str) -> None:
+    """Import, shorten pauses where that is asked for, and fork branches for those who ask, until killed."""
     for name in PRELOAD:
         importlib.import_module(name)
-    import s3fs
     import torch
 
-    from fastsam_batch import outage
+    if IMPATIENT in options:
+        import s3fs
 
-    outage.PAUSE_S = PAUSE_S
-    s3fs.S3FileSystem.retries = CLIENT_ATTEMPTS
+        from fastsam_batch import outage
+
+        outage.PAUSE_S = PAUSE_S
+        s3fs.S3FileSystem.retries = CLIENT_ATTEMPTS
     torch.set_num_threads(1)  # a fork inherits no threads
     _use_models()
     gc.freeze()
@@ -226,4 +283,4 @@ def _use_models() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
