@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import tempfile
@@ -22,23 +21,28 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # else threads of several process
 
 
 @pytest.fixture(scope="session")
-def local_ray():
-    """Its workers are forked from a process that has imported what the job needs; fresh ones are those of other tests,
-    whose jobs start a Ray of their own.
-    """
-    import ray
-    from warm import AGENTS_ENVIRONMENT, interpreter, warm_python
+def forked_python():
+    """Runs a Ray's Python programs as forks of a process that has imported what the job needs."""
+    from warm import warm_python
 
-    with contextlib.ExitStack() as stack:
-        # A socket's path may have 107 bytes: pytest's own folders are too deep.
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="warm-", ignore_cleanup_errors=True))
-        python, _ = stack.enter_context(warm_python(Path(folder)))
-        with interpreter(python), pytest.MonkeyPatch.context() as patch:
-            for name, value in AGENTS_ENVIRONMENT.items():
-                patch.setenv(name, value)
-            context = _started(ray)
-        stack.callback(ray.shutdown)
-        yield context
+    # A socket's path may have 107 bytes: pytest's own folders are too deep.
+    short = tempfile.TemporaryDirectory(prefix="warm-", ignore_cleanup_errors=True)
+    with short as folder, warm_python(Path(folder)) as (python, _):
+        yield python
+
+
+@pytest.fixture(scope="session")
+def local_ray(forked_python):
+    """Its workers are forks; fresh ones are those of the tests whose jobs start a Ray of their own."""
+    import ray
+    from warm import AGENTS_ENVIRONMENT, interpreter
+
+    with interpreter(forked_python), pytest.MonkeyPatch.context() as patch:
+        for name, value in AGENTS_ENVIRONMENT.items():
+            patch.setenv(name, value)
+        context = _started(ray)
+    yield context
+    ray.shutdown()
 
 
 def _started(ray):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
+
+from warm import AGENTS_ENVIRONMENT, with_interpreter
 
 from fastsam_batch.config import segment_options
 from fastsam_batch.corpus.read import Corpus
@@ -33,12 +34,10 @@ def rows(corpus_uri):
     return found, images
 
 
-def job(*arguments, **options):
-    environment = {**os.environ, "RAY_ADDRESS": "local"}
-    command = [sys.executable, str(ROOT / "jobs" / "segment_corpus.py"), *map(str, arguments)]
+def job(forked_python, *arguments, **options):
     return subprocess.Popen(
-        command,
-        env=environment,
+        [*with_interpreter(forked_python, ROOT / "jobs" / "segment_corpus.py"), *map(str, arguments)],
+        env={**os.environ, **AGENTS_ENVIRONMENT, "RAY_ADDRESS": "local"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

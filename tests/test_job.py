@@ -197,9 +197,9 @@ def test_bad_images_are_rows_and_odd_ones_are_segmented(local_ray, tmp_path):
     assert verify_corpus(str(tmp_path / "corpus")).ok
 
 
-def test_an_input_that_cannot_be_planned_leaves_no_corpus_behind(tmp_path):
+def test_an_input_that_cannot_be_planned_leaves_no_corpus_behind(forked_python, tmp_path):
     pq.write_table(pa.table({"picture": [b"x"]}), tmp_path / "images.parquet")
-    code, _, err = finish(job("--input", tmp_path / "images.parquet", "--output", tmp_path / "corpus"))
+    code, _, err = finish(job(forked_python, "--input", tmp_path / "images.parquet", "--output", tmp_path / "corpus"))
     assert code == 2
     assert "images.parquet" in err and "picture" in err
     assert not (tmp_path / "corpus").exists()

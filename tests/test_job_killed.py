@@ -35,13 +35,13 @@ def one_row_group(photos, folder, copies):
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("make", [many, one_row_group])
-def test_killing_the_driver_loses_and_doubles_nothing(local_ray, photos, tmp_path, make):
+def test_killing_the_driver_loses_and_doubles_nothing(local_ray, forked_python, photos, tmp_path, make):
     folder = make(photos, tmp_path / "photos", 6)
     cheap = {"imgsz": 160, "embedder": "none"}  # small networks, so that what takes time is what is tested
     whole = run(folder, tmp_path / "whole", unit_size=1, **cheap)
     corpus = tmp_path / "corpus"
     arguments = ["--input", folder, "--output", corpus, "--unit-size", 1, "--imgsz", 160, "--embedder", "none"]
-    driver = job(*arguments, start_new_session=True)
+    driver = job(forked_python, *arguments, start_new_session=True)
     deadline = time.monotonic() + 500
     while len(list(corpus.glob("receipts/*.json"))) < 2:
         assert time.monotonic() < deadline and driver.poll() is None, driver.communicate()

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from servers import web_server
 from sources.made_inputs import write_tar
+from warm import AGENTS_ENVIRONMENT, with_interpreter
 
 from fastsam_batch import run as run_module
 from fastsam_batch.config import segment_options
@@ -42,12 +42,12 @@ def run(source, output, **options):
     return segment_corpus(segment_options({"input": str(source), "output": str(output), **CHEAP, **options}))
 
 
-def job(*arguments, **environment):
-    command = [sys.executable, str(ROOT / "jobs" / "segment_corpus.py"), *map(str, arguments)]
+def job(forked_python, *arguments, **environment):
+    command = [*with_interpreter(forked_python, ROOT / "jobs" / "segment_corpus.py"), *map(str, arguments)]
     command += ["--imgsz", "64", "--embedder", "none"]
     return subprocess.Popen(
         command,
-        env={**os.environ, "RAY_ADDRESS": "local", **environment},
+        env={**os.environ, **AGENTS_ENVIRONMENT, "RAY_ADDRESS": "local", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -77,7 +77,7 @@ def tiny_images(folder, names):
 
 
 @pytest.mark.timeout(500)
-def test_poison_ends_as_rows_and_a_unit_that_raises_is_left_for_the_next_run(local_ray, tmp_path):
+def test_poison_ends_as_rows_and_a_unit_that_raises_is_left_for_the_next_run(local_ray, forked_python, tmp_path):
     names = [f"{number:02d}.png" for number in range(12)]
     tiny_images(tmp_path / "photos", names)
     bad = {"01.png": CRASH, "05.png": HANG, "06.png": CRASH, "10.png": RAISE}
@@ -85,6 +85,7 @@ def test_poison_ends_as_rows_and_a_unit_that_raises_is_left_for_the_next_run(loc
         (tmp_path / "photos" / name).write_bytes(data)
     arguments = ["--input", tmp_path / "photos", "--output", tmp_path / "corpus", "--unit-size", 4]
     poisoned = job(
+        forked_python,
         *arguments,
         "--decode-seconds",
         4,
@@ -243,11 +244,12 @@ def test_a_node_with_other_weights_ends_the_job_in_one_sentence(local_ray, tmp_p
     assert not list((tmp_path / "corpus").glob("receipts/*"))
 
 
-def test_a_unit_that_raises_takes_no_attempt_of_its_neighbours_in_a_shard(tmp_path):
+def test_a_unit_that_raises_takes_no_attempt_of_its_neighbours_in_a_shard(forked_python, tmp_path):
     tiny_images(tmp_path / "photos", ["0.png", "2.png"])
     good = {name: (tmp_path / "photos" / name).read_bytes() for name in ("0.png", "2.png")}
     write_tar(tmp_path / "s.tar", [("0.png", good["0.png"]), ("1.png", RAISE), ("2.png", good["2.png"])])
     poisoned = job(
+        forked_python,
         *["--input", tmp_path / "s.tar", "--output", tmp_path / "corpus", "--unit-size", 1],
         FASTSAM_BATCH_DECODER="poison:decode",
         PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]),

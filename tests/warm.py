@@ -107,6 +107,12 @@ def interpreter(python: Path) -> Iterator[None]:
         sys.executable = before
 
 
+def with_interpreter(python: Path, script: Path) -> list[str]:
+    """The command that runs a script whose own Ray starts its Python programs by `python`, in AGENTS_ENVIRONMENT."""
+    run = "import runpy, sys; _, sys.executable, *sys.argv = sys.argv; runpy.run_path(sys.argv[0], run_name='__main__')"
+    return [sys.executable, "-c", run, str(python), str(script)]
+
+
 def descendants(pid: int) -> list[psutil.Process]:
     """All processes below one, none where it has ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
