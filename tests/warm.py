@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import selectors
 import signal
 import socket
@@ -79,7 +80,7 @@ def warm_python(folder: Path, *options: str) -> Iterator[tuple[Path, int]]:
     with (folder / "warm.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, __file__, address, *options],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
             # Ray reads both when it is imported; the mode is what ray.init sets later, for what it starts itself.
             env={**AGENTS_ENVIRONMENT, "RAY_AUTH_MODE": "token", **os.environ},
         )  # fmt: skip
@@ -94,6 +95,7 @@ def warm_python(folder: Path, *options: str) -> Iterator[tuple[Path, int]]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 program.kill()
         stop_group(process)
+        process.stdin.close()
 
 
 @contextlib.contextmanager
@@ -218,7 +220,7 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
 
 
 def main(address: str, *options: str) -> None:
-    """Import, shorten pauses where that is asked for, and fork branches for those who ask, until killed."""
+    """Import, shorten pauses where that is asked for, and fork branches for those who ask, until stdin ends."""
     for name in PRELOAD:
         importlib.import_module(name)
     import torch
@@ -238,6 +240,8 @@ def main(address: str, *options: str) -> None:
     server.listen(100)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
+        if 0 in select.select([0, server], [], [])[0]:
+            os.killpg(0, signal.SIGKILL)  # whoever started it is gone
         client = server.accept()[0]
         branch = client.recv(100).decode()
         if branch and not os.path.exists(f"{address}-{branch}"):
