@@ -176,9 +176,9 @@ def test_a_result_takes_the_place_of_files_only(tmp_path):
 
 def test_a_result_whose_store_does_not_answer_is_an_outage(monkeypatch):
     monkeypatch.setattr("fastsam_batch.outage.PAUSE_S", 0.001)
-    for name, value in {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a"}.items():
+    store = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    for name, value in (store | {"AWS_MAX_ATTEMPTS": "1"}).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     fsspec.filesystem("s3").clear_instance_cache()
     with pytest.raises(OutageError, match=r"s3://bucket/x\.json: Could not connect"):
         write_result("s3://bucket/x.json", b"{}")
