@@ -79,8 +79,12 @@ def test_killing_an_actor_loses_and_doubles_nothing(local_ray, photos, tmp_path)
 
     def kill_one():
         deadline = time.monotonic() + 120
+        begun = None  # attempts, when the first unit is committed
         while time.monotonic() < deadline and not killed:
-            if list(corpus.glob("receipts/*.json")):
+            attempts = set(corpus.glob("attempts/*/0001-*"))
+            if begun is None and list(corpus.glob("receipts/*.json")):
+                begun = attempts
+            elif begun is not None and attempts - begun:  # one just began: it is this one that dies
                 for pid in actor_pids():
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
