@@ -83,7 +83,8 @@ def s3_server(folder: Path):
         wait_for_port(s3, process)
         yield {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3}", "AWS_DEFAULT_REGION": "us-east-1"}
     finally:
-        stop_group(process)
+        process.kill()  # asked to stop, it would wait for readers for seconds
+        process.wait()
 
 
 @contextlib.contextmanager
