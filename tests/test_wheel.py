@@ -44,7 +44,7 @@ def test_the_demo_runs_from_the_wheel_alone(wheel, tmp_path):
     the checkout's own link is not followed.
     """
     environment = tmp_path / "clean"
-    venv.create(environment, with_pip=True)
+    venv.create(environment)
     python = environment / "bin" / "python"
     site = Path(
         subprocess.run(
@@ -54,7 +54,8 @@ def test_the_demo_runs_from_the_wheel_alone(wheel, tmp_path):
             check=True,
         ).stdout.strip()
     )
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True, timeout=100)
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)]
+    subprocess.run(install, check=True, timeout=100)
     (site / "installed_already.pth").write_text(sysconfig.get_path("purelib") + "\n")
     settings = {**os.environ, "RAY_ADDRESS": "local", "PYTHONPATH": ""}
     where = subprocess.run(
