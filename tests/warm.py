@@ -194,6 +194,8 @@ def _become(argv: list[str], environment: dict[str, str], folder: str, fds: list
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(folder)
+        # A fork's first call makes torch's pool of threads anew; a second thread, meanwhile, would find none.
+        sys.modules["torch"].set_num_threads(1)
         sys.argv = argv
         sys.path.insert(0, str(Path(argv[0]).parent))
         runpy.run_path(argv[0], run_name="__main__")
