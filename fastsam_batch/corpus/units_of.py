@@ -44,6 +44,8 @@ def _planned_units(fs: AbstractFileSystem, root: str, image_ids: Sequence[str]) 
     units: set[str] = set()
     wanted = set(image_ids)
     for path in plan_files(fs, root) if wanted else []:
+        if not wanted:
+            break
         try:
             with pa.OSFile(path) if is_local(fs) else pa.BufferReader(read_whole(fs, path)) as file:
                 parquet = pq.ParquetFile(file)
