@@ -107,7 +107,7 @@ class Embedder(OnDevice):
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised input [n, 3, h, w] of images uint8 RGB [n, h, w, 3]."""
         width = images.shape[2]
-        rows = images.to(self.device).float().div_(255).flatten(2)  # by channel, torch takes three times as long
+        rows = images.to(self.device).float().div_(255).flatten(2)  # by channel, torch takes twice as long
         rows = rows.sub_(self._mean.repeat(width)).div_(self._std.repeat(width))
         return rows.to(self._dtype).view(images.shape).permute(0, 3, 1, 2)
 
