@@ -156,6 +156,9 @@ class Forks:
 
     def _start(self, client: socket.socket) -> None:
         length, fds, _, _ = socket.recv_fds(client, 4, 3)
+        if not length:  # whoever asked has been killed
+            client.close()
+            return
         argv, environment, folder = json.loads(_exactly(client, int.from_bytes(length, "big")))
         pid = os.fork()
         if pid == 0:
@@ -266,8 +269,7 @@ def _branch(address: str, name: str, done: int) -> None:
         if not lasting:
             # It reads there as well whose end a worker must not survive. Nodes ends a killed node's workers itself.
             os.environ |= {"RAY_JOB_ID": name, "RAY_RAYLET_PID": str(os.getppid())}
-        for module in RAY + AGENTS * lasting:
-            importlib.import_module(module)
+        _import_ray(RAY + AGENTS * lasting)
         gc.freeze()
         forks = Forks(address, lasting)
         os.close(done)
@@ -275,6 +277,28 @@ def _branch(address: str, name: str, done: int) -> None:
     except BaseException:  # noqa: BLE001 - as the interpreter does
         sys.excepthook(*sys.exc_info())
         os._exit(1)
+
+
+def _import_ray(modules: tuple[str, ...]) -> None:
+    """Import them without a draw from Ray's generator of ids: all forks would go on with the same ids.
+
+    Two workers that begin at once would then put their first object into the store under one id, and one of them end;
+    `ray.init` waits for both for ever.
+    """
+    import ray.actor
+    from ray._raylet import ActorClassID
+
+    class Drawn:
+        @staticmethod
+        def from_random() -> ActorClassID:
+            return ActorClassID(os.urandom(ActorClassID.size()))
+
+    ray.actor.ActorClassID = Drawn
+    try:
+        for module in modules:
+            importlib.import_module(module)
+    finally:
+        ray.actor.ActorClassID = ActorClassID
 
 
 def _use_models() -> None:
