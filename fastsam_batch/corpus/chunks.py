@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 _CODECS = {"ZSTD": "zstd", "SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "LZ4": "lz4_raw"}
 COMPRESSIONS = (*_CODECS, "UNCOMPRESSED")
-# Blocks of a page that are read, and multiplied, at once: two mebibytes, which the cores' cache holds. With fewer,
-# threads wait more often for Python's lock.
-_BLOCKS = 16
+# Blocks of a page that are read, and multiplied, at once: a quarter of a page of 16 MiB with its levels. With fewer,
+# threads wait more often for Python's lock; with more, small caches do not hold what all threads have read.
+_BLOCKS = 33
 _MOST_UNPACKED = 64 << 20  # bytes of a chunk's pages that stay in memory: row groups of other writers may be large
 
 

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastsam_batch.corpus.chunks import Space
+
 # How far a product of unit vectors can lie from the true one: 2**-11 for a vector rounded to half floats, as much for
 # their product.
 ROUNDING = 1e-3
@@ -32,10 +34,14 @@ class Lists(Protocol):
 
 
 class Products:
-    """Products of unit vectors float32 [q, D] with embeddings, each within ROUNDING."""
+    """Products of unit vectors float32 [q, D] with embeddings, each within ROUNDING.
+
+    For one thread, whatever it reads: its memory is used again and again.
+    """
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self.dim = vectors.shape[1]
+        self.space = Space()
         self._vectors = vectors
         self._room = np.empty((0, self.dim), np.float32)
         torch = _loaded_torch()

@@ -11,18 +11,16 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from numpy.typing import NDArray
 
 from fastsam_batch import storage
 from fastsam_batch.corpus import layout
-from fastsam_batch.corpus.chunks import Space
 from fastsam_batch.corpus.dataset import broken_files, rows_of, unit_files
 from fastsam_batch.corpus.filters import MaskFilter, filter_joined, mask_filter, masks_kept, of_image
 from fastsam_batch.corpus.info import read_document
+from fastsam_batch.corpus.products import Products
 from fastsam_batch.corpus.schema import check_document, column_types, images_schema, masks_schema
 from fastsam_batch.corpus.units_of import units_of_images
 from fastsam_batch.corpus.vectors import Block, vector_blocks
@@ -143,9 +141,7 @@ class Corpus:
         """As `masks`, at most `batch_rows` rows at a time, in the corpus's order and in bounded memory."""
         return self._scan("masks", columns, where, batch_rows)[0]
 
-    def vector_blocks(
-        self, unit_id: str, vectors: NDArray[np.float32], space: Space | None = None, where: MaskFilter | None = None
-    ) -> Iterator[Block]:
+    def vector_blocks(self, unit_id: str, products: Products, where: MaskFilter | None = None) -> Iterator[Block]:
         """A unit's masks that have an embedding, with their cosines with unit vectors [q, D], without Arrow's decoding.
 
         As `corpus.vectors.vector_blocks`, those alone for which a filter holds. Raises InputError for a file that is
@@ -160,7 +156,7 @@ class Corpus:
                 kept = masks_kept(file, where, partial(self._images_of, where, unit_id))
                 if not kept.any():
                     return
-            for block in vector_blocks(self._fs, path, vectors, space, kept):
+            for block in vector_blocks(self._fs, path, products, kept):
                 yield replace(block, embeddings=told(block.embeddings), keys=told(block.keys))
 
     @contextmanager

@@ -46,18 +46,14 @@ class Block:
 def vector_blocks(
     fs: AbstractFileSystem,
     path: str,
-    vectors: NDArray[np.float32],
-    space: Space | None = None,
+    products: Products,
     kept: NDArray[np.bool_] | None = None,
 ) -> Iterator[Block]:
     """The masks of one file that have an embedding, in its order, and their cosines with unit vectors [q, D].
 
-    A thread that reads many files gives them all one `space`. `kept` says of each row of the file whether it is
-    wanted. Only the embeddings are read, and the names of row groups that are asked for. Raises OSError or pyarrow's
-    errors for a missing or broken file.
+    `kept` says of each row of the file whether it is wanted. Only the embeddings are read, and the names of row groups
+    that are asked for. Raises OSError or pyarrow's errors for a missing or broken file.
     """
-    products = Products(vectors)
-    space = space or Space()
     with pa.OSFile(path) if is_local(fs) else fs.open(path, "rb") as file:
         parquet = pq.ParquetFile(file, read_dictionary=["image_id"])  # so that no name is made that nobody asks for
         end = 0
@@ -67,7 +63,7 @@ def vector_blocks(
             if wanted is not None and not wanted.any():
                 continue
             names = cache(partial(_names, parquet, group))
-            with _chunk(fs, path, parquet, group, space) as chunk:
+            with _chunk(fs, path, parquet, group, products.space) as chunk:
                 lists, cosines = _multiplied(chunk, parquet, group, products)
                 rows = lists.rows()
                 places = np.arange(len(rows)) if wanted is None else np.flatnonzero(wanted[rows])

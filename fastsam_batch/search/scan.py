@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from fastsam_batch.corpus.chunks import Space
 from fastsam_batch.corpus.filters import MaskFilter
+from fastsam_batch.corpus.products import Products
 from fastsam_batch.corpus.read import Corpus, Where
 from fastsam_batch.errors import InputError
 from fastsam_batch.search.best import Best, Hit, MaskKey, Query
@@ -59,9 +59,9 @@ def _scan_files(corpus: Corpus, where: MaskFilter | None, best: Sequence[Best], 
     def scan_unit(unit_id: str) -> None:
         if left():  # those that waited for their turn, too
             raise AbandonedError
-        if not hasattr(of_thread, "space"):
-            of_thread.space = Space()
-        for block in corpus.vector_blocks(unit_id, vectors, of_thread.space, where):
+        if not hasattr(of_thread, "products"):
+            of_thread.products = Products(vectors)
+        for block in corpus.vector_blocks(unit_id, of_thread.products, where):
             if left():
                 raise AbandonedError
             _add(best, block.cosines, block.embeddings, block.keys, unit_id)

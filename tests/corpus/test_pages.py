@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from fastsam_batch.corpus.chunks import BytesChunk, Space, open_chunk
 from fastsam_batch.corpus.pages import HalfLists, UnknownPages
-from fastsam_batch.corpus.products import ROUNDING, to_float
+from fastsam_batch.corpus.products import ROUNDING, Products, to_float
 from fastsam_batch.corpus.vectors import vector_blocks
 
 
@@ -69,13 +69,14 @@ def read(table: pa.Table, **options: Any) -> list[tuple[str, int, list[float]]]:
 
 def read_blocks(table: pa.Table, fs: Any, path: str) -> list[tuple[str, int, list[float]]]:
     found: list[list[tuple[str, int, list[float]]]] = []
-    space = Space()
     dim = table.schema.field("embedding").type.list_size
     for count, loaded in ((1, True), (2, True), (9, True), (2, False)):
         found.append([])
         vectors = unit(np.random.default_rng(0).normal(size=(count, dim))).astype(np.float32)
         with patch.dict(sys.modules, {} if loaded else {"torch": None}):  # as before a text encoder has loaded it
-            for block in vector_blocks(fs, path, vectors, space):
+            products = Products(vectors)
+            products.space.content[:] = b"\xff" * len(products.space.content)  # as after another file
+            for block in vector_blocks(fs, path, products):
                 assert len(block) > 0
                 rows = np.arange(len(block))
                 embeddings = block.embeddings(rows)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastsam_batch.corpus.info import admit, describe, read_info, write_info
+from fastsam_batch.corpus.products import Products
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns, UnitResult, images_table, masks_table
 from fastsam_batch.corpus.schema import contract, images_schema, masks_schema
@@ -159,7 +160,8 @@ def test_a_unit_of_more_run_lengths_than_an_array_holds(tmp_path):
     assert pq.ParquetFile(tmp_path / "masks" / "files-000000000.parquet").num_row_groups == 5
     stored = Corpus.open(str(tmp_path))
     assert stored.masks(masks_schema(DIM).names).equals(whole)
-    assert sum(len(block) for block in stored.vector_blocks("files-000000000", np.eye(1, DIM, dtype=np.float32))) == 7
+    products = Products(np.eye(1, DIM, dtype=np.float32))
+    assert sum(len(block) for block in stored.vector_blocks("files-000000000", products)) == 7
     assert verify_corpus(str(tmp_path)).problems == []
 
 
