@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -42,27 +43,41 @@ def mask_crops(
     bboxes_xywh: NDArray[np.float32],
     size: int,
     fill_rgb: NDArray[np.uint8],
-    kind: str,
+    kinds: Sequence[str],
 ) -> torch.Tensor:
-    """The crops of masks of one image and kind as `mask_crop` makes them, uint8 RGB [n, size, size, 3] on the device.
+    """The crops of n masks of one image as `mask_crop` makes them, uint8 RGB [kinds, n, size, size, 3] on the device.
 
     They differ from those by little: these come from the image itself, those from a level of a pyramid.
     """
+    if not rles:
+        return image.pixels.new_empty((len(kinds), 0, size, size, 3))
     device = image.pixels.device
     height, width = image.pixels.shape[:2]
-    places = [place_of(box, (height, width), size, kind) for box in bboxes_xywh]
-    fill = torch.from_numpy(fill_rgb).to(device).float()
-    crops = _shrunk(image.sums, places, size)
-    enlarged = [index for index, place in enumerate(places) if not _shrinks(place)]
-    if enlarged:
-        crops[enlarged] = _enlarged(image.pixels, [places[index] for index in enlarged], size)
+    places = [place_of(box, (height, width), size, kind) for kind in kinds for box in bboxes_xywh]
     shares = np.zeros((len(places), size, size), np.uint8)
-    for canvas, place, rle, box in zip(shares, places, rles, bboxes_xywh, strict=True):
+    masks = product(kinds, zip(rles, bboxes_xywh, strict=True))
+    for canvas, place, (kind, (rle, box)) in zip(shares, places, masks, strict=True):
         rows, columns = place.crop_hw
         inside = canvas[place.top : place.top + rows, place.left : place.left + columns]
         inside[:] = np.round(mask_share(rle, box, place.crop_hw) * 255) if kind == "masked" else 255
-    share = torch.from_numpy(shares).to(device).float().div_(255)[..., None]
-    return (crops * share + fill * (1 - share)).round_().to(torch.uint8)
+    # Those that shrink, and then those that are enlarged, each all at once.
+    enlarged = np.array([not _shrinks(place) for place in places])
+    order = np.argsort(enlarged, kind="stable")
+    sorted_places = [places[index] for index in order]
+    shrinking = len(places) - int(enlarged.sum())
+    parts = [
+        resized(of_image, some, size)
+        for resized, of_image, some in (
+            (_shrunk, image.sums, sorted_places[:shrinking]),
+            (_enlarged, image.pixels, sorted_places[shrinking:]),
+        )
+        if some
+    ]
+    fill = torch.from_numpy(fill_rgb).to(device).float()
+    share = torch.from_numpy(shares[order]).to(device).float().div_(255)[..., None]
+    crops = (torch.cat(parts) * share + fill * (1 - share)).round_().to(torch.uint8)
+    back = torch.from_numpy(np.argsort(order)).to(device)
+    return crops[back].view(len(kinds), len(rles), size, size, 3)
 
 
 def _shrinks(place: Place) -> bool:

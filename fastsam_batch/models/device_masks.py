@@ -126,12 +126,13 @@ def _encode(
 ) -> EncodedMasks:
     height, width = geometry.image_hw
     profiles = _profiles(prototypes, torch.from_numpy(coefficients).to(prototypes.device), boxes, geometry)
-    outer, level, inner = (_crossings(profiles, value, geometry) for value in LEVELS)
+    crossings = _crossings(profiles, geometry)
+    level = crossings.at(1)  # between the two that stability asks for
     edges, of_edge = _without_empty_runs(level.columns * height + level.rows, level.masks)
     runs = torch.bincount(of_edge, minlength=len(boxes))
     text, lengths = _packed(*_run_lengths(edges, of_edge, runs, height * width))
-    sums = torch.stack([runs, lengths, *(each.areas(len(boxes)) for each in (outer, level, inner))])
-    told = torch.cat([sums, _tight_boxes(level, len(boxes)).T]).cpu().numpy()
+    sums = torch.stack([runs, lengths])
+    told = torch.cat([sums, crossings.areas(len(boxes)), _tight_boxes(level, len(boxes)).T]).cpu().numpy()
     kept = told[0] > 0
     left, top, right, bottom = told[5:, kept]
     characters = text.cpu().numpy().tobytes().decode("ascii")
@@ -177,25 +178,37 @@ def _profiles(
 
 @dataclass(frozen=True)
 class _Crossings:
-    """Where columns cross a level, entering and leaving alternately: mask, image column and first row past it."""
+    """Where columns cross levels, entering and leaving alternately: level, mask, image column and first row past it.
 
+    Levels are places in LEVELS, ascending.
+    """
+
+    levels: torch.Tensor
     masks: torch.Tensor
     columns: torch.Tensor
     rows: torch.Tensor
 
+    def at(self, level: int) -> _Crossings:
+        """Those of one level."""
+        ends = torch.arange(level, level + 2, device=self.levels.device)
+        first, end = torch.searchsorted(self.levels, ends).tolist()
+        return _Crossings(*(each[first:end] for each in (self.levels, self.masks, self.columns, self.rows)))
+
     def areas(self, count: int) -> torch.Tensor:
-        """Pixels of each of `count` masks above the level, int64."""
+        """Pixels of each of `count` masks above each level, int64 [levels, count]."""
         entering, leaving = self.rows[0::2], self.rows[1::2]
-        return self.rows.new_zeros(count).index_add_(0, self.masks[0::2], leaving - entering)
+        of = self.levels[0::2] * count + self.masks[0::2]
+        return self.rows.new_zeros(len(LEVELS) * count).index_add_(0, of, leaving - entering).view(-1, count)
 
 
-def _crossings(profiles: _Profiles, level: float, geometry: _Geometry) -> _Crossings:
+def _crossings(profiles: _Profiles, geometry: _Geometry) -> _Crossings:
     logits = profiles.logits
-    above = logits > level
-    turns = (above[1:] != above[:-1]).nonzero()[:, 0]
+    heights = logits.new_tensor(LEVELS)
+    above = logits > heights[:, None]
+    levels, turns = (above[:, 1:] != above[:, :-1]).nonzero().unbind(1)
     mask, node = profiles.mask[turns], profiles.node[turns]
     box = profiles.boxes[mask]
-    value = logits[turns]
+    value, level = logits[turns], heights[levels]
     share = (value - level) / (value - logits[turns + 1])  # on both sides of the level, so they differ
     # From the sentinel into a column the mask starts at the box's first row; from the last node on, it ends at the
     # box's end.
@@ -208,13 +221,13 @@ def _crossings(profiles: _Profiles, level: float, geometry: _Geometry) -> _Cross
     # The first row past it: behind it when entering, at it when leaving (a logit at the level is outside).
     entering, leaving = crossing[0::2].floor() + 1, crossing[1::2].ceil()
     rows = torch.stack([entering, leaving], 1).flatten().long()
-    return _Crossings(mask, profiles.column[turns], rows.clamp(box[:, 2], box[:, 3]))
+    return _Crossings(levels, mask, profiles.column[turns], rows.clamp(box[:, 2], box[:, 3]))
 
 
 def _tight_boxes(level: _Crossings, count: int) -> torch.Tensor:
     """left, top, right, bottom int64 [count, 4], ends exclusive; of no meaning where a mask has no pixel."""
     entering, leaving = level.rows[0::2], level.rows[1::2]
-    filled = entering < leaving  # the others lie between two rows of pixels
+    filled = (entering < leaving).nonzero()[:, 0]  # the others lie between two rows of pixels
     mask, column = level.masks[0::2][filled], level.columns[0::2][filled]
 
     def most(values: torch.Tensor, kind: str) -> torch.Tensor:

@@ -172,18 +172,13 @@ class Embedder(OnDevice):
         """
         kinds, size, fill = CROP_KINDS[mode], self.image_size, self.fill_rgb
         if isinstance(source, ImageSums):
-            of_kinds = self._attempt(partial(self._crops_on_device, source, rles, bboxes_xywh, kinds))
+            of_kinds = self._attempt(partial(mask_crops, source, rles, bboxes_xywh, size, fill, kinds))
             if of_kinds is not None:
                 yield from (list(crops) for crops in zip(*of_kinds, strict=True))
                 return
             source = image_pyramid(source.pixels.cpu().numpy(), size)
         for rle, box in zip(rles, bboxes_xywh, strict=True):
             yield [mask_crop(source, rle, box, size, fill, kind) for kind in kinds]
-
-    def _crops_on_device(
-        self, sums: ImageSums, rles: Sequence[Rle], bboxes_xywh: NDArray[np.float32], kinds: Sequence[str]
-    ) -> list[torch.Tensor]:
-        return [mask_crops(sums, rles, bboxes_xywh, self.image_size, self.fill_rgb, kind) for kind in kinds]
 
 
 def _stacked(crops: Sequence[Crop] | NDArray[np.uint8]) -> torch.Tensor:

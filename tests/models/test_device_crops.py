@@ -42,7 +42,7 @@ def ellipses(rng: np.random.Generator, hw: tuple[int, int], count: int) -> tuple
 def test_crops_are_those_of_the_host(device, kind, size):
     image = skimage.data.coffee()
     rles, boxes = ellipses(np.random.default_rng(size), image.shape[:2], 12)
-    ours = mask_crops(ImageSums.of(image, torch.device(device)), rles, boxes, size, FILL, kind).cpu().numpy()
+    ours = mask_crops(ImageSums.of(image, torch.device(device)), rles, boxes, size, FILL, [kind]).cpu().numpy()[0]
     assert ours.shape == (12, size, size, 3) and ours.dtype == np.uint8
     for crop, rle, box in zip(ours, rles, boxes, strict=True):
         # The image itself and not a level of its pyramid: all that is left is rounding, of values and of shares.
@@ -64,11 +64,21 @@ def test_crops_of_any_image(seed, height, width, size, kind):
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
     rles, boxes = ellipses(rng, (height, width), 3)
-    ours = mask_crops(ImageSums.of(image, torch.device("cpu")), rles, boxes, size, FILL, kind).numpy()
+    ours = mask_crops(ImageSums.of(image, torch.device("cpu")), rles, boxes, size, FILL, [kind]).numpy()[0]
     for crop, rle, box in zip(ours, rles, boxes, strict=True):
         differ = np.abs(crop.astype(int) - mask_crop([image], rle, box, size, FILL, kind))
         one_way = (box[2] > size) != (box[3] > size)  # OpenCV shrinks one side and interpolates the other
         assert one_way or differ.max() <= 4
+
+
+def test_crops_of_all_kinds_come_in_their_order():
+    image = skimage.data.coffee()
+    rles, boxes = ellipses(np.random.default_rng(0), image.shape[:2], 5)
+    sums = ImageSums.of(image, torch.device("cpu"))
+    kinds = CROP_KINDS["both"]
+    alone = [mask_crops(sums, rles, boxes, 80, FILL, [kind])[0] for kind in kinds]
+    assert torch.equal(mask_crops(sums, rles, boxes, 80, FILL, kinds), torch.stack(alone))
+    assert mask_crops(sums, [], boxes[:0], 80, FILL, kinds).shape == (2, 0, 80, 80, 3)
 
 
 def test_vectors_are_those_of_the_host(monkeypatch):
