@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fastsam_batch.masks.rle import Rle
-from fastsam_batch.models.crops import Place, mask_share, place_of
-
-_CUBIC = -0.75  # as OpenCV's INTER_CUBIC
+from fastsam_batch.models.crops import Place, place_of
+from fastsam_batch.models.device_resampling import Axis, enlarged, within
+from fastsam_batch.models.device_shares import mask_shares
 
 
 @dataclass(frozen=True)
@@ -54,27 +53,22 @@ def mask_crops(
     device = image.pixels.device
     height, width = image.pixels.shape[:2]
     places = [place_of(box, (height, width), size, kind) for kind in kinds for box in bboxes_xywh]
-    shares = np.zeros((len(places), size, size), np.uint8)
-    masks = product(kinds, zip(rles, bboxes_xywh, strict=True))
-    for canvas, place, (kind, (rle, box)) in zip(shares, places, masks, strict=True):
-        rows, columns = place.crop_hw
-        inside = canvas[place.top : place.top + rows, place.left : place.left + columns]
-        inside[:] = np.round(mask_share(rle, box, place.crop_hw) * 255) if kind == "masked" else 255
+    shares = within(places, size, device).float()
+    for number, kind in enumerate(kinds):
+        if kind == "masked":
+            first, end = number * len(rles), (number + 1) * len(rles)
+            shares[first:end] = mask_shares(rles, places[first:end], size, device)
     # Those that shrink, and then those that are enlarged, each all at once.
-    enlarged = np.array([not _shrinks(place) for place in places])
-    order = np.argsort(enlarged, kind="stable")
-    sorted_places = [places[index] for index in order]
-    shrinking = len(places) - int(enlarged.sum())
-    parts = [
-        resized(of_image, some, size)
-        for resized, of_image, some in (
-            (_shrunk, image.sums, sorted_places[:shrinking]),
-            (_enlarged, image.pixels, sorted_places[shrinking:]),
-        )
-        if some
-    ]
+    enlarging = np.array([not _shrinks(place) for place in places])
+    order = np.argsort(enlarging, kind="stable")
+    by_kind = [places[index] for index in order]
+    shrinking = len(places) - int(enlarging.sum())
+    parts = [_shrunk(image.sums, by_kind[:shrinking], size)] if shrinking else []
+    if shrinking < len(places):
+        pixels = image.pixels.flatten(0, 1)
+        parts.append(enlarged(pixels, lambda rows, columns: rows * width + columns, by_kind[shrinking:], size))
     fill = torch.from_numpy(fill_rgb).to(device).float()
-    share = torch.from_numpy(shares[order]).to(device).float().div_(255)[..., None]
+    share = shares[torch.from_numpy(order).to(device)][..., None]
     crops = (torch.cat(parts) * share + fill * (1 - share)).round_().to(torch.uint8)
     back = torch.from_numpy(np.argsort(order)).to(device)
     return crops[back].view(len(kinds), len(rles), size, size, 3)
@@ -85,37 +79,13 @@ def _shrinks(place: Place) -> bool:
     return place.crop_hw[0] < bottom - top or place.crop_hw[1] < right - left
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """One axis of n regions, float64 [n, 1] each: first pixel, length, crop pixels and where these begin."""
-
-    first: torch.Tensor
-    length: torch.Tensor
-    cells: torch.Tensor
-    place: torch.Tensor
-
-    @staticmethod
-    def of(places: Sequence[Place], axis: int, device: torch.device) -> _Axis:
-        rows = [
-            (
-                place.region_xyxy[1 - axis],
-                place.region_xyxy[3 - axis] - place.region_xyxy[1 - axis],
-                place.crop_hw[axis],
-                (place.top, place.left)[axis],
-            )
-            for place in places
-        ]
-        table = torch.tensor(rows, dtype=torch.float64, device=device).reshape(-1, 4)
-        return _Axis(*(table[:, column : column + 1] for column in range(4)))
-
-
 def _shrunk(sums: torch.Tensor, places: Sequence[Place], size: int) -> torch.Tensor:
     """Means of the image under each pixel of crops, float32 [n, size, size, 3]; 0 outside the regions."""
     count, width = len(places), sums.shape[1]
     table = sums.flatten(0, 1)
     edges = []
     for axis in (0, 1):
-        of = _Axis.of(places, axis, sums.device)
+        of = Axis.of(places, axis, sums.device)
         cell = torch.arange(size + 1, dtype=torch.float64, device=sums.device) - of.place
         at = of.first + cell.clamp(min=0).minimum(of.cells) * (of.length / of.cells)
         low = at.floor().clamp(max=sums.shape[axis] - 2)
@@ -132,32 +102,3 @@ def _shrunk(sums: torch.Tensor, places: Sequence[Place], size: int) -> torch.Ten
     means = above.lerp_(below, down).diff(dim=1).diff(dim=2)
     areas = y.diff(dim=1)[:, :, None] * x.diff(dim=1)[:, None]
     return (means / areas.clamp(min=1e-9)[..., None]).float()
-
-
-def _enlarged(pixels: torch.Tensor, places: Sequence[Place], size: int) -> torch.Tensor:
-    """Regions enlarged bicubically, float32 [n, size, size, 3]; of no meaning outside them."""
-    taps, weights = [], []
-    for axis in (0, 1):
-        of = _Axis.of(places, axis, pixels.device)
-        cell = torch.arange(size, dtype=torch.float64, device=pixels.device) - of.place
-        at = (cell + 0.5) * (of.length / of.cells) - 0.5
-        low = at.floor()
-        tap = low[..., None] + torch.arange(-1, 3, device=pixels.device)
-        weights.append(_cubic((at - low)[..., None] - torch.arange(-1, 3, device=pixels.device)).float())
-        inside = tap.clamp(min=0).minimum(of.length[..., None] - 1)
-        taps.append((of.first[..., None] + inside).long())
-    (rows, columns), (down, across) = taps, weights
-    found = pixels.new_zeros((len(places), size, size, 3), dtype=torch.float32)
-    for i in range(4):
-        for j in range(4):
-            weight = down[:, :, None, i] * across[:, None, :, j]
-            found += pixels[rows[:, :, None, i], columns[:, None, :, j]] * weight[..., None]
-    return found.round_().clamp_(0, 255)
-
-
-def _cubic(distance: torch.Tensor) -> torch.Tensor:
-    """Weights of the cubic convolution at distances from -2 to 2 (Keys 1981)."""
-    d = distance.abs()
-    near = ((_CUBIC + 2) * d - (_CUBIC + 3)) * d * d + 1
-    far = ((_CUBIC * d - 5 * _CUBIC) * d + 8 * _CUBIC) * d - 4 * _CUBIC
-    return torch.where(d <= 1, near, far)

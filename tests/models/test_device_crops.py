@@ -13,8 +13,9 @@ from pycocotools import mask as coco_mask
 
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models import embedder as embedders
-from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop
+from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop, mask_share, place_of
 from fastsam_batch.models.device_crops import ImageSums, mask_crops
+from fastsam_batch.models.device_shares import mask_shares
 from fastsam_batch.models.embedder import Embedder
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter
@@ -69,6 +70,29 @@ def test_crops_of_any_image(seed, height, width, size, kind):
         differ = np.abs(crop.astype(int) - mask_crop([image], rle, box, size, FILL, kind))
         one_way = (box[2] > size) != (box[3] > size)  # OpenCV shrinks one side and interpolates the other
         assert one_way or differ.max() <= 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 120), st.integers(1, 120), st.sampled_from([16, 33, 80]))
+def test_shares_of_any_masks(seed, height, width, size):
+    """Those of pixels no smaller than the image's are exact; enlarged ones are rounded here and there."""
+    rng = np.random.default_rng(seed)
+    rles, boxes = ellipses(rng, (height, width), 3)
+    for mask in (np.ones((height, width)), rng.random((height, width)) < 0.5, np.arange(width)[None] >= width // 2):
+        rle = coco_mask.encode(np.asfortranarray(np.broadcast_to(mask, (height, width)).astype(np.uint8)))
+        if coco_mask.area(rle):
+            rles.append(Rle((height, width), rle["counts"].decode()))
+            boxes = np.vstack([boxes, coco_mask.toBbox(rle)]).astype(np.float32)
+    places = [place_of(box, (height, width), size, "masked") for box in boxes]
+    shares = mask_shares(rles, places, size, torch.device("cpu")).numpy()
+    for share, place, rle, box in zip(shares, places, rles, boxes, strict=True):
+        (rows, columns), expected = place.crop_hw, np.zeros((size, size), np.float32)
+        within = expected[place.top : place.top + rows, place.left : place.left + columns]
+        within[:] = mask_share(rle, box, place.crop_hw)
+        exact = rows <= box[3] and columns <= box[2]
+        one_way = (rows < box[3]) != (columns < box[2])  # OpenCV shrinks one side and interpolates the other
+        if exact or not one_way:
+            np.testing.assert_allclose(share, expected, atol=1e-5 if exact else 1.1 / 255)
 
 
 def test_crops_of_all_kinds_come_in_their_order():
