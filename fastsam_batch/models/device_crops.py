@@ -65,8 +65,7 @@ def mask_crops(
     shrinking = len(places) - int(enlarging.sum())
     parts = [_shrunk(image.sums, by_kind[:shrinking], size)] if shrinking else []
     if shrinking < len(places):
-        pixels = image.pixels.flatten(0, 1)
-        parts.append(enlarged(pixels, lambda rows, columns: rows * width + columns, by_kind[shrinking:], size))
+        parts.append(enlarged(image.pixels[None], 0, by_kind[shrinking:], size))
     fill = torch.from_numpy(fill_rgb).to(device).float()
     share = shares[torch.from_numpy(order).to(device)][..., None]
     crops = (torch.cat(parts) * share + fill * (1 - share)).round_().to(torch.uint8)
@@ -85,9 +84,9 @@ def _shrunk(sums: torch.Tensor, places: Sequence[Place], size: int) -> torch.Ten
     table = sums.flatten(0, 1)
     edges = []
     for axis in (0, 1):
-        of = Axis.of(places, axis, sums.device)
-        cell = torch.arange(size + 1, dtype=torch.float64, device=sums.device) - of.place
-        at = of.first + cell.clamp(min=0).minimum(of.cells) * (of.length / of.cells)
+        first, length, cells, place = Axis.of(places, axis, sums.device).fields
+        cell = torch.arange(size + 1, dtype=torch.float64, device=sums.device) - place
+        at = first + cell.clamp(min=0).minimum(cells) * (length / cells)
         low = at.floor().clamp(max=sums.shape[axis] - 2)
         edges.append((at, low.long(), at - low))
     (y, row, down), (x, column, across) = edges

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,12 +14,9 @@ _CUBIC = -0.75  # as OpenCV's INTER_CUBIC
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of n regions, float64 [n, 1] each: first pixel, length, crop pixels and where these begin."""
+    """One axis of n regions, float64 [n, 4]: first pixel, length, crop pixels and where these begin."""
 
-    first: torch.Tensor
-    length: torch.Tensor
-    cells: torch.Tensor
-    place: torch.Tensor
+    table: torch.Tensor
 
     @staticmethod
     def of(places: Sequence[Place], axis: int, device: torch.device) -> Axis:
@@ -33,46 +30,47 @@ class Axis:
             )
             for place in places
         ]
-        table = torch.tensor(rows, dtype=torch.float64, device=device).reshape(-1, 4)
-        return Axis(*(table[:, column : column + 1] for column in range(4)))
+        return Axis(torch.tensor(rows, dtype=torch.float64, device=device))
+
+    @property
+    def fields(self) -> list[torch.Tensor]:
+        """The four, [n, 1] each."""
+        return list(self.table.T[..., None].unbind())
 
 
 def within(places: Sequence[Place], size: int, device: torch.device) -> torch.Tensor:
     """Which pixels of the crops show their regions, bool [n, size, size]."""
     cell = torch.arange(size, dtype=torch.float64, device=device)
-    rows, columns = (
-        (cell >= of.place) & (cell < of.place + of.cells) for of in (Axis.of(places, axis, device) for axis in (0, 1))
-    )
+    inside = []
+    for axis in (0, 1):
+        _, _, cells, place = Axis.of(places, axis, device).fields
+        inside.append((cell >= place) & (cell < place + cells))
+    rows, columns = inside
     return rows[:, :, None] & columns[:, None, :]
 
 
-def enlarged(
-    pixels: torch.Tensor,
-    index: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    places: Sequence[Place],
-    size: int,
-) -> torch.Tensor:
+def enlarged(pixels: torch.Tensor, of: int | torch.Tensor, places: Sequence[Place], size: int) -> torch.Tensor:
     """Regions enlarged bicubically, float32 [n, size, size, c] of whole numbers; of no meaning outside them.
 
-    `pixels` uint8 [p, c] in any order: `index` tells the places among them of rows int64 [n, size, 1] and columns
-    [n, 1, size] of the regions' image.
+    `pixels` uint8 [m, h, w, c] of m images; the regions are of the image `of`, or of those, int64 [n, 1, 1].
     """
     taps, weights = [], []
+    steps = torch.arange(-1, 3, device=pixels.device)
     for axis in (0, 1):
-        of = Axis.of(places, axis, pixels.device)
-        cell = torch.arange(size, dtype=torch.float64, device=pixels.device) - of.place
-        at = (cell + 0.5) * (of.length / of.cells) - 0.5
+        first_pixel, length, cells, place = Axis.of(places, axis, pixels.device).fields
+        cell = torch.arange(size, dtype=torch.float64, device=pixels.device) - place
+        at = (cell + 0.5) * (length / cells) - 0.5
         low = at.floor()
-        tap = low[..., None] + torch.arange(-1, 3, device=pixels.device)
-        weights.append(_cubic((at - low)[..., None] - torch.arange(-1, 3, device=pixels.device)).float())
-        inside = tap.clamp(min=0).minimum(of.length[..., None] - 1)
-        taps.append((of.first[..., None] + inside).long())
+        inside = (low[..., None] + steps).clamp(min=0).minimum(length[..., None] - 1)
+        taps.append((first_pixel[..., None] + inside).long())
+        weights.append(_cubic((at - low)[..., None] - steps).float()[..., None])
     (rows, columns), (down, across) = taps, weights
-    found = pixels.new_zeros((len(places), size, size, pixels.shape[1]), dtype=torch.float32)
+    found = pixels.new_zeros((len(places), size, size, pixels.shape[3]), dtype=torch.float32)
     for i in range(4):
+        line = torch.zeros_like(found)
         for j in range(4):
-            weight = down[:, :, None, i] * across[:, None, :, j]
-            found += pixels[index(rows[:, :, None, i], columns[:, None, :, j])] * weight[..., None]
+            line += pixels[of, rows[:, :, None, i], columns[:, None, :, j]] * across[:, None, :, j]
+        found += line * down[:, :, None, i]
     return found.round_().clamp_(0, 255)
 
 

@@ -7,7 +7,7 @@ at work.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -60,17 +60,17 @@ def _is_coarser(place: Place) -> bool:
 
 def _covered(pieces: _Pieces, places: Sequence[Place], size: int) -> torch.Tensor:
     """The covered share of each pixel, as `masks/coverage.py` computes it."""
-    mask, device = pieces.masks, pieces.masks.device
-    down, across = (Axis.of(places, axis, device) for axis in (0, 1))
+    device = pieces.masks.device
+    down, across = (Axis.of(places, axis, device).table[pieces.masks] for axis in (0, 1))
     # A column of pixels lies in one column of cells, or in two: the share of its width in the first of them.
-    first_pixel, length, cells, place = (each[mask, 0] for each in _fields(across))
+    first_pixel, length, cells, place = across.unbind(1)
     scale = cells / length
     at = (pieces.columns - first_pixel) * scale
     first = at.long().double().minimum(cells - 1)
     in_first = torch.where(first == cells - 1, 1.0, ((first + 1 - at) / scale).clamp(max=1))
-    corner = (mask * (size + 1) + (first + place).long()) * (size + 2)
+    corner = (pieces.masks * (size + 1) + (first + place).long()) * (size + 2)
     # Down a column, coverage rises by a run's start and falls by its end, in the cell that holds it in part.
-    first_pixel, length, cells, place = (each[mask, 0] for each in _fields(down))
+    first_pixel, length, cells, place = down.unbind(1)
     changes = torch.zeros(len(places) * (size + 1) * (size + 2), dtype=torch.float64, device=device)
     for ends, sign in ((pieces.tops, scale), (pieces.bottoms, -scale)):
         at = (ends - first_pixel) * (cells / length)
@@ -85,21 +85,17 @@ def _covered(pieces: _Pieces, places: Sequence[Place], size: int) -> torch.Tenso
 
 
 def _interpolated(pieces: _Pieces, places: Sequence[Place], size: int) -> torch.Tensor:
-    """Bicubically, of masks of no more pixels than their crops."""
-    device = pieces.masks.device
-    down, across = (Axis.of(places, axis, device) for axis in (0, 1))
-    x, y, width, height = (each[:, 0].long() for each in (across.first, down.first, across.length, down.length))
-    corner = (width * height).cumsum(0) - width * height - x * height - y  # of the image, in the boxes' pixels
-    pixels = sum((right - left) * (low - high) for left, high, right, low in (place.region_xyxy for place in places))
-    turns = torch.zeros(pixels + 1, dtype=torch.int32, device=device)
-    column = corner[pieces.masks] + pieces.columns * height[pieces.masks]
+    """Bicubically, of masks whose boxes are no larger than their crops."""
+    device, masks = pieces.masks.device, pieces.masks
+    boxes = torch.tensor([place.region_xyxy for place in places], device=device)[masks]
+    # Their pixels, down the columns, with room for the highest and the widest.
+    sides = [(right - left, bottom - top) for left, top, right, bottom in (place.region_xyxy for place in places)]
+    columns, rows = (max(of_axis) for of_axis in zip(*sides, strict=True))
+    turns = torch.zeros(len(places) * columns * rows + 1, dtype=torch.int32, device=device)
+    column = (masks * columns + pieces.columns - boxes[:, 0]) * rows - boxes[:, 1]
     one = torch.ones_like(column, dtype=torch.int32)
     turns.index_add_(0, column + pieces.tops, one).index_add_(0, column + pieces.bottoms, -one)
-    inside = (turns.cumsum_(0)[:-1, None] * 255).to(torch.uint8)
-    corner, height = corner[:, None, None], height[:, None, None]
-    shares = enlarged(inside, lambda rows, columns: corner + columns * height + rows, places, size)[..., 0] / 255
-    return shares * within(places, size, device)
-
-
-def _fields(axis: Axis) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    return axis.first, axis.length, axis.cells, axis.place
+    inside = (turns.cumsum_(0)[:-1] * 255).to(torch.uint8).view(-1, columns, rows, 1).transpose(1, 2)
+    of = torch.arange(len(places), device=device)[:, None, None]
+    of_boxes = [replace(place, region_xyxy=(0, 0, *side)) for place, side in zip(places, sides, strict=True)]
+    return enlarged(inside, of, of_boxes, size)[..., 0] / 255 * within(places, size, device)
