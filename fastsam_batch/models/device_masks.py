@@ -205,7 +205,7 @@ def _crossings(profiles: _Profiles, geometry: _Geometry) -> _Crossings:
     logits = profiles.logits
     heights = logits.new_tensor(LEVELS)
     above = logits > heights[:, None]
-    levels, turns = (above[:, 1:] != above[:, :-1]).nonzero().unbind(1)
+    levels, turns = (above[:, 1:] != above[:, :-1]).nonzero().T.contiguous()
     mask, node = profiles.mask[turns], profiles.node[turns]
     box = profiles.boxes[mask]
     value, level = logits[turns], heights[levels]
