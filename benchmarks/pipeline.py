@@ -68,7 +68,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--long-side", type=int, help="enlarge the photographs; default: as they ship")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--crop", choices=("masked", "context", "both"), default="both")
+    parser.add_argument(
+        "--crop",
+        choices=("masked", "context", "both"),
+        default="both",
+        help="of all but ours pooled, which has its own",
+    )
     parser.add_argument("--modes", nargs="+", default=["crop", "pool"], help="our embedding modes")
     parser.add_argument("--conf", type=float, help="confidence for all, for more masks or fewer")
     parser.add_argument("--segmenter", default="builtin", help="ours; the references get the built-in weights as a .pt")
@@ -91,9 +96,8 @@ def main() -> None:
                 summary = run(
                     "../jobs/segment_corpus.py",
                     *("--input", str(folder / "photos"), "--output", str(folder / f"{mode}-{number}")),
-                    *("--segmenter", options.segmenter, "--crop", options.crop),
-                    *("--conf", str(conf)),
-                    *(("--embedding-mode", mode) if mode != "crop" else ()),
+                    *("--segmenter", options.segmenter, "--conf", str(conf)),
+                    *(("--crop", options.crop) if mode == "crop" else ("--embedding-mode", mode)),
                 )
                 seconds.setdefault(mode, []).append(summary["images"] / summary["images_per_second"])
             loop = run("reference_loop.py", *reference, "--output", str(folder / "loop.parquet"))

@@ -41,8 +41,7 @@ def segment_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--crop",
         choices=("masked", "context", "both"),
-        default="both",
-        help="what CLIP sees: background removed, box with margin, or the mean of the two",
+        help="what CLIP sees: background removed, box with margin, or their mean; default: both, with pool masked",
     )
     add(
         "--embedding-mode",

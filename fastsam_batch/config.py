@@ -67,6 +67,14 @@ class SegmentOptions(BaseModel):
     def _as_text(cls, value: Any) -> Any:
         return os.fspath(value) if isinstance(value, os.PathLike) else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _crop_of_the_mode(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("crop") is not None:
+            return values
+        # What is not pooled is seen once: measured, a second crop brings nothing there (docs/speed.md).
+        return {**values, "crop": "masked" if values.get("embedding_mode") == "pool" else "both"}
+
     @field_validator("actors")
     @classmethod
     def _actors_are_a_range(cls, value: str | None) -> str | None:

@@ -94,6 +94,8 @@ def _options(there: CorpusInfo, values: dict[str, Any]) -> SegmentOptions:
     as_made = {name: there.options.get(name, LATER_OPTIONS.get(name)) for name in names}
     as_made["bytes_column"] = there.bytes_column
     given = {name: value for name, value in values.items() if value is not None}
+    if given.get("embedding_mode", as_made["embedding_mode"]) != as_made["embedding_mode"]:
+        del as_made["crop"]  # another mode comes with its own
     # What neither names is as segment_corpus does it by default.
     return segment_options({"input": there.input, **{k: v for k, v in as_made.items() if v is not None}, **given})
 

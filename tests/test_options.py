@@ -49,6 +49,20 @@ def test_a_corpus_is_embedded_anew_from_its_own_columns():
     assert _options(described(), {"output": "/anew"}).id_column == "image_id"
 
 
+def test_what_is_not_pooled_is_seen_once():
+    def crop(**values):
+        return segment_options({"input": "/in", "output": "/out", **values}).crop
+
+    assert (crop(), crop(crop=None), crop(embedding_mode="pool")) == ("both", "both", "masked")
+    assert crop(embedding_mode="pool", crop="both") == "both"
+    there = described()
+    assert _options(there, {"output": "/a", "embedder": "builtin"}).crop == "both"
+    assert _options(there, {"output": "/a", "embedder": "builtin", "embedding_mode": "pool"}).crop == "masked"
+    pooled = described(embedding_mode="pool", crop="context")
+    assert _options(pooled, {"output": "/a", "embedder": "builtin", "embedding_mode": "pool"}).crop == "context"
+    assert _options(pooled, {"output": "/a", "embedder": "builtin", "embedding_mode": "crop"}).crop == "both"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "remedy"),
     [
