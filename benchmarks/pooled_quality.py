@@ -18,20 +18,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsam_batch.models.crops import merge_crops
+from fastsam_batch.models.crops import CROP_KINDS, merge_crops
 from fastsam_batch.models.embedder import POOL_SCALE, Embedder
 from training.clip.evaluate import MIN_AREA, figures
 from training.photographs import Photograph, Thing, read_data, read_image
 
-WAYS = {  # how many crops a mask an image counts as, when it is decided whether to pool it
-    "crops, both": 0,
-    f"as the job pools, at {POOL_SCALE} times": 2,
-    "wherever a mask is large enough": 10**6,
+WAYS = {  # crops of what is not pooled; how many a mask counts as, when it is decided whether to pool an image
+    "crops, both": ("both", 0),
+    "crops, masked": ("masked", 0),
+    f"as the job pools, at {POOL_SCALE} times": ("masked", 1),
+    "as it pools with `--crop both`": ("both", 2),
+    "wherever a mask is large enough": ("masked", 10**6),
 }
 
 
 def embed(
-    embedder: Embedder, image: NDArray[np.uint8], things: list[Thing], per_mask: int
+    embedder: Embedder, image: NDArray[np.uint8], things: list[Thing], kind: str, per_mask: int
 ) -> tuple[NDArray[np.float32], int]:
     """Vectors float32 [masks, dim] of an image's masks, and how many of them were pooled."""
     rles = [thing.rle for thing in things]
@@ -42,8 +44,10 @@ def embed(
     rest = np.flatnonzero(~pooled)
     if len(rest):
         boxes = np.array([things[index].box_xywh for index in rest], np.float32)
-        crops = embedder.crops_of(embedder.crop_source(image), [rles[index] for index in rest], boxes, "both")
-        vectors[rest] = merge_crops(embedder.embed_crops([crop for pair in crops for crop in pair]), 2)
+        crops = embedder.crops_of(embedder.crop_source(image), [rles[index] for index in rest], boxes, kind)
+        vectors[rest] = merge_crops(
+            embedder.embed_crops([crop for each in crops for crop in each]), len(CROP_KINDS[kind])
+        )
     return vectors, int(pooled.sum())
 
 
@@ -58,9 +62,9 @@ def measure(embedder: Embedder, photographs: list[Photograph], names: list[str])
             continue
         image = read_image(photograph.path)
         labels.extend(names.index(thing.name) for thing in things)
-        for way, per_mask in WAYS.items():
+        for way, (kind, per_mask) in WAYS.items():
             began = time.process_time()
-            found, count = embed(embedder, image, things, per_mask)
+            found, count = embed(embedder, image, things, kind, per_mask)
             seconds[way] += time.process_time() - began
             vectors[way].append(found)
             pooled[way] += count

@@ -71,7 +71,7 @@ def test_pooled_quality_measures_every_way_on_the_same_masks(tmp_path):
         things.append(Thing(name, Rle((400, 600), counts), (left, top, width, height), width * height))
     photograph = Photograph("test", path, things=tuple(things))
     found = pooled_quality.measure(Embedder("builtin", mode="pool"), [photograph], ["person", "cup", "spoon"])
-    assert [way["pooled"] for way in found.values()] == [0, 0, 1]  # the spoon is too small, the image sparse
+    assert [way["pooled"] for way in found.values()] == [0, 0, 0, 0, 1]  # the spoon is too small, the image sparse
     assert all(way["masks"] == 2 and 0 < way["map"] <= 1 and way["seconds"] > 0 for way in found.values())
 
 
