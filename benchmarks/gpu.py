@@ -71,7 +71,7 @@ def measure(pair: Pair, paths: list[Path], mode: str, rounds: int, loop_images: 
     """Images a second of both sides, by turns."""
     device = pair.segmenter.device.type
     images = tuple(EncodedImage(path.name, str(path), path.read_bytes()) for path in paths)
-    options = UnitOptions(crop=pair.crop, embedding_mode=mode)
+    options = UnitOptions(crop=pair.crop if mode == "crop" else "masked", embedding_mode=mode)  # as the job by default
 
     def ours(count: int):
         unit = UnitBytes("u", "", False, images[:count])
