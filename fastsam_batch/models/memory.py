@@ -10,7 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 T = TypeVar("T")
-_SAID = ("out of memory", "ALLOC_FAILED", "Failed to allocate memory")
+_SAID = (
+    "out of memory",
+    "ALLOC_FAILED",
+    "Failed to allocate memory",
+    # torch of a convolution (ATen/native/cudnn, Conv_v8.cpp and Conv_v7.cpp) where none of cuDNN's ways got the memory
+    # that it works in: the errors that say so are swallowed there.
+    "unable to find an engine to execute this computation",
+    "Unable to find a valid cuDNN algorithm",
+)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -59,8 +59,20 @@ def test_the_segmenter_halves_a_batch(error):
         segmenter.segment(images[:1])
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)",
+        "GET was unable to find an engine to execute this computation",
+        "FIND was unable to find an engine to execute this computation",
+        "Unable to find a valid cuDNN algorithm to run convolution",
+    ],
+)
+def test_libraries_say_it_in_their_own_words(said):
+    assert out_of_memory(RuntimeError(said))
+
+
 def test_another_error_is_no_lack_of_memory():
-    assert out_of_memory(RuntimeError("cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"))
     assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
     segmenter = Segmenter(find_segmenter("builtin").main, imgsz=64, batch_size=2)
 
