@@ -6,7 +6,7 @@ tell the mean of any rectangle by its corners (Crow, "Summed-area tables for tex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.crops import Place, place_of
 from fastsam_batch.models.device_resampling import Axis, enlarged, within
 from fastsam_batch.models.device_shares import mask_shares
+
+_PIXELS_AT_ONCE = 64 * 224**2  # of crops, about 0.4 GB with what is computed for them
 
 
 @dataclass(frozen=True)
@@ -58,19 +60,25 @@ def mask_crops(
         if kind == "masked":
             first, end = number * len(rles), (number + 1) * len(rles)
             shares[first:end] = mask_shares(rles, places[first:end], size, device)
-    # Those that shrink, and then those that are enlarged, each all at once.
-    enlarging = np.array([not _shrinks(place) for place in places])
-    order = np.argsort(enlarging, kind="stable")
-    by_kind = [places[index] for index in order]
-    shrinking = len(places) - int(enlarging.sum())
-    parts = [_shrunk(image.sums, by_kind[:shrinking], size)] if shrinking else []
-    if shrinking < len(places):
-        parts.append(enlarged(image.pixels[None], 0, by_kind[shrinking:], size))
     fill = torch.from_numpy(fill_rgb).to(device).float()
-    share = shares[torch.from_numpy(order).to(device)][..., None]
-    crops = (torch.cat(parts) * share + fill * (1 - share)).round_().to(torch.uint8)
-    back = torch.from_numpy(np.argsort(order)).to(device)
-    return crops[back].view(len(kinds), len(rles), size, size, 3)
+    crops = image.pixels.new_empty((len(places), size, size, 3))
+    for some in _alike(places, max(_PIXELS_AT_ONCE // size**2, 1)):
+        chosen = [places[index] for index in some]
+        if _shrinks(chosen[0]):
+            shown = _shrunk(image.sums, chosen, size)
+        else:
+            shown = enlarged(image.pixels[None], 0, chosen, size)
+        on_device = torch.from_numpy(some).to(device)
+        share = shares[on_device][..., None]
+        crops[on_device] = (shown * share + fill * (1 - share)).round_().to(torch.uint8)
+    return crops.view(len(kinds), len(rles), size, size, 3)
+
+
+def _alike(places: Sequence[Place], at_once: int) -> Iterator[NDArray[np.int64]]:
+    """Indices of those that shrink, and then of those that are enlarged, at most so many at once."""
+    shrinking = np.array([_shrinks(place) for place in places])
+    for of_kind in (np.flatnonzero(shrinking), np.flatnonzero(~shrinking)):
+        yield from (of_kind[first : first + at_once] for first in range(0, len(of_kind), at_once))
 
 
 def _shrinks(place: Place) -> bool:

@@ -10,7 +10,10 @@ from devices import DEVICES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from fastsam_batch.embed_queue import MASKS_TOGETHER_ON_GPU
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models import embedder as embedders
 from fastsam_batch.models.crops import CROP_KINDS, image_pyramid, mask_crop, mask_share, place_of
@@ -103,6 +106,30 @@ def test_crops_of_all_kinds_come_in_their_order():
     alone = [mask_crops(sums, rles, boxes, 80, FILL, [kind])[0] for kind in kinds]
     assert torch.equal(mask_crops(sums, rles, boxes, 80, FILL, kinds), torch.stack(alone))
     assert mask_crops(sums, [], boxes[:0], 80, FILL, kinds).shape == (2, 0, 80, 80, 3)
+
+
+def test_crops_of_many_masks_are_made_some_at_a_time():
+    """Where a crop has many pixels, what all of a task's take together would not fit beside those of other threads."""
+    hw, size = (300, 400), 336
+    whole = coco_mask.encode(np.ones(hw, np.uint8, order="F"))["counts"].decode()
+    image = ImageSums.of(np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8), torch.device("cpu"))
+    boxes = np.tile(np.array([[0, 0, 400, 300]], np.float32), (MASKS_TOGETHER_ON_GPU, 1))
+    with Largest() as largest:
+        crops = mask_crops(image, [Rle(hw, whole)] * len(boxes), boxes, size, FILL, CROP_KINDS["both"])
+    assert (crops == crops[:, :1]).all()
+    assert largest.bytes < 100e6
+
+
+class Largest(TorchDispatchMode):
+    """Notes how many bytes the largest tensor has that is made meanwhile."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        tensors = (each for each in tree_leaves(made) if isinstance(each, torch.Tensor))
+        self.bytes = max([self.bytes, *(each.untyped_storage().nbytes() for each in tensors)])
+        return made
 
 
 def test_vectors_are_those_of_the_host(monkeypatch):
