@@ -13,10 +13,12 @@ import pyarrow.compute as pc
 
 from fastsam_batch.corpus.read import Corpus
 from fastsam_batch.corpus.rows import ImageResult, MaskColumns
-from fastsam_batch.errors import OutageError
-from fastsam_batch.masks.rle import Rle
+from fastsam_batch.errors import InputError, OutageError
+from fastsam_batch.masks.rle import Rle, tight_box
+from fastsam_batch.masks.runs import runs_of
 from fastsam_batch.outage import retry
 from fastsam_batch.sources.base import EncodedImage
+from fastsam_batch.storage import redact
 
 
 class StoredUnit:
@@ -30,6 +32,7 @@ class StoredUnit:
 
         Raises InputError where its files are missing or broken, OutageError where their store fails.
         """
+        self._uri = redact(corpus_uri)
         unit = Corpus.open(corpus_uri).only([unit_id])
         rows = retry(unit.images).to_pylist()
         self._images: dict[str, dict[str, Any]] = {row["image_id"]: row for row in rows}
@@ -70,13 +73,34 @@ class StoredUnit:
         return result
 
     def masks(self, image_id: str) -> MaskColumns:
-        """An image's masks by their index, without embeddings."""
+        """An image's masks by their index, without embeddings.
+
+        Raises InputError for one that is broken or has another box, of whatever writer: on a GPU its runs would be
+        looked for outside its crop, a fault after which no call of the process succeeds.
+        """
         rows: pa.Table = self._masks.filter(pc.field("image_id") == image_id).sort_by("mask_index")
-        boxes = rows["bbox"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        boxes = rows["bbox"].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, 4)
+        rles = [Rle.from_coco(rle) for rle in rows["rle"].to_pylist()]
+        hw = self._images[image_id]["height"], self._images[image_id]["width"]
+        for index, rle, box in zip(rows["mask_index"].to_pylist(), rles, boxes.tolist(), strict=True):
+            if rle.size != hw or not _fits(rle, box):
+                raise InputError(
+                    f"{self._uri}: the mask {index} of {image_id} is broken, empty, or not what its box says; segment "
+                    "the images anew into another --output"
+                )
         return MaskColumns.found(
             scores=rows["score"].to_numpy().astype(np.float32),
             stability=rows["stability"].to_numpy().astype(np.float32),
             areas=rows["area"].to_numpy().astype(np.int64),
-            bboxes_xywh=boxes.astype(np.float32).reshape(-1, 4),
-            rles=[Rle.from_coco(rle) for rle in rows["rle"].to_pylist()],
+            bboxes_xywh=boxes,
+            rles=rles,
         )
+
+
+def _fits(rle: Rle, bbox_xywh: list[float]) -> bool:
+    """Whether an RLE is one of a mask with a pixel, and the box its tight one."""
+    try:
+        runs = runs_of(rle)
+    except ValueError:
+        return False
+    return len(runs) > 0 and tuple(bbox_xywh) == tight_box(runs.starts, runs.ends, rle.size[0])

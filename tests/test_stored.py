@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from corpus.made_corpus import MadeCorpus
+from corpus.made_corpus import MadeCorpus, write_unit
 
 from fastsam_batch.corpus.rows import ImageResult
-from fastsam_batch.errors import OutageError
+from fastsam_batch.errors import InputError, OutageError
 from fastsam_batch.sources.base import EncodedImage
 from fastsam_batch.stored import StoredUnit
 
@@ -59,3 +61,30 @@ def test_an_image_that_changed_has_no_size(made_once: MadeCorpus) -> None:
     assert (found.error_kind, found.image_hw) == ("changed", None)
     same = ImageResult(row["image_id"], row["uri"], sha256=row["sha256"], image_hw=(5, 5))
     assert unit.checked(same) == same
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("bbox", [1.0, 1.0, 2.0, 2.0]),  # smaller than the mask
+        ("bbox", [0.0, 0.0, 0.0, 9.0]),
+        ("bbox", [1e6, 1e6, 2.0, 2.0]),
+        ("bbox", None),  # the mask's, moved by half a pixel
+        ("rle", {"size": [300, 400], "counts": "zz"}),
+        ("rle", {"size": [2, 2], "counts": "13"}),  # of another image
+    ],
+)
+def test_a_mask_that_is_not_what_its_box_says_is_told(made: MadeCorpus, column: str, value: Any) -> None:
+    """On a GPU it would end the process, and with it what other images' masks are embedded there."""
+    row = next(row for row in made.images if row["n_masks"] > 2)
+    unit_id, image_id = row["unit_id"], row["image_id"]
+    images = rows_of(made, unit_id)
+    masks = [mask for mask in made.masks if mask["image_id"] in {image["image_id"] for image in images}]
+    as_made = StoredUnit(made.uri, unit_id).masks(image_id)
+    assert len(as_made.rles) == row["n_masks"]
+    place = next(index for index, mask in enumerate(masks) if (mask["image_id"], mask["mask_index"]) == (image_id, 2))
+    box = masks[place]["bbox"]
+    wrong = [box[0] + 0.5, *box[1:]] if value is None else value
+    write_unit(made.uri, unit_id, images, [*masks[:place], masks[place] | {column: wrong}, *masks[place + 1 :]])
+    with pytest.raises(InputError, match=f"the mask 2 of {image_id} is broken, empty, or not what its box says"):
+        StoredUnit(made.uri, unit_id).masks(image_id)
