@@ -18,6 +18,7 @@ from fastsam_batch.masks.rle import GROUP_BITS, MAX_GROUPS
 from fastsam_batch.masks.upsampling import Blend, Nodes, upsampling
 
 _PLACES_AT_ONCE = 8_000_000  # of the profiles, about 0.8 GB with what is computed from them
+_LOGITS_A_PLACE = 5  # that take as much memory before
 
 
 def encode_masks_on_device(
@@ -30,7 +31,7 @@ def encode_masks_on_device(
     geometry = _Geometry.of(prototypes, image_hw)
     parts = [
         _encode(prototypes, coefficients[chosen], some, geometry, chosen)
-        for chosen, some in _in_parts(_boxes(boxes_xyxy, geometry))
+        for chosen, some in _in_parts(_boxes(boxes_xyxy, geometry), prototypes.shape[2] * len(geometry.down.positions))
     ]
     return EncodedMasks(
         kept=np.concatenate([part.kept for part in parts] or [np.zeros(0, np.int64)]),
@@ -86,10 +87,10 @@ def _boxes(boxes_xyxy: NDArray[np.float32], geometry: _Geometry) -> NDArray[np.i
     return np.column_stack([columns, rows, first, last + 1 - first])
 
 
-def _in_parts(boxes: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Boxes that hold a pixel, some at a time, with which they are."""
+def _in_parts(boxes: NDArray[np.int64], at_nodes: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Boxes that hold a pixel, some at a time, with which they are. Each has `at_nodes` logits before its profiles."""
     chosen = np.flatnonzero((boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3]))
-    ends = np.cumsum(_places(boxes[chosen]))
+    ends = np.cumsum(_places(boxes[chosen]) + at_nodes // _LOGITS_A_PLACE)
     while len(chosen):
         count = max(int(ends.searchsorted(_PLACES_AT_ONCE, "right")), 1)
         yield chosen[:count], boxes[chosen[:count]]

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from devices import DEVICES
+from devices import DEVICES, Largest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from fastsam_batch.embed_queue import MASKS_TOGETHER_ON_GPU
 from fastsam_batch.masks.rle import Rle
@@ -118,18 +116,6 @@ def test_crops_of_many_masks_are_made_some_at_a_time():
         crops = mask_crops(image, [Rle(hw, whole)] * len(boxes), boxes, size, FILL, CROP_KINDS["both"])
     assert (crops == crops[:, :1]).all()
     assert largest.bytes < 100e6
-
-
-class Largest(TorchDispatchMode):
-    """Notes how many bytes the largest tensor has that is made meanwhile."""
-
-    bytes = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        tensors = (each for each in tree_leaves(made) if isinstance(each, torch.Tensor))
-        self.bytes = max([self.bytes, *(each.untyped_storage().nbytes() for each in tensors)])
-        return made
 
 
 def test_vectors_are_those_of_the_host(monkeypatch):

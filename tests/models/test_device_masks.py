@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from devices import DEVICES
+from devices import DEVICES, Largest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from masks.made_detections import ODD_SHAPES, check, detections
@@ -65,6 +65,15 @@ def test_some_masks_at_a_time_are_the_same(monkeypatch, places):
     at_once = encoded(found, (120, 90))
     monkeypatch.setattr(device_masks, "_PLACES_AT_ONCE", places)
     assert_same(encoded(found, (120, 90)), at_once)
+
+
+def test_many_small_masks_are_made_some_at_a_time():
+    """Their profiles are short, but each has logits in all of the prototypes' cells before."""
+    prototypes, box = np.zeros((32, 256, 256), np.float32), np.array([[4, 4, 9, 9]], np.float32)
+    found = prototypes, np.zeros((900, 32), np.float32), np.tile(box, (900, 1))
+    with Largest() as largest:
+        assert encoded(found, (1024, 1024)).counts == []
+    assert largest.bytes < 200e6
 
 
 def test_no_detections_and_none_with_a_pixel():
