@@ -12,7 +12,7 @@ import torch
 from training.clip.__main__ import main
 from training.clip.batches import Sampler, Seen
 from training.clip.crops import Crops, all_crops, read_crops, write_crops
-from training.clip.features import Seer
+from training.clip.features import Backbone, Seer
 from training.clip.losses import feature_loss
 from training.clip.model import FILL_RGB
 from training.clip.text import TextBank
@@ -37,7 +37,7 @@ def sampler(crops: Crops) -> Sampler:
 
 
 def test_features_have_mean_nothing_and_deviation_one(crops: Crops, weights: Path) -> None:
-    seer = Seer(weights, crops)
+    seer = Seer([weights], crops)
     surrounded = np.stack(
         [pixels for pixels, row in zip(crops.pixels, crops.rows, strict=True) if row.kind == "context"]
     )
@@ -48,6 +48,27 @@ def test_features_have_mean_nothing_and_deviation_one(crops: Crops, weights: Pat
     assert len(features.unique(dim=0)) == len(features)
     twice = seer.features(Seen(surrounded, np.array([1, 1, 0])))
     torch.testing.assert_close(twice, features[[1, 1, 0]])
+
+
+@pytest.mark.parametrize("name", ["yolo11n.yaml", "yolov8n-worldv2.yaml"])
+def test_any_network_s_backbone_is_read_as_it_is(name: str, crops: Crops, weights: Path, tmp_path: Path) -> None:
+    from ultralytics.nn.tasks import DetectionModel, WorldModel
+
+    torch.manual_seed(0)
+    network = (WorldModel if "world" in name else DetectionModel)(name, nc=3, verbose=False)
+    backbone, pixels = network.model[: len(network.yaml["backbone"])], torch.rand(4, 3, 64, 64)
+    for layer in backbone.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        backbone.train()(pixels)  # so that variances are small and the epsilon tells
+        path = tmp_path / "network.pt"
+        torch.save({"model": network.eval()}, path)
+        middle = backbone[:7](pixels)
+        deepest = torch.cat([each.mean((2, 3)) for each in (middle, backbone[7:](middle))], 1)
+    torch.testing.assert_close(Backbone(path, "cpu").features(pixels), deepest, rtol=1e-3, atol=1e-3)
+    both = Seer([weights, path], crops)
+    assert both.width == Seer([weights], crops).width + deepest.shape[1]
 
 
 def test_a_mask_s_two_crops_are_seen_once_and_changed_alike(sampler: Sampler) -> None:

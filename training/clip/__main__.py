@@ -171,7 +171,9 @@ def _parser() -> argparse.ArgumentParser:
         help="masks with names for captioned photographs (training.things)",
     )
     parser.add_argument("--taught-share", type=float, default=SHARES["taught"], help="of a batch, beside .42 of labels")
-    parser.add_argument("--features", type=Path, help="YOLO weights whose features of each crop are to be foretold too")
+    parser.add_argument(
+        "--features", type=Path, nargs="+", help="YOLO weights whose features of each crop are to be foretold too"
+    )
     parser.add_argument(
         "--foretell", type=float, default=0.0, metavar="SHARE", help="of the run, in which nothing else is learnt"
     )
