@@ -81,8 +81,8 @@ def test_isolated_decoding_gives_the_same_tables(models):
 
 
 def test_small_masks_have_no_embedding(models):
-    middle = int(np.median(process_unit(unit(encoded("china")), *models, UnitOptions()).masks["area"]))
-    masks = process_unit(unit(encoded("china")), *models, UnitOptions(min_area=middle)).masks.to_pylist()
+    middle = int(np.median(process_unit(unit(encoded("coffee")), *models, UnitOptions()).masks["area"]))
+    masks = process_unit(unit(encoded("coffee")), *models, UnitOptions(min_area=middle)).masks.to_pylist()
     assert {row["area"] >= middle for row in masks} == {True, False}
     assert all((row["embedding"] is not None) == (row["area"] >= middle) for row in masks)
 
