@@ -44,7 +44,8 @@ def measure(weights: str, folder: Path, conf: float | None, max_masks: int) -> d
         regions = drawn_regions(folder / "groundTruth" / f"{path.stem}.mat")
         found = [rle.to_coco() for rle in segmenter.segment([decode_image(path.read_bytes())])[0].rles]
         ious = np.asarray(coco_mask.iou(found, regions, [0] * len(regions))) if found else np.zeros((1, len(regions)))
-        best, areas = ious.max(axis=0), coco_mask.area(regions)
+        # One by one: of more than 255 at once it raises (pycocotools 2.0, NumPy 2).
+        best, areas = ious.max(axis=0), np.array([coco_mask.area(region) for region in regions])
         recalls.append([(best >= threshold).mean() for threshold in THRESHOLDS])
         coverings.append((best * areas).sum() / areas.sum())
         masks.append(len(found))

@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--low-conf", type=float, default=0.01)
     parser.add_argument("--max-masks", type=int, default=1000)
     parser.add_argument("--tiles", type=int, nargs="*", default=[320], help="sides of tiles, a run each beside none")
-    parser.add_argument("--imgsz", type=int, nargs="*", default=[640], help="input sizes, a run each without tiles")
+    parser.add_argument("--imgsz", type=int, nargs="*", default=[], help="input sizes, a run each without tiles")
     parser.add_argument("--photographs", type=int, default=40)
     parser.add_argument("--output", type=Path, help="folder for proposals-MACHINE.json")
     options = parser.parse_args()
