@@ -203,3 +203,29 @@ def test_exports_are_measured_on_the_corpus_that_was_asked_for(monkeypatch, caps
     (tmp_path / "made.json").unlink()
     with pytest.raises(SystemExit, match="remove it"):
         run(*corpus, "--formats")
+
+
+def test_people_s_regions_are_those_of_every_person_and_no_crumbs(monkeypatch, capsys, tmp_path):
+    import human_regions
+    from photographs import write_photographs
+    from scipy.io import savemat
+
+    (tmp_path / "images").mkdir()
+    (tmp_path / "groundTruth").mkdir()
+    (path,) = write_photographs(tmp_path / "images", ["coffee"])
+    path.rename(tmp_path / "images" / "coffee.jpg")  # decoded by its content
+    halves = np.ones((400, 600), np.uint16)
+    halves[:, 300:] = 2
+    crumb = np.full((400, 600), 7, np.uint16)
+    crumb[:5, :5] = 9
+    people = np.empty((1, 2), object)
+    people[0, 0], people[0, 1] = {"Segmentation": halves}, {"Segmentation": crumb}
+    savemat(tmp_path / "groundTruth" / "coffee.mat", {"groundTruth": people})
+    regions = human_regions.drawn_regions(tmp_path / "groundTruth" / "coffee.mat")
+    assert [int(human_regions.coco_mask.area(region)) for region in regions] == [120000, 120000, 240000 - 25]
+
+    monkeypatch.setattr("sys.argv", ["human_regions.py", "--data", str(tmp_path), "--conf", "0.01", "1"])
+    human_regions.main()
+    many, none = json.loads(capsys.readouterr().out)["found"]
+    assert many["masks_an_image"] > 5 and 0 < many["covering"] <= 1
+    assert none["masks_an_image"] == none["recall"] == none["covering"] == 0
