@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from pycocotools import mask as coco_mask
 from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
 from training.photographs import Photograph, Thing
+
+log = logging.getLogger("training.taught")
 
 SAME = 0.8  # IoU above which two masks are one
 NAMELESS = "thing"
@@ -25,6 +28,18 @@ class TaughtMask:
     rle: Rle
     score: float
     name: str | None = None
+
+
+def taught_by(
+    masks_of: Callable[[Photograph], list[TaughtMask]], photographs: Sequence[Photograph]
+) -> dict[str, list[TaughtMask]]:
+    """What a model says of each photograph, by the names of their files."""
+    taught: dict[str, list[TaughtMask]] = {}
+    for number, photograph in enumerate(photographs, start=1):
+        taught[photograph.path.name] = masks_of(photograph)
+        if number % 100 == 0 or number == len(photographs):
+            log.info("%d of %d photographs, %d masks", number, len(photographs), sum(map(len, taught.values())))
+    return taught
 
 
 def write_taught(taught: Mapping[str, Sequence[TaughtMask]], path: Path) -> None:

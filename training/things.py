@@ -14,7 +14,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,8 +26,9 @@ from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.network import load_network
 from fastsam_batch.models.segmenter import COEFFICIENTS, letterboxed
 from training.clip.nouns import nouns_of
+from training.command import told
 from training.photographs import Photograph, read_data, read_image
-from training.taught import TaughtMask, write_taught
+from training.taught import TaughtMask, taught_by, write_taught
 
 log = logging.getLogger("training.things")
 
@@ -97,27 +97,18 @@ def things_of(photograph: Photograph, finder: ThingFinder, names: list[str]) -> 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the file; exit status 2 with a sentence for input that cannot be used."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(options.threads)
-    try:
-        data = read_data(options.data)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        finder = ThingFinder(options.weights, len(data.coco_names), options.imgsz, device)
-        captioned = [photograph for photograph in data.train if photograph.captions]
-        taught = {}
-        for number, photograph in enumerate(captioned, start=1):
-            taught[photograph.path.name] = things_of(photograph, finder, data.coco_names)
-            if number % 100 == 0 or number == len(captioned):
-                log.info("%d of %d photographs, %d things", number, len(captioned), sum(map(len, taught.values())))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return told(_run, _parser().parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> None:
+    data = read_data(options.data)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    finder = ThingFinder(options.weights, len(data.coco_names), options.imgsz, device)
+    captioned = [photograph for photograph in data.train if photograph.captions]
+    taught = taught_by(lambda photograph: things_of(photograph, finder, data.coco_names), captioned)
     counts = Counter(mask.name for masks in taught.values() for mask in masks)
     log.info("%s", ", ".join(f"{count} {name}" for name, count in counts.most_common()))
     write_taught(taught, options.output)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -29,6 +28,7 @@ from training.clip.model import FILL_RGB, build, configuration, published, take_
 from training.clip.sprites import sprite_crops
 from training.clip.text import text_bank
 from training.clip.train import Plan, train
+from training.command import told
 from training.photographs import Data, read_data
 from training.segmenter.pictures import pictures_in
 from training.taught import read_taught
@@ -39,20 +39,11 @@ SEGMENTER_SIDE = 320  # the captioned photographs' long side
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the recipe; exit status 2 with a sentence for input that cannot be used."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    try:
-        run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return told(run, _parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Make the crops unless they are there, train, export, evaluate; returns what metrics.json holds."""
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(options.threads)
     torch.manual_seed(options.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     output: Path = options.output

@@ -12,11 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from fastsam_batch.errors import InputError
+from training.command import told
 from training.photographs import Data, Photograph, read_data, split
 from training.segmenter.compose import Composer
 from training.segmenter.evaluate import evaluate
@@ -33,22 +33,13 @@ log = logging.getLogger("training.segmenter")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the recipe; exit status 2 with a sentence for input that cannot be used."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    try:
-        run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return told(run, _parser().parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Read the data, train, export, evaluate; returns what metrics.json holds."""
     if options.foretell and not options.features:
         raise InputError("--foretell: what is to be foretold? name a network's weights as --features")
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(options.threads)
     torch.manual_seed(options.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     output: Path = options.output

@@ -12,7 +12,6 @@ Zhang et al. 2023: its small encoder.
 from __future__ import annotations
 
 import argparse
-import logging
 import pickle
 import sys
 from pathlib import Path
@@ -25,11 +24,10 @@ from pycocotools import mask as coco_mask
 
 from fastsam_batch.errors import InputError, first_line
 from fastsam_batch.masks.rle import Rle
+from training.command import told
 from training.loop import mixed_precision
 from training.photographs import read_data, read_image, split
-from training.taught import TaughtMask, write_taught
-
-log = logging.getLogger("training.segmenter.regions")
+from training.taught import TaughtMask, taught_by, write_taught
 
 SIDE = 512  # pixels of the input: captioned photographs are small, and the network's own 1024 take four times as long
 POINTS = 10  # along the longer side
@@ -141,26 +139,16 @@ def _without_crumbs(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the file; exit status 2 with a sentence for input that cannot be used."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(options.threads)
-    try:
-        finder = RegionFinder(options.weights, "cuda" if torch.cuda.is_available() else "cpu")
-        _, photographs = split(read_data(options.data).train, options.second)
-        captioned = [photograph for photograph in photographs if photograph.captions]
-        order = np.random.default_rng(options.seed).permutation(len(captioned))[: options.limit]
-        taught = {}
-        for number, place in enumerate(order, start=1):
-            path = captioned[place].path
-            taught[path.name] = finder.find(read_image(path))
-            if number % 100 == 0 or number == len(order):
-                log.info("%d of %d photographs, %d masks", number, len(order), sum(map(len, taught.values())))
-                write_taught(taught, options.output)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return told(_run, _parser().parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> None:
+    finder = RegionFinder(options.weights, "cuda" if torch.cuda.is_available() else "cpu")
+    _, photographs = split(read_data(options.data).train, options.second)
+    captioned = [photograph for photograph in photographs if photograph.captions]
+    order = np.random.default_rng(options.seed).permutation(len(captioned))[: options.limit]
+    taught = taught_by(lambda photograph: finder.find(read_image(photograph.path)), [captioned[at] for at in order])
+    write_taught(taught, options.output)
 
 
 def _parser() -> argparse.ArgumentParser:

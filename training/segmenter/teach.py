@@ -10,7 +10,6 @@ smoothed, so that the next network learns the shape and not the raggedness; mask
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,14 +20,13 @@ import torch
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from fastsam_batch.errors import InputError
 from fastsam_batch.masks.rle import Rle
 from fastsam_batch.models.segmenter import Segmenter
 from fastsam_batch.models.weights import find_segmenter
+from training.command import told
 from training.photographs import read_data, read_image, split
-from training.taught import SAME, TaughtMask, write_taught
+from training.taught import SAME, TaughtMask, taught_by, write_taught
 
-log = logging.getLogger("training.segmenter.teach")
 Mask = NDArray[np.uint8]
 
 SIDES = (480, 640)  # of the looks' inputs; the first is taken mirrored too
@@ -143,28 +141,18 @@ def masks_of(segmenters: list[Segmenter], image: Mask) -> list[TaughtMask]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the file; exit status 2 with a sentence for input that cannot be used."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    torch.set_num_threads(options.threads)
-    cv2.setNumThreads(options.threads)
-    try:
-        _, photographs = split(read_data(options.data).train, options.second)
-        weights = find_segmenter(options.weights).main
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        segmenters = [
-            Segmenter(weights, imgsz=side, conf=CONF, max_masks=options.max_masks, device=device) for side in SIDES
-        ]
-        plain = [photograph for photograph in photographs if photograph.captions]
-        taught = {}
-        for number, photograph in enumerate(plain, start=1):
-            taught[photograph.path.name] = masks_of(segmenters, read_image(photograph.path))
-            if number % 100 == 0 or number == len(plain):
-                log.info("%d of %d photographs, %d masks", number, len(plain), sum(map(len, taught.values())))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    write_taught(taught, options.output)
-    return 0
+    return told(_run, _parser().parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> None:
+    _, photographs = split(read_data(options.data).train, options.second)
+    weights = find_segmenter(options.weights).main
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    segmenters = [
+        Segmenter(weights, imgsz=side, conf=CONF, max_masks=options.max_masks, device=device) for side in SIDES
+    ]
+    plain = [photograph for photograph in photographs if photograph.captions]
+    write_taught(taught_by(lambda photograph: masks_of(segmenters, read_image(photograph.path)), plain), options.output)
 
 
 def _parser() -> argparse.ArgumentParser:
